@@ -1,0 +1,1 @@
+//! The bundled ldk-server: ldk-node behind upstream's gRPC API.

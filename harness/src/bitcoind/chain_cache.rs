@@ -1,0 +1,75 @@
+//! The first 101 blocks, mined once per bitcoind version and copied into every world.
+//!
+//! A coinbase can be spent after 100 blocks, so a world needs 101 before anybody can be paid. The cache is a data
+//! directory of a node that was stopped cleanly. It appears by a rename, whole or not at all, and is never written to
+//! again, so that any number of processes may use it at once.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Raise it when the settings that made the cached data change.
+const FORMAT: u32 = 1;
+/// Files of a stopped node that belong to that one node.
+const LEFT_OUT: &[&str] = &[".lock", ".cookie", "peers.dat", "anchors.dat", "banlist.json", "bitcoind.pid"];
+
+/// Where cached chains are kept; a missing one is made by the first world that needs it.
+#[derive(Debug, Clone)]
+pub struct ChainCache {
+    dir: PathBuf,
+}
+
+impl ChainCache {
+    /// A cache in `dir`, which is made when something is stored.
+    pub fn in_dir(dir: impl Into<PathBuf>) -> Self {
+        ChainCache { dir: dir.into() }
+    }
+
+    /// The entry for nodes of this version text.
+    pub(super) fn entry(&self, version: &str) -> PathBuf {
+        let name: String =
+            version.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        self.dir.join(format!("{name}-v{FORMAT}"))
+    }
+
+    /// Copies the entry for `version` to `to`. `Ok(false)` when there is none.
+    pub(super) fn restore(&self, version: &str, to: &Path) -> io::Result<bool> {
+        let entry = self.entry(version);
+        if !entry.exists() {
+            return Ok(false);
+        }
+        copy_tree(&entry, to)?;
+        Ok(true)
+    }
+
+    /// Makes an entry of the data directory of a stopped node. When another process was first, its entry stays.
+    pub(super) fn store(&self, version: &str, from: &Path) -> io::Result<()> {
+        let entry = self.entry(version);
+        fs::create_dir_all(&self.dir)?;
+        let staging = tempfile::Builder::new().prefix(".staging-").tempdir_in(&self.dir)?;
+        let whole = staging.path().join("data");
+        copy_tree(from, &whole)?;
+        match fs::rename(&whole, &entry) {
+            Err(_) if entry.exists() => Ok(()),
+            other => other,
+        }
+    }
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if LEFT_OUT.iter().any(|left_out| *left_out == name) {
+            continue;
+        }
+        let target = to.join(&name);
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

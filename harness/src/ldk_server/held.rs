@@ -1,0 +1,63 @@
+//! Which payments a node holds and offers to be claimed.
+//!
+//! The event says so first; a claim that comes before it is lost, although the node answers OK. Events are not replayed
+//! after a restart, so from then on the HTLCs in the node's channels tell.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use ldk_server_client::events::Event;
+use ldk_server_client::{ClientError, LdkServerClient};
+use swaprig_units::PaymentHash;
+use tokio::task::JoinHandle;
+
+use super::PaymentView;
+
+/// The payments that one run of a node has offered, collected until it ends.
+#[derive(Debug)]
+pub(super) struct Held {
+    offered: Arc<Mutex<HashSet<PaymentHash>>>,
+    listener: JoinHandle<()>,
+    /// Whether an earlier run of the node may have offered more.
+    after_restart: bool,
+}
+
+impl Held {
+    /// Subscribes before anybody can pay, so that no offer is missed.
+    pub(super) async fn watch(client: &LdkServerClient, after_restart: bool) -> Result<Self, ClientError> {
+        let mut stream = client.subscribe_events().await?;
+        let offered = Arc::new(Mutex::new(HashSet::new()));
+        let seen = offered.clone();
+        let listener = tokio::spawn(async move {
+            // The stream ends with the node; what an event means is looked up by whoever waits for it.
+            while let Ok(Some(event)) = stream.next().await {
+                if let Event::PaymentClaimable { payment, .. } = event
+                    && let Ok(Some(view)) = PaymentView::bolt11(&payment)
+                {
+                    lock(&seen).insert(view.hash);
+                }
+            }
+        });
+        Ok(Held { offered, listener, after_restart })
+    }
+
+    /// Whether this run of the node has offered the payment.
+    pub(super) fn was_offered(&self, hash: PaymentHash) -> bool {
+        lock(&self.offered).contains(&hash)
+    }
+
+    /// Whether an earlier run of the node may have offered payments that this one does not speak of.
+    pub(super) fn is_after_restart(&self) -> bool {
+        self.after_restart
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.listener.abort();
+    }
+}
+
+fn lock(set: &Mutex<HashSet<PaymentHash>>) -> MutexGuard<'_, HashSet<PaymentHash>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,168 @@
+//! The driver of ldk-server, upstream's binary and the bundled one alike: start, channels, payments, crash, restart.
+//! Calls return what the node says; waiting for the other side or for the chain belongs to the caller.
+
+mod held;
+mod launch;
+mod model;
+mod ops;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use bitcoin::secp256k1::PublicKey;
+use ldk_server_client::{ClientError, LdkServerClient};
+
+pub use model::{
+    Balances, ChannelView, Direction, MalformedAnswer, NodeInfo, PaymentStatus, PaymentView,
+};
+pub use ops::{Invoice, InvoiceRequest, OpenChannel, RouteLimits};
+
+use crate::binary::Binary;
+use crate::daemon::StartError;
+use crate::port::PortClaim;
+use crate::process::{Exit, LogFiles, Running, Stopped};
+use crate::time::Deadline;
+use held::Held;
+use launch::Launched;
+
+/// How long a node has for one call.
+const CALL: Duration = Duration::from_secs(20);
+
+/// A Lightning node.
+#[derive(Debug)]
+pub struct LdkServer {
+    name: String,
+    dir: PathBuf,
+    binary: Binary,
+    logs: LogFiles,
+    ports: Ports,
+    node_id: PublicKey,
+    running: Mutex<Arc<Running>>,
+    api: RwLock<Api>,
+}
+
+/// What belongs to one run of the process.
+#[derive(Debug)]
+struct Api {
+    client: LdkServerClient,
+    held: Held,
+}
+
+/// The ports of one node; it keeps them over restarts.
+#[derive(Debug)]
+struct Ports {
+    grpc: PortClaim,
+    p2p: PortClaim,
+}
+
+/// A call to a node that did not bring what it should.
+#[derive(Debug, thiserror::Error)]
+#[error("{node} did not carry out {method}: {kind}")]
+pub struct NodeError {
+    /// The instance.
+    pub node: String,
+    /// The method of the API.
+    pub method: &'static str,
+    /// What went wrong.
+    #[source]
+    pub kind: NodeErrorKind,
+}
+
+/// What went wrong with a call to a node.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeErrorKind {
+    /// The node refused, or could not be reached.
+    #[error(transparent)]
+    Call(#[from] ClientError),
+    /// The node's answer does not have the form that its API promises.
+    #[error(transparent)]
+    Malformed(#[from] MalformedAnswer),
+}
+
+impl LdkServer {
+    /// Starts a node called `name` in `dir/name`, following the chain of the bitcoind at `bitcoind_rpc`
+    /// (`127.0.0.1:PORT`), which must answer already.
+    ///
+    /// A port that a stranger takes between claim and bind is answered with fresh ports, three times.
+    ///
+    /// # Errors
+    /// [`StartError`], with the end of the node's logs.
+    pub async fn start(
+        binary: &Binary,
+        name: &str,
+        dir: &Path,
+        bitcoind_rpc: &str,
+        deadline: Deadline,
+    ) -> Result<Self, StartError> {
+        launch::start(binary, name, dir, bitcoind_rpc, deadline).await
+    }
+
+    /// The instance's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its public key.
+    pub fn node_id(&self) -> PublicKey {
+        self.node_id
+    }
+
+    /// `127.0.0.1:PORT` for other Lightning nodes.
+    pub fn p2p_address(&self) -> String {
+        self.ports.p2p.address()
+    }
+
+    /// `127.0.0.1:PORT` of its API.
+    pub fn grpc_address(&self) -> String {
+        self.ports.grpc.address()
+    }
+
+    /// Its data directory, with its configuration in it.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What was started.
+    pub fn binary(&self) -> &Binary {
+        &self.binary
+    }
+
+    /// The process that runs now, or ran last.
+    pub fn running(&self) -> Arc<Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Its whole API, for calls that this driver does not wrap.
+    pub fn client(&self) -> LdkServerClient {
+        self.api.read().unwrap_or_else(PoisonError::into_inner).client.clone()
+    }
+
+    /// Whether its process runs.
+    pub fn is_running(&self) -> bool {
+        self.running().exit().is_none()
+    }
+
+    /// Ends it: its API has no method for it, so SIGTERM, then SIGKILL.
+    pub async fn stop(&self, deadline: Deadline) -> Stopped {
+        self.running().terminate(deadline).await
+    }
+
+    /// Ends it with SIGKILL, as a power cut would.
+    pub async fn kill(&self) -> Exit {
+        self.running().kill().await
+    }
+
+    /// Starts it again on the same data and ports, after it ended. Its peers are not connected by that.
+    ///
+    /// # Errors
+    /// [`StartError`]; the node is then not running.
+    pub async fn restart(&self, deadline: Deadline) -> Result<(), StartError> {
+        self.stop(deadline).await;
+        let again = Launched::start(&self.binary, &self.name, &self.dir, &self.logs, &self.ports, true, deadline);
+        let Launched { running, api, .. } = again.await?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
+        *self.api.write().unwrap_or_else(PoisonError::into_inner) = api;
+        Ok(())
+    }
+}

@@ -1,0 +1,177 @@
+//! How a world is described and started.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+
+use super::{START, World, WorldError, WorldErrorKind};
+use crate::binary::{Binary, Passport, Progress, Role, Settings, Stderr, resolve};
+use crate::bitcoind::{Bitcoind, ChainCache};
+use crate::daemon::StartError;
+use crate::ldk_server::LdkServer;
+use crate::run_dir::{RunDir, RunDirSettings};
+use crate::time::Deadline;
+
+/// The programs of a world, resolved once and used for any number of worlds.
+#[derive(Debug, Clone)]
+pub struct Binaries {
+    /// The Bitcoin node.
+    pub bitcoind: Binary,
+    /// The Lightning node; not needed by a world without one.
+    pub ldk_server: Option<Binary>,
+}
+
+impl Binaries {
+    /// Finds the programs for a world with or without Lightning nodes. It may download bitcoind, so it may block for
+    /// long; call it outside async code.
+    ///
+    /// # Errors
+    /// When one of them is not to be had; the message lists what was tried.
+    pub fn resolve(settings: &Settings, lightning: bool, progress: &dyn Progress) -> Result<Self, StartError> {
+        Ok(Binaries {
+            bitcoind: resolve(Role::Bitcoind, settings, progress)?,
+            ldk_server: if lightning { Some(resolve(Role::LdkServer, settings, progress)?) } else { None },
+        })
+    }
+
+    /// Which programs they are.
+    pub fn passport(&self) -> Passport {
+        std::iter::once(&self.bitcoind).chain(&self.ldk_server).collect()
+    }
+}
+
+/// Describes a world. Without calls it is a bitcoind alone, found as the environment says.
+#[derive(Debug, Default)]
+#[must_use = "a description starts nothing; call `start`"]
+pub struct Builder {
+    lightning: Vec<String>,
+    settings: Option<Settings>,
+    binaries: Option<Arc<Binaries>>,
+    dir: Option<RunDir>,
+    base: Option<PathBuf>,
+    within: Option<Duration>,
+    no_block_cache: bool,
+}
+
+impl Builder {
+    /// Adds Lightning nodes with these names.
+    pub fn lightning(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.lightning.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Which programs to use. Default: what the environment says.
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = Some(settings);
+        self
+    }
+
+    /// Programs that were resolved before; the settings then only tell where the cached blocks are.
+    pub fn binaries(mut self, binaries: Arc<Binaries>) -> Self {
+        self.binaries = Some(binaries);
+        self
+    }
+
+    /// The directory to run in. Default: a fresh one in `SWAPRIG_RUN_DIR` or among the temporary files.
+    pub fn run_dir(mut self, dir: RunDir) -> Self {
+        self.dir = Some(dir);
+        self
+    }
+
+    /// Where a fresh run directory is made, when [`Builder::run_dir`] gives none.
+    pub fn run_dir_in(mut self, base: impl Into<PathBuf>) -> Self {
+        self.base = Some(base.into());
+        self
+    }
+
+    /// How long all daemons have to come up. Default: a minute.
+    pub fn within(mut self, budget: Duration) -> Self {
+        self.within = Some(budget);
+        self
+    }
+
+    /// Mines the first blocks in this world and keeps no copy of them.
+    pub fn without_block_cache(mut self) -> Self {
+        self.no_block_cache = true;
+        self
+    }
+
+    /// Starts the daemons along their dependencies, side by side where they have none.
+    ///
+    /// # Errors
+    /// When a program is not to be had or a daemon does not come up; nothing is left running.
+    pub async fn start(self) -> Result<World, WorldError> {
+        let environment = RunDirSettings::from_env();
+        let base = self.base.unwrap_or(environment.base);
+        let early = |kind: WorldErrorKind, dir: PathBuf| WorldError { kind, dir, logs: Vec::new() };
+        let dir = match self.dir {
+            Some(dir) => dir,
+            None => RunDir::numbered(&base, environment.keep).map_err(|e| early(e.into(), base))?,
+        };
+        let path = dir.path().to_owned();
+        let failed = |error: StartError| early(error.into(), path.clone());
+        if let Some(name) = unusable_name(&self.lightning) {
+            let text = format!("`{name}` cannot name a Lightning node: names are distinct, and `bitcoind` is taken");
+            return Err(early(WorldErrorKind::Setup(text), path));
+        }
+        let settings = self.settings.unwrap_or_else(Settings::from_env);
+        let cache = settings.cache_dir.as_ref().filter(|_| !self.no_block_cache);
+        let cache = cache.map(|dir| ChainCache::in_dir(dir.join("chains")));
+        let binaries = match self.binaries {
+            Some(binaries) => binaries,
+            None => find(settings, !self.lightning.is_empty()).await.map_err(failed)?,
+        };
+
+        let deadline = Deadline::after(self.within.unwrap_or(START));
+        let bitcoind = Bitcoind::start(&binaries.bitcoind, &path, cache.as_ref(), deadline).await.map_err(failed)?;
+        let nodes = start_nodes(&self.lightning, &binaries, &path, &bitcoind, deadline).await;
+        match nodes {
+            Ok(nodes) => Ok(World { dir, bitcoind, nodes, passport: binaries.passport() }),
+            Err(error) => {
+                bitcoind.stop(Deadline::after(START)).await;
+                Err(failed(error))
+            }
+        }
+    }
+}
+
+/// A name that stands twice, or that would be another daemon's.
+fn unusable_name(names: &[String]) -> Option<&String> {
+    names.iter().enumerate().find(|(i, name)| *name == "bitcoind" || names[..*i].contains(name)).map(|(_, name)| name)
+}
+
+/// Resolving may download for minutes, with calls that block.
+async fn find(settings: Settings, lightning: bool) -> Result<Arc<Binaries>, StartError> {
+    let found = tokio::task::spawn_blocking(move || Binaries::resolve(&settings, lightning, &Stderr::default()));
+    let binaries = found.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+    Ok(Arc::new(binaries))
+}
+
+async fn start_nodes(
+    names: &[String],
+    binaries: &Binaries,
+    dir: &std::path::Path,
+    bitcoind: &Bitcoind,
+    deadline: Deadline,
+) -> Result<Vec<LdkServer>, StartError> {
+    let Some(binary) = &binaries.ldk_server else { return Ok(Vec::new()) };
+    let rpc = bitcoind.rpc_address();
+    let starts = names.iter().map(|name| LdkServer::start(binary, name, dir, &rpc, deadline));
+    let mut started = Vec::new();
+    let mut failure = None;
+    for result in join_all(starts).await {
+        match result {
+            Ok(node) => started.push(node),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+    }
+    match failure {
+        None => Ok(started),
+        Some(error) => {
+            join_all(started.iter().map(|node| node.stop(Deadline::after(START)))).await;
+            Err(error)
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! A world: its daemons, their chain, one run directory. Mining belongs to it, because everybody must follow.
+
+mod builder;
+mod lightning;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bitcoin::{BlockHash, Txid};
+use futures_util::future::join_all;
+use swaprig_units::{BlockDelta, Height, Sat};
+
+pub use builder::{Binaries, Builder};
+pub use lightning::{CHANNEL_DEPTH, INVOICE_EXPIRY, OpenedChannel};
+
+use crate::binary::Passport;
+use crate::bitcoind::{Bitcoind, RpcError, Tip};
+use crate::daemon::StartError;
+use crate::ldk_server::{LdkServer, NodeError};
+use crate::process::{LogFiles, Stopped};
+use crate::run_dir::{RunDir, RunDirError};
+use crate::time::{Deadline, Probe, TimedOut, WaitError, poll_until};
+
+/// How long daemons have to come up when the caller does not say. Upstream's need about a second.
+pub const START: Duration = Duration::from_secs(60);
+/// How long anything that a world waits for may take when the caller does not say.
+pub const WAIT: Duration = Duration::from_secs(60);
+/// How long daemons have to end: an ldk-node may take 35 s.
+const END: Duration = Duration::from_secs(90);
+
+/// A Bitcoin network with Lightning nodes on it, all of it on this machine and gone when it is dropped.
+#[derive(Debug)]
+pub struct World {
+    dir: RunDir,
+    bitcoind: Bitcoind,
+    nodes: Vec<LdkServer>,
+    passport: Passport,
+}
+
+/// Something in a world went wrong. The message ends with the run directory, which is kept, and the logs.
+#[derive(Debug, thiserror::Error)]
+#[error("{kind}\n  run directory: {}{}", dir.display(), LogList(logs))]
+pub struct WorldError {
+    /// What went wrong.
+    #[source]
+    pub kind: WorldErrorKind,
+    /// The run directory.
+    pub dir: PathBuf,
+    /// The logs of every process.
+    pub logs: Vec<(String, LogFiles)>,
+}
+
+/// What went wrong in a world.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldErrorKind {
+    /// A daemon did not come up.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// There is no directory to run in.
+    #[error(transparent)]
+    RunDir(#[from] RunDirError),
+    /// bitcoind did not do what it was asked.
+    #[error(transparent)]
+    Bitcoind(#[from] RpcError),
+    /// A Lightning node did not do what it was asked.
+    #[error("{}", crate::error_chain(.0))]
+    Node(#[from] NodeError),
+    /// Something did not happen in time.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// There is no such node.
+    #[error("this world has no Lightning node called `{name}`; it has {known}")]
+    NoSuchNode { name: String, known: String },
+    /// The world is not set up in a way that can work.
+    #[error("{0}")]
+    Setup(String),
+    /// Something happened that rules out what was waited for.
+    #[error("{0}")]
+    Ruled(String),
+}
+
+impl<E: Into<WorldErrorKind>> From<WaitError<E>> for WorldErrorKind {
+    fn from(error: WaitError<E>) -> Self {
+        match error {
+            WaitError::TimedOut(timeout) => timeout.into(),
+            WaitError::Fatal(error) => error.into(),
+        }
+    }
+}
+
+/// The logs, a line each, at the end of a message.
+struct LogList<'a>(&'a [(String, LogFiles)]);
+
+impl std::fmt::Display for LogList<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (name, logs) in self.0 {
+            write!(f, "\n  log of {name}: {}", logs.stdout.display())?;
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// Starts to describe a world.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Its run directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Which programs it runs.
+    pub fn passport(&self) -> &Passport {
+        &self.passport
+    }
+
+    /// Its Bitcoin node.
+    pub fn bitcoind(&self) -> &Bitcoind {
+        &self.bitcoind
+    }
+
+    /// Its Lightning nodes, in the order in which they were named.
+    pub fn nodes(&self) -> &[LdkServer] {
+        &self.nodes
+    }
+
+    /// The Lightning node called `name`.
+    ///
+    /// # Errors
+    /// [`WorldErrorKind::NoSuchNode`].
+    pub fn node(&self, name: &str) -> Result<&LdkServer, WorldError> {
+        self.nodes.iter().find(|node| node.name() == name).ok_or_else(|| {
+            let known = self.nodes.iter().map(LdkServer::name).collect::<Vec<_>>().join(", ");
+            self.error(WorldErrorKind::NoSuchNode { name: name.to_owned(), known })
+        })
+    }
+
+    /// The logs of every process.
+    pub fn logs(&self) -> Vec<(String, LogFiles)> {
+        let running = self.nodes.iter().map(LdkServer::running);
+        let all = std::iter::once(self.bitcoind.running()).chain(running);
+        all.map(|process| (process.name().to_owned(), process.logs().clone())).collect()
+    }
+
+    /// `kind` with the directory and the logs of this world.
+    pub fn error(&self, kind: impl Into<WorldErrorKind>) -> WorldError {
+        WorldError { kind: kind.into(), dir: self.dir().to_owned(), logs: self.logs() }
+    }
+
+    /// Mines `blocks` blocks; returns when every daemon that runs has reached the new tip.
+    ///
+    /// # Errors
+    /// When bitcoind does not answer, or a daemon does not follow within a minute.
+    pub async fn mine(&self, blocks: BlockDelta) -> Result<Height, WorldError> {
+        self.mine_within(blocks, Deadline::after(WAIT)).await
+    }
+
+    /// As [`World::mine`], with the caller's deadline.
+    ///
+    /// # Errors
+    /// When bitcoind does not answer, or a daemon does not follow before `deadline`.
+    pub async fn mine_within(&self, blocks: BlockDelta, deadline: Deadline) -> Result<Height, WorldError> {
+        self.bitcoind.generate(blocks, deadline).await.map_err(|e| self.error(e))?;
+        Ok(self.barrier(deadline).await?.height)
+    }
+
+    /// Pays `amount` from the miner to the on-chain wallet of `node`. It takes a block to confirm.
+    ///
+    /// # Errors
+    /// When a daemon refuses or does not answer.
+    pub async fn fund(&self, node: &str, amount: Sat) -> Result<Txid, WorldError> {
+        let address = self.node(node)?.new_address().await.map_err(|e| self.error(e))?;
+        self.bitcoind.send(&address, amount).await.map_err(|e| self.error(e))
+    }
+
+    /// Waits until every Lightning node that runs has reached the tip of bitcoind's chain.
+    ///
+    /// # Errors
+    /// When a daemon does not answer, or does not follow before `deadline`.
+    pub async fn barrier(&self, deadline: Deadline) -> Result<Tip, WorldError> {
+        let tip = self.bitcoind.tip().await.map_err(|e| self.error(e))?;
+        let follow = self.nodes.iter().filter(|node| node.is_running()).map(|node| self.follow(node, tip, deadline));
+        for reached in join_all(follow).await {
+            reached?;
+        }
+        Ok(tip)
+    }
+
+    async fn follow(&self, node: &LdkServer, tip: Tip, deadline: Deadline) -> Result<(), WorldError> {
+        let what = format!("{} to reach {}", node.name(), tip.height);
+        let reached = poll_until(what, deadline, || async {
+            match node.info().await {
+                Ok(info) if info.block_hash == tip.hash => Probe::Ready(()),
+                Ok(info) => Probe::Pending(format!("{} is at {}", node.name(), info.height)),
+                Err(error) => Probe::Fatal(WorldErrorKind::Node(error)),
+            }
+        });
+        match node.running().unless_exited(reached).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(self.error(error)),
+            Err(exit) => {
+                let tail = node.running().log_tail();
+                let text = format!("{} {exit}, while it was to reach {}\n{tail}", node.name(), tip.height);
+                Err(self.error(WorldErrorKind::Ruled(text)))
+            }
+        }
+    }
+
+    /// Declares the block `hash` and all on top of it invalid; see `Rpc::invalidate_block`.
+    ///
+    /// # Errors
+    /// When bitcoind refuses or does not answer.
+    pub async fn invalidate(&self, hash: BlockHash) -> Result<(), WorldError> {
+        self.bitcoind.rpc().invalidate_block(hash, Deadline::after(WAIT)).await.map_err(|e| self.error(e))
+    }
+
+    /// Ends all daemons, in parallel, and deletes the run directory unless it is to be kept, which gives its path.
+    ///
+    /// # Errors
+    /// When a daemon had ended by itself with an error, or had to be killed; the directory is then kept.
+    pub async fn finish(self) -> Result<Option<PathBuf>, WorldError> {
+        let crashed = self.crashed();
+        let killed = self.stop().await;
+        let complaint = match (crashed.as_slice(), killed.as_slice()) {
+            ([], []) => return Ok(self.dir.succeed()),
+            ([], killed) => format!("{} had to be killed: SIGTERM did not end it", killed.join(", ")),
+            (crashed, _) => crashed.join("\n"),
+        };
+        Err(self.error(WorldErrorKind::Ruled(complaint)))
+    }
+
+    /// Ends all daemons, in parallel, and keeps the run directory. Gives the names of those that had to be killed.
+    pub async fn stop(&self) -> Vec<String> {
+        let deadline = Deadline::after(END);
+        let nodes = join_all(self.nodes.iter().map(|node| async { (node.name(), node.stop(deadline).await) }));
+        let (nodes, bitcoind) = tokio::join!(nodes, self.bitcoind.stop(deadline));
+        let all = nodes.into_iter().chain([("bitcoind", bitcoind)]);
+        all.filter(|(_, how)| *how == Stopped::Killed).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Daemons that ended by themselves, a sentence each. One that was killed by a signal was killed by the test.
+    fn crashed(&self) -> Vec<String> {
+        let nodes = self.nodes.iter().map(LdkServer::running);
+        let all = nodes.chain([self.bitcoind.running()]);
+        let ended = all.filter_map(|process| Some((process.exit()?, process)));
+        let failed = ended.filter(|(exit, _)| exit.status.code().is_some_and(|code| code != 0));
+        failed.map(|(exit, process)| format!("{} {exit}\n{}", process.name(), process.log_tail())).collect()
+    }
+}

@@ -1,0 +1,193 @@
+//! What the steps bind: transactions, channels, invoices, payments, and their states.
+
+use bitcoin::Txid;
+use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
+
+use crate::lang::{Arg, Party};
+use crate::{entity, words};
+
+words! {
+    /// The state of a channel, as its opener sees it.
+    pub enum ChannelState("channel state") {
+        /// Waiting for its funding transaction to confirm.
+        Pending = "pending",
+        /// Confirmed, and the peer cannot be reached.
+        Ready = "ready",
+        /// Confirmed and connected: payments can go.
+        Usable = "usable",
+        /// No longer listed by the opener.
+        Closed = "closed",
+    }
+}
+
+words! {
+    /// The state of an invoice, as its payee sees it.
+    pub enum InvoiceStatus("invoice status") {
+        /// Nothing has arrived.
+        Pending = "pending",
+        /// A payment has arrived and waits for the preimage.
+        Held = "held",
+        /// Paid.
+        Paid = "paid",
+        /// It cannot be paid any more.
+        Failed = "failed",
+    }
+}
+
+words! {
+    /// The state of a payment, as its payer sees it.
+    pub enum PaymentStatus("payment status") {
+        /// On its way.
+        Pending = "pending",
+        /// Arrived at the payee, which holds it.
+        Held = "held",
+        /// Settled: the payer has the preimage.
+        Succeeded = "succeeded",
+        /// Given back to the payer.
+        Failed = "failed",
+    }
+}
+
+entity! {
+    /// A transaction that gave coins to a party.
+    pub struct FundingTx("funding transaction") {
+        known {
+            /// The id of the transaction.
+            txid: Txid,
+            /// What the party received.
+            amount: Sat,
+        }
+        late {}
+        live {}
+        private {}
+    }
+}
+
+entity! {
+    /// Blocks that were mined.
+    pub struct Mined("mined block") {
+        known {
+            /// The height of the last one.
+            height: Height,
+        }
+        late {}
+        live {}
+        private {}
+    }
+}
+
+entity! {
+    /// A Lightning channel. What changes is seen from its opener.
+    pub struct Channel("channel") {
+        known {
+            /// The id that the opener gave it.
+            id: String,
+            /// Its capacity.
+            size: Sat,
+        }
+        late {}
+        live {
+            /// Whether it is pending, ready, usable or closed.
+            state: ChannelState,
+            /// How many blocks its funding transaction is deep.
+            confirmations: u64,
+            /// What the opener can send through it.
+            outbound: Msat,
+            /// What the opener can receive through it.
+            inbound: Msat,
+        }
+        private {
+            /// Who opened it.
+            opener: Party,
+            /// Whom it was opened to.
+            acceptor: Party,
+        }
+    }
+}
+
+entity! {
+    /// A BOLT11 invoice.
+    pub struct Invoice("invoice") {
+        known {
+            /// Its text, which starts with `lnbcrt`.
+            bolt11: String,
+            /// The payment hash in it.
+            hash: PaymentHash,
+            /// What it asks for; an invoice for any amount has none.
+            amount: Option<Msat>,
+        }
+        late {}
+        live {
+            /// Whether it is pending, held, paid or failed.
+            status: InvoiceStatus,
+        }
+        private {
+            /// Who made it.
+            payee: Party,
+        }
+    }
+}
+
+entity! {
+    /// An invoice whose payment waits until its payee claims or fails it.
+    pub struct HoldInvoice("hold invoice") is invoice: Invoice {
+        known {
+            /// The preimage that claims it.
+            preimage: Preimage,
+        }
+        late {}
+        live {}
+        private {}
+    }
+}
+
+impl From<HoldInvoice> for Arg<Invoice> {
+    fn from(hold: HoldInvoice) -> Self {
+        Arg::Literal(hold.invoice)
+    }
+}
+
+entity! {
+    /// A payment, as its payer sees it.
+    pub struct Payment("payment") {
+        known {
+            /// The payment hash.
+            hash: PaymentHash,
+        }
+        late {
+            /// The proof of payment; there is none before it has settled.
+            preimage: Preimage,
+            /// What it cost beside its amount; known when it has settled.
+            fee: Msat,
+        }
+        live {
+            /// Whether it is pending, held, succeeded or failed.
+            status: PaymentStatus,
+        }
+        private {
+            /// Who pays.
+            payer: Party,
+        }
+    }
+}
+
+entity! {
+    /// A channel that is being closed.
+    pub struct Closing("closing channel") {
+        known {
+            /// The id that the opener gave the channel.
+            id: String,
+        }
+        late {}
+        live {
+            /// Whether the channel is still there; `closed` when the party that closes it no longer lists it.
+            state: ChannelState,
+        }
+        private {
+            /// The channel.
+            channel: Channel,
+            /// Who closes it.
+            by: Party,
+        }
+    }
+}

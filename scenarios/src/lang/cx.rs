@@ -1,0 +1,344 @@
+//! What a step's fields are read against: the parties of the world, the names bound so far, the report.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value as Json;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Problem, Report, Span};
+use super::reference::{Reference, Text};
+use super::step::FieldSpec;
+use super::types::{EntityType, Type};
+use super::words::{Node, all_of, describe, nearest, one_of, one_of_quoted, quoted};
+
+/// What is known in one file when a step of it is read.
+#[derive(Debug, Default)]
+pub struct Scope {
+    /// The Lightning nodes of the world; `None` when the world could not be read, so that nothing is said of them.
+    pub parties: Option<Vec<String>>,
+    /// Every name that some step of the file binds.
+    pub names: BTreeMap<String, Name>,
+}
+
+/// A name that a step binds.
+#[derive(Debug)]
+pub struct Name {
+    /// The step, counted from 1.
+    pub step: usize,
+    /// The name of the step, such as `invoice`.
+    pub by: String,
+    /// What it binds; `None` when the step is not known, so that nothing is said of it.
+    pub entity: Option<&'static EntityType>,
+}
+
+/// How a field is described: to people, to the schema, and in messages.
+#[derive(Debug, Clone)]
+pub struct FieldType {
+    /// What the value is, such as "an amount".
+    pub name: String,
+    /// A value as it is typed, quotes included.
+    pub example: String,
+    /// Its JSON Schema.
+    pub schema: Json,
+}
+
+/// A type that a field of a step can have.
+pub trait Field: Sized {
+    /// How it is described.
+    fn field_type() -> FieldType;
+
+    /// Reads it; on `None` the problem is in `cx`, or follows from one that is.
+    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self>;
+
+    /// Adds the references that it holds.
+    fn references(&self, _out: &mut Vec<Reference>) {}
+
+    /// The default value as it is typed; `None` when leaving the field out is not the same as any value.
+    fn shown(&self) -> Option<String> {
+        None
+    }
+}
+
+/// One step that is being read.
+#[derive(Debug)]
+pub struct StepCx<'a> {
+    pub(super) report: &'a mut Report,
+    pub(super) scope: &'a Scope,
+    pub(super) table: &'a DeTable<'a>,
+    /// The braces of the step.
+    pub(super) span: Span,
+    /// The name of the step.
+    pub(super) step: &'a str,
+    pub(super) fields: &'a [FieldSpec],
+    /// Counted from 1.
+    pub(super) number: usize,
+    /// The field that is being read.
+    pub(super) field: String,
+    /// Fields that a misspelt key stands for; that they are missing has then been said.
+    pub(super) misspelt: Vec<String>,
+    /// What `expect` observes, which is the type of what it compares with.
+    pub(super) observed: Option<Type>,
+}
+
+/// Where a raw identifier is needed in Rust (`r#use`), files have the plain word.
+fn plain(name: &str) -> &str {
+    name.trim_start_matches("r#")
+}
+
+impl<'a> StepCx<'a> {
+    /// Reads a field that must be there.
+    pub fn required<T: Field>(&mut self, name: &'static str) -> Option<T> {
+        let table = self.table;
+        match table.get(plain(name)) {
+            Some(node) => self.read_field(plain(name), node),
+            None => {
+                self.missing::<T>(plain(name));
+                None
+            }
+        }
+    }
+
+    /// Reads a field that may be left out.
+    pub fn optional<T: Field>(
+        &mut self,
+        name: &'static str,
+        default: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let table = self.table;
+        match table.get(plain(name)) {
+            Some(node) => self.read_field(plain(name), node),
+            None => Some(default()),
+        }
+    }
+
+    fn read_field<T: Field>(&mut self, name: &str, node: &Node<'a>) -> Option<T> {
+        self.field = name.to_owned();
+        T::read(node, self)
+    }
+
+    fn missing<T: Field>(&mut self, name: &str) {
+        if self.misspelt.iter().any(|field| field == name) {
+            return;
+        }
+        let FieldType { name: kind, example, .. } = T::field_type();
+        let title = format!("`{}` has no `{name}`", self.step);
+        let help = format!("add {name} = {example}");
+        let span = self.span.clone();
+        self.report.push(span, title).label(format!("`{name}` is missing: {kind}")).help(help);
+    }
+
+    /// Adds a problem.
+    pub fn problem(&mut self, span: Span, title: impl Into<String>) -> &mut Problem {
+        self.report.push(span, title)
+    }
+
+    /// The name of the step.
+    pub fn step(&self) -> &str {
+        self.step
+    }
+
+    /// Whether the key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// The place of a key; that of the whole step when it is not there.
+    pub fn key_span(&self, key: &str) -> Span {
+        self.table.get_key_value(key).map_or(self.span.clone(), |(key, _)| key.span())
+    }
+
+    /// The place of a key's value; that of the whole step when it is not there.
+    pub fn value_span(&self, key: &str) -> Span {
+        self.table.get(key).map_or(self.span.clone(), |value| value.span())
+    }
+
+    /// The key of the field that is being read, and its step, for a label.
+    fn whose(&self) -> String {
+        if self.field == self.step {
+            format!("the value of `{}`", self.step)
+        } else {
+            format!("`{}` of `{}`", self.field, self.step)
+        }
+    }
+
+    /// A value of the wrong kind: "expected `what`, found …".
+    pub fn expected(&mut self, node: &Node<'_>, what: &str) -> &mut Problem {
+        let label = self.whose();
+        let title = format!("expected {what}, found {}", describe(node));
+        self.report.push(node.span(), title).label(label)
+    }
+
+    /// Reads a text that cannot be a reference. `what` says what is wanted, such as "the name of a party".
+    pub fn text(&mut self, node: &Node<'_>, what: &str) -> Option<String> {
+        let DeValue::String(text) = node.get_ref() else {
+            self.expected(node, what);
+            return None;
+        };
+        match Text::of(text) {
+            Text::Literal(text) => Some(text),
+            Text::Reference(_) | Text::Malformed => {
+                let whose = self.whose();
+                let title = format!("{whose} does not take a reference");
+                let help = format!(
+                    "write {what}; for a text that starts with a dollar sign write \"${}\"",
+                    text.escape_debug()
+                );
+                self.report.push(node.span(), title).label("a reference").help(help);
+                None
+            }
+        }
+    }
+
+    /// Reads a reference when the value is one. `Some(None)`: it is written like one and is wrong, which has been said.
+    pub fn reference(&mut self, node: &Node<'_>) -> Option<Option<Reference>> {
+        let DeValue::String(text) = node.get_ref() else { return None };
+        match Text::of(text) {
+            Text::Literal(_) => None,
+            Text::Reference(reference) => Some(Some(reference)),
+            Text::Malformed => {
+                let help = format!(
+                    "a reference is a `$`, a name in lowercase, and perhaps a dot and a field: \"$inv\" or \
+                     \"$inv.hash\"; for a text that starts with a dollar sign write \"${}\"",
+                    text.escape_debug()
+                );
+                let title = format!("{} is not a reference", quoted(text));
+                self.report.push(node.span(), title).label("starts with `$`").help(help);
+                Some(None)
+            }
+        }
+    }
+
+    /// The type of what a reference stands for; `None` when there is none, which has been said.
+    pub fn type_of(&mut self, node: &Node<'_>, reference: &Reference) -> Option<Type> {
+        let scope = self.scope;
+        let Some(name) = scope.names.get(&reference.name) else {
+            self.unbound(node, reference);
+            return None;
+        };
+        if name.step >= self.number {
+            let title = format!("`${}` is not bound yet", reference.name);
+            let problem = self.report.push(node.span(), title);
+            if name.step == self.number {
+                problem.label("is bound by this step itself");
+                problem.help("a step can only use what a step before it has bound");
+            } else {
+                problem.label(format!("is bound by step {}, later", name.step));
+                problem.help(format!("move step {} (`{}`) above this one", name.step, name.by));
+            }
+            return None;
+        }
+        let entity = name.entity?;
+        let Some(field) = &reference.field else { return Some(Type::Entity(entity)) };
+        if let Some(field) = entity.field(field) {
+            return Some(field.ty);
+        }
+        let fields = || entity.all_fields().into_iter().map(|field| field.name);
+        let kind = Type::Entity(entity).a_name();
+        let mut help = format!("{kind} has {}", all_of(fields()));
+        if let Some(meant) = nearest(field, fields()) {
+            help = format!("did you mean \"${}.{meant}\"? {help}", reference.name);
+        }
+        let title = format!("`${}` has no field `{field}`", reference.name);
+        let label = format!("{kind}, bound by step {}", name.step);
+        self.report.push(node.span(), title).label(label).help(help);
+        None
+    }
+
+    fn unbound(&mut self, node: &Node<'_>, reference: &Reference) {
+        let scope = self.scope;
+        let parties = scope.parties.as_deref().unwrap_or_default();
+        let before = || {
+            let earlier = scope.names.iter().filter(|(_, name)| name.step < self.number);
+            earlier.map(|(name, _)| name.as_str())
+        };
+        let help = if parties.contains(&reference.name) {
+            format!("{} is a party, not something that a step bound; write \"{0}\"", reference.name)
+        } else if let Some(meant) = nearest(&reference.name, before()) {
+            let field = reference.field.as_ref().map(|f| format!(".{f}")).unwrap_or_default();
+            format!("did you mean \"${meant}{field}\"?")
+        } else if before().next().is_some() {
+            let names: Vec<String> = before().map(|name| format!("${name}")).collect();
+            let names = one_of(names.iter().map(String::as_str));
+            format!("use {names}, or add as = \"{}\" to the step that makes it", reference.name)
+        } else {
+            format!("add as = \"{}\" to the step that makes it", reference.name)
+        };
+        let title = format!("`${}` is not bound by any step", reference.name);
+        self.report.push(node.span(), title).label("unknown name").help(help);
+    }
+
+    /// Checks that a reference stands for a value of type `wanted`.
+    pub fn check_reference(&mut self, node: &Node<'_>, reference: &Reference, wanted: Type) -> bool {
+        let Some(found) = self.type_of(node, reference) else { return false };
+        if wanted.accepts(found) {
+            return true;
+        }
+        let title =
+            format!("`{reference}` is {}, `{}` wants {}", found.a_name(), self.field, wanted.a_name());
+        let label = self.whose();
+        let help = self.instead_of(reference, wanted);
+        let problem = self.report.push(node.span(), title);
+        problem.label(label);
+        problem.help(help);
+        false
+    }
+
+    /// A value where only a reference to a value of type `wanted` will do.
+    pub fn wants_reference(&mut self, node: &Node<'_>, wanted: Type) {
+        let guess = match node.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            _ => String::new(),
+        };
+        let help = self.instead_of(&Reference { name: guess, field: None }, wanted);
+        self.expected(node, &format!("a reference to {}", wanted.a_name())).help(help);
+    }
+
+    /// What could be written where `wanted` is wanted and `reference` does not fit.
+    fn instead_of(&self, reference: &Reference, wanted: Type) -> String {
+        let mut fitting = Vec::new();
+        let earlier = self.scope.names.iter().filter(|(_, name)| name.step < self.number);
+        for (name, bound) in earlier {
+            let Some(entity) = bound.entity else { continue };
+            if wanted.accepts(Type::Entity(entity)) {
+                fitting.push((name != &reference.name, format!("${name}")));
+                continue;
+            }
+            for field in entity.all_fields().into_iter().filter(|f| wanted.accepts(f.ty)) {
+                fitting.push((name != &reference.name, format!("${name}.{}", field.name)));
+            }
+        }
+        // What the same name has comes first: most likely only the field was forgotten.
+        fitting.sort();
+        match fitting.as_slice() {
+            [] => format!("no step before this one binds {}", wanted.a_name()),
+            fitting => {
+                const SHOWN: usize = 4;
+                let shown = fitting.iter().take(SHOWN).map(|(_, text)| text.as_str());
+                format!("write {}", one_of_quoted(shown))
+            }
+        }
+    }
+
+    /// The Lightning nodes of the world; `None` when the world itself has a problem.
+    pub fn parties(&self) -> Option<&'a [String]> {
+        self.scope.parties.as_deref()
+    }
+}
+
+/// What `expect` needs to know between its fields.
+impl StepCx<'_> {
+    /// The type of what is observed, once it has been read without a problem.
+    pub fn observed(&self) -> Option<Type> {
+        self.observed
+    }
+
+    /// Says what is observed; the fields that are read later compare with it.
+    pub fn set_observed(&mut self, ty: Type) {
+        self.observed = Some(ty);
+    }
+
+    /// Whether some step of the file binds the name.
+    pub fn is_bound(&self, name: &str) -> bool {
+        self.scope.names.contains_key(name)
+    }
+}

@@ -1,0 +1,127 @@
+//! The documentation of the language, as data: every step with its fields, types and defaults.
+
+use super::step::{COMMON_KEYS, Registry};
+use super::types::EntityType;
+
+/// A step.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct StepDocs {
+    /// The key that makes a table this step.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: String,
+    /// Its own keys, then those that every step takes.
+    pub keys: Vec<KeyDocs>,
+    /// What `as` names.
+    pub output: Option<OutputDocs>,
+}
+
+/// A key of a step, or a field of an output.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct KeyDocs {
+    /// The key.
+    pub name: &'static str,
+    /// What it does.
+    pub doc: String,
+    /// What its values are.
+    pub ty: String,
+    /// A value as it is typed; fields of outputs have none.
+    pub example: Option<String>,
+    /// Whether it must be there.
+    pub required: bool,
+    /// What it is when it is left out, as it is typed.
+    pub default: Option<String>,
+}
+
+/// What a step binds.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct OutputDocs {
+    /// What it is called.
+    pub name: &'static str,
+    /// What it is.
+    pub doc: String,
+    /// What `$name.field` can read of it.
+    pub fields: Vec<KeyDocs>,
+}
+
+/// A doc comment as one paragraph.
+pub(super) fn tidy(doc: &str) -> String {
+    doc.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+impl OutputDocs {
+    fn of(entity: &'static EntityType) -> Self {
+        let fields = entity.all_fields().into_iter().map(|field| KeyDocs {
+            name: field.name,
+            doc: tidy(field.doc),
+            ty: field.ty.a_name(),
+            example: None,
+            required: !field.live,
+            default: None,
+        });
+        OutputDocs { name: entity.name, doc: tidy(entity.doc), fields: fields.collect() }
+    }
+}
+
+/// Every step of the registry, in its order.
+pub fn docs(registry: &Registry) -> Vec<StepDocs> {
+    let common = COMMON_KEYS.iter().map(|(name, example, doc)| KeyDocs {
+        name,
+        doc: (*doc).to_owned(),
+        ty: match *name {
+            "within" => "a time".to_owned(),
+            "as" => "a name".to_owned(),
+            _ => "a text".to_owned(),
+        },
+        example: Some((*example).to_owned()),
+        required: false,
+        default: None,
+    });
+    let step = |entry: &super::StepEntry| {
+        let own = entry.fields.iter().map(|field| KeyDocs {
+            name: field.name,
+            doc: tidy(field.doc),
+            ty: field.ty.name.clone(),
+            example: Some(field.ty.example.clone()),
+            required: field.required,
+            default: field.default.clone(),
+        });
+        let common = common.clone().map(|key| match (key.name, entry.within) {
+            ("within", Some(within)) => {
+                let default = format!("\"{}\"", swaprig_units::show_duration(within));
+                KeyDocs { default: Some(default), ..key }
+            }
+            _ => key,
+        });
+        // What cannot be named has no `as`.
+        let common = common.filter(|key| key.name != "as" || entry.output.is_some());
+        StepDocs {
+            name: entry.name,
+            doc: tidy(entry.doc),
+            keys: own.chain(common).collect(),
+            output: entry.output.map(OutputDocs::of),
+        }
+    };
+    registry.entries().map(step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_documented_with_types_and_defaults() {
+        let registry = crate::steps::core_steps().unwrap();
+        let docs = docs(&registry);
+        let pay = docs.iter().find(|step| step.name == "pay").unwrap();
+        let until = pay.keys.iter().find(|key| key.name == "until").unwrap();
+        assert_eq!(until.default.as_deref(), Some("\"settled\""));
+        assert_eq!(until.ty, "\"settled\", \"held\" or \"sent\"");
+        assert!(!until.required && until.doc == "How far to wait.");
+        let names: Vec<_> = pay.output.as_ref().unwrap().fields.iter().map(|f| f.name).collect();
+        assert_eq!(names, ["hash", "preimage", "fee", "status"]);
+        let expect = docs.iter().find(|step| step.name == "expect").unwrap();
+        assert!(expect.keys.iter().all(|key| key.name != "as"));
+        assert!(expect.keys.iter().any(|key| key.default.as_deref() == Some("\"5 s\"")));
+    }
+}

@@ -1,0 +1,40 @@
+//! The scenario language: from files to plans, or to every problem in them. Runs nothing.
+//!
+//! A file is TOML 1.1 with the keys `title`, `tags`, `world` and `steps`; `steps` is an array of tables, one
+//! for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and works, too). A
+//! text that is wholly `$name` or `$name.field` stands for what an earlier step bound, where the key takes a value of that
+//! type; a text that starts with a dollar sign is written with two. [`check`] finds every problem; the [`Plan`] that it
+//! gives when there is none needs no further look at the file.
+
+mod check;
+mod cx;
+mod docs;
+mod fields;
+mod load;
+mod macros;
+mod plan;
+mod problem;
+mod reference;
+mod schema;
+mod step;
+mod steps;
+mod syntax;
+mod types;
+mod value;
+mod words;
+mod world;
+
+pub use check::check;
+pub use cx::{Field, FieldType, Name, Scope, StepCx};
+pub use docs::{KeyDocs, OutputDocs, StepDocs, docs};
+pub use fields::{BITCOIND, Daemon, Party};
+pub use load::{LoadError, load};
+pub use plan::{KeySpan, Plan, PlannedStep};
+pub use problem::{Problem, Report, Source, Span};
+pub use reference::{Arg, Bound, Reference};
+pub use schema::schema;
+pub use step::{AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec};
+pub use types::{EntityField, EntityType, Type, WordType};
+pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
+pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};
+pub use world::{DEFAULT_DEADLINE, WorldPlan};

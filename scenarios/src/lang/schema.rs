@@ -1,0 +1,101 @@
+//! The JSON Schema of scenario files, from the same structs that read them.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::check::FILE_KEYS;
+use super::docs::tidy;
+use super::step::{COMMON_KEYS, Registry, StepEntry};
+use super::world::{PRESETS, WORLD_KEYS};
+
+const DURATION: &str = r"^\s*[0-9_]+\s*(ms|s|min)\s*$";
+
+/// The JSON Schema (draft 2020-12) of a scenario file with the steps of the registry. Editors use it for completion;
+/// [`check`](super::check) finds more.
+pub fn schema(registry: &Registry) -> Json {
+    let described = |keys: &[(&str, &str, &str)], name: &str, mut schema: Json| {
+        if let Some((_, _, doc)) = keys.iter().find(|(key, ..)| *key == name) {
+            schema["description"] = json!(doc);
+        }
+        schema
+    };
+    let file = |name: &str, schema: Json| described(FILE_KEYS, name, schema);
+    let world = |name: &str, schema: Json| described(WORLD_KEYS, name, schema);
+    let presets: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
+    let name = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
+    let steps: Vec<Json> = registry.entries().map(step).collect();
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "swaprig scenario",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["title", "world", "steps"],
+        "properties": {
+            "title": file("title", json!({ "type": "string", "minLength": 1 })),
+            "tags": file("tags", json!({ "type": "array", "uniqueItems": true, "items": name })),
+            "world": file("world", json!({
+                "type": "object",
+                "additionalProperties": false,
+                "oneOf": [{ "required": ["preset"] }, { "required": ["lightning"] }],
+                "properties": {
+                    "preset": world("preset", json!({ "type": "string", "enum": presets })),
+                    "lightning": world("lightning", json!({
+                        "type": "array", "minItems": 1, "uniqueItems": true, "items": name,
+                    })),
+                    "deadline": world("deadline", json!({ "type": "string", "pattern": DURATION })),
+                },
+            })),
+            "steps": file("steps", json!({
+                "type": "array", "minItems": 1, "items": { "oneOf": steps },
+            })),
+        },
+    })
+}
+
+fn step(entry: &StepEntry) -> Json {
+    let mut properties = Map::new();
+    for field in &entry.fields {
+        let mut schema = field.ty.schema.clone();
+        schema["description"] = json!(tidy(field.doc));
+        properties.insert(field.name.to_owned(), schema);
+    }
+    for (name, _, doc) in COMMON_KEYS {
+        let schema = match *name {
+            "as" if entry.output.is_none() => continue,
+            "as" => json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]*$", "description": doc }),
+            "within" => json!({ "type": "string", "pattern": DURATION, "description": doc }),
+            _ => json!({ "type": "string", "minLength": 1, "description": doc }),
+        };
+        properties.insert((*name).to_owned(), schema);
+    }
+    let required: Vec<&str> =
+        entry.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    json!({
+        "title": entry.name,
+        "description": tidy(entry.doc),
+        "type": "object",
+        "additionalProperties": false,
+        "required": required,
+        "properties": properties,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_and_field_is_in_the_schema() {
+        let registry = crate::steps::core_steps().unwrap();
+        let schema = schema(&registry);
+        let steps = schema["properties"]["steps"]["items"]["oneOf"].as_array().unwrap();
+        for entry in registry.entries() {
+            let step = steps.iter().find(|step| step["title"] == entry.name).unwrap();
+            for field in &entry.fields {
+                let property = &step["properties"][field.name];
+                assert!(property.is_object(), "{}.{}", entry.name, field.name);
+                let typed = ["type", "anyOf"].iter().any(|key| property.get(key).is_some());
+                assert!(typed, "{}.{} accepts anything", entry.name, field.name);
+            }
+        }
+    }
+}

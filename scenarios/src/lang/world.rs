@@ -1,0 +1,219 @@
+//! The `world` of a file: which daemons there are, and how long it may live.
+
+use std::time::Duration;
+
+use swaprig_units::parse_duration;
+use toml::de::{DeTable, DeValue};
+
+use super::fields::BITCOIND;
+use super::problem::{Report, Span};
+use super::words::{
+    Node, all_of, describe, is_name, nearest, one_of_quoted, quoted, to_name,
+};
+
+/// What a run of the file starts. Every world has a bitcoind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorldPlan {
+    /// The names of the Lightning nodes.
+    pub lightning: Vec<String>,
+    /// How long the whole run may take.
+    pub deadline: Duration,
+}
+
+/// The deadline of a world that says none.
+pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The keys of a world: name, example, what it does.
+pub(super) const WORLD_KEYS: &[(&str, &str, &str)] = &[
+    ("preset", "\"lightning\"", "a named set of daemons"),
+    ("lightning", "[\"alice\", \"bob\"]", "the names of the Lightning nodes, in place of a preset"),
+    ("deadline", "\"60 s\"", "how long the whole run may take; 60 s when it is left out"),
+];
+
+/// The presets: name, Lightning nodes, what it is.
+pub(super) const PRESETS: &[(&str, &[&str], &str)] = &[
+    ("lightning", &["alice", "bob"], "a bitcoind and the Lightning nodes alice and bob"),
+    ("bitcoin", &[], "a bitcoind alone"),
+];
+
+/// Names that a party cannot have, because they mean something else in a step or a report.
+pub(super) const RESERVED: &[&str] = &["bitcoin", BITCOIND, "miner"];
+
+const EXAMPLE: &str = "write world = { preset = \"lightning\" }";
+
+/// What is known of the world after reading: `lightning` is `None` when its nodes could not be told.
+pub(super) struct ReadWorld {
+    pub(super) lightning: Option<Vec<String>>,
+    pub(super) deadline: Duration,
+}
+
+/// Reads the world; `ignored` are keys that were found in it and belong elsewhere.
+pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> ReadWorld {
+    let unreadable = ReadWorld { lightning: None, deadline: DEFAULT_DEADLINE };
+    let DeValue::Table(table) = node.get_ref() else {
+        let help = match node.get_ref() {
+            DeValue::String(text) if preset(text).is_some() => {
+                format!("write world = {{ preset = \"{text}\" }}")
+            }
+            _ => EXAMPLE.to_owned(),
+        };
+        report
+            .push(node.span(), format!("expected a table, found {}", describe(node)))
+            .label("the value of `world`")
+            .help(help);
+        return unreadable;
+    };
+    let sound = unknown_keys(table, ignored, report);
+    let deadline = table
+        .get("deadline")
+        .and_then(|node| read_deadline(node, report))
+        .unwrap_or(DEFAULT_DEADLINE);
+    let lightning = match (table.get_key_value("preset"), table.get_key_value("lightning")) {
+        (Some((_, node)), None) => read_preset(node, report),
+        (None, Some((_, node))) => read_parties(node, report),
+        (Some((one, _)), Some((two, _))) => {
+            report
+                .push(two.span(), "the world has both `preset` and `lightning`")
+                .label("names the nodes again")
+                .also(one.span(), "names the nodes")
+                .help("keep `lightning` to name the nodes yourself, or `preset` to have them named");
+            None
+        }
+        (None, None) if sound => {
+            report
+                .push(node.span(), "the world does not say which daemons it has")
+                .label("neither `preset` nor `lightning`")
+                .help(format!("{EXAMPLE}, or {{ lightning = [\"alice\", \"bob\"] }}"));
+            None
+        }
+        (None, None) => None,
+    };
+    ReadWorld { lightning, deadline }
+}
+
+fn preset(name: &str) -> Option<&'static [&'static str]> {
+    PRESETS.iter().find(|(preset, ..)| *preset == name).map(|(_, parties, _)| *parties)
+}
+
+fn unknown_keys(table: &DeTable<'_>, ignored: &[&str], report: &mut Report) -> bool {
+    let keys = || WORLD_KEYS.iter().map(|(key, ..)| *key);
+    let mut sound = true;
+    for (key, _) in table {
+        let name: &str = key.get_ref();
+        if keys().any(|known| known == name) || ignored.contains(&name) {
+            continue;
+        }
+        sound = false;
+        let help = match nearest(name, keys()) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("a world has {}", all_of(keys())),
+        };
+        let title = format!("unknown key `{name}` in `world`");
+        report.push(key.span(), title).label("unknown").help(help);
+    }
+    sound
+}
+
+fn read_preset(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
+    let list = one_of_quoted(PRESETS.iter().map(|(name, ..)| *name));
+    let DeValue::String(text) = node.get_ref() else {
+        report
+            .push(node.span(), format!("expected {list}, found {}", describe(node)))
+            .label("the value of `preset`")
+            .help(EXAMPLE);
+        return None;
+    };
+    if let Some(parties) = preset(text) {
+        return Some(parties.iter().map(|party| (*party).to_owned()).collect());
+    }
+    let help = match nearest(text, PRESETS.iter().map(|(name, ..)| *name)) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None => format!("write {list}, or name the nodes: lightning = [\"alice\", \"bob\"]"),
+    };
+    let title = format!("unknown preset {}", quoted(text));
+    report.push(node.span(), title).label(format!("expected {list}")).help(help);
+    None
+}
+
+fn read_parties(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
+    const HELP: &str = "write lightning = [\"alice\", \"bob\"]";
+    let DeValue::Array(array) = node.get_ref() else {
+        report
+            .push(node.span(), format!("expected an array of names, found {}", describe(node)))
+            .label("the value of `lightning`")
+            .help(HELP);
+        return None;
+    };
+    if array.is_empty() {
+        report
+            .push(node.span(), "a world with Lightning nodes that has none")
+            .label("empty")
+            .help("name them, such as [\"alice\", \"bob\"], or write preset = \"bitcoin\"");
+        return None;
+    }
+    let mut parties: Vec<(String, Span)> = Vec::new();
+    let mut sound = true;
+    for item in array {
+        let DeValue::String(name) = item.get_ref() else {
+            let title = format!("expected a name, found {}", describe(item));
+            report.push(item.span(), title).label("in `lightning`").help(HELP);
+            sound = false;
+            continue;
+        };
+        match party_name(name, &parties, item, report) {
+            true => parties.push((name.to_string(), item.span())),
+            false => sound = false,
+        }
+    }
+    sound.then(|| parties.into_iter().map(|(name, _)| name).collect())
+}
+
+fn party_name(
+    name: &str,
+    before: &[(String, Span)],
+    item: &Node<'_>,
+    report: &mut Report,
+) -> bool {
+    if !is_name(name, '-') {
+        let example = to_name(name, '-').unwrap_or_else(|| "alice".to_owned());
+        report
+            .push(item.span(), format!("{} is not a name for a party", quoted(name)))
+            .label("a lowercase letter, then lowercase letters, digits and `-`")
+            .help(format!("write \"{example}\""));
+        return false;
+    }
+    if RESERVED.contains(&name) {
+        report
+            .push(item.span(), format!("no party can be called \"{name}\""))
+            .label("reserved")
+            .help("the name means something else in steps and reports; choose another one");
+        return false;
+    }
+    if let Some((_, first)) = before.iter().find(|(other, _)| other == name) {
+        report
+            .push(item.span(), format!("two nodes are called \"{name}\""))
+            .label("the second")
+            .also(first.clone(), "the first")
+            .help("give every node a name of its own");
+        return false;
+    }
+    true
+}
+
+fn read_deadline(node: &Node<'_>, report: &mut Report) -> Option<Duration> {
+    let what = "a time such as \"60 s\"";
+    let help = match node.get_ref() {
+        DeValue::String(text) => match parse_duration(text) {
+            Ok(deadline) if !deadline.is_zero() => return Some(deadline),
+            Ok(_) => format!("it must be longer than none; write {what}"),
+            Err(error) => format!("{error}; write {what}"),
+        },
+        DeValue::Integer(number) => format!("it has no unit; write \"{number} s\""),
+        _ => format!("write {what}"),
+    };
+    report
+        .push(node.span(), format!("expected {what}, found {}", describe(node)))
+        .label("the value of `deadline`")
+        .help(help);
+    None
+}
