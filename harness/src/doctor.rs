@@ -83,8 +83,8 @@ pub fn examine(settings: &Settings, runs_dir: &Path) -> Report {
         leftovers: leftovers(runs_dir),
     };
     report.record("ports", ports());
-    let dirs = settings.cache_dir.as_deref().into_iter().chain([runs_dir]);
-    report.record("disk", dirs.map(space).collect());
+    let mut dirs = settings.cache_dir.as_deref().into_iter().chain([runs_dir]);
+    report.record("disk", dirs.try_for_each(space));
     report.record("clock", clock());
     report
 }
@@ -194,6 +194,10 @@ fn space(dir: &Path) -> Result<(), String> {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the wall clock itself is what is looked at"
+)]
 fn clock() -> Result<(), String> {
     match SystemTime::now().duration_since(UNIX_EPOCH) {
         Ok(now) if now >= EARLIEST => Ok(()),
@@ -342,5 +346,98 @@ impl fmt::Display for RoleReport {
             write!(f, "   {provenance}")?;
         }
         write!(f, "   {path}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binary::{Quiet, testing};
+
+    fn lines(report: &Report) -> Vec<String> {
+        report.to_string().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_machine_that_has_everything_is_ready() {
+        let dir = tempfile::tempdir().unwrap();
+        let bitcoind = testing::program(&dir.path().join("bin/bitcoind"), testing::KNOTS);
+        let mut settings = testing::settings(dir.path());
+        settings.self_exe = Some(testing::program(
+            &dir.path().join("swaprig"),
+            "swaprig 0.1.0",
+        ));
+        let report = examine(&settings, &dir.path().join("runs"));
+        let lines = lines(&report);
+        assert!(report.is_ready());
+        assert_eq!(lines[0], "Ready: worlds can start.");
+        assert_eq!(
+            lines[1],
+            format!(
+                "bitcoind    Bitcoin Knots 29.4.3   PATH   {}",
+                bitcoind.display()
+            )
+        );
+        assert!(
+            lines[2].starts_with("ldk-server  bundled   ")
+                && lines[2].contains("LDK_SERVER_EXE not set")
+        );
+        assert!(
+            lines[3].ends_with("; ports, disk, clock ok"),
+            "{}",
+            lines[3]
+        );
+        assert_eq!(lines.len(), 4);
+        assert!(!dir.path().join("runs").exists());
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let report = examine(&testing::settings(dir.path()), dir.path());
+        let text = report.to_string();
+        assert!(!report.is_ready());
+        assert!(
+            text.starts_with("Not ready: no usable bitcoind, ldk-server.\n"),
+            "{text}"
+        );
+        assert!(
+            text.contains("`swaprig doctor --fix` downloads it"),
+            "{text}"
+        );
+        let offline = Settings {
+            offline: true,
+            ..testing::settings(dir.path())
+        };
+        assert!(
+            fix(&offline, &Quiet)
+                .iter()
+                .all(|(_, outcome)| outcome.is_err())
+        );
+    }
+
+    #[test]
+    fn runs_that_were_kept_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        for run in ["1/alice", "41/bob", "not-a-run"] {
+            std::fs::create_dir_all(dir.path().join(run)).unwrap();
+        }
+        std::fs::write(dir.path().join("41/bob/log"), vec![1; 300_000]).unwrap();
+        let found = leftovers(dir.path()).unwrap();
+        assert_eq!(found.runs, 2);
+        assert!((300_000..600_000).contains(&found.bytes), "{}", found.bytes);
+        assert_eq!(leftovers(&dir.path().join("not-a-run")), None);
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_to_is_trouble() {
+        let error = space(Path::new("/proc/nowhere/runs")).unwrap_err();
+        assert!(error.contains("/proc"), "{error}");
+    }
+
+    #[test]
+    fn sizes_are_rounded_for_people() {
+        let shown = [1, 312_400_000, 7_650_000_000].map(|bytes| Size(bytes).to_string());
+        assert_eq!(shown, ["1 kB", "312 MB", "7.6 GB"]);
     }
 }

@@ -19,24 +19,28 @@ pub enum Keep {
 /// Where runs are kept and whether they stay, as the environment asks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunDirSettings {
-    /// `SWAPRIG_RUN_DIR`, or a directory of this user among the temporary files.
+    /// `SWAPRIG_RUN_DIR`, or what the caller says.
     pub base: PathBuf,
     /// `KEEP_E2E_ARTIFACTS=1` keeps the directory of a run that passed.
     pub keep: Keep,
 }
 
 impl RunDirSettings {
-    /// Reads the environment.
+    /// Reads the environment; `base` stands in for `SWAPRIG_RUN_DIR`.
     #[expect(clippy::disallowed_methods, reason = "the one place that reads these two variables")]
-    pub fn from_env() -> Self {
-        let user = rustix::process::getuid().as_raw();
-        let base = std::env::var_os("SWAPRIG_RUN_DIR").filter(|dir| !dir.is_empty());
+    pub fn from_env(base: &Path) -> Self {
+        let named = std::env::var_os("SWAPRIG_RUN_DIR").filter(|dir| !dir.is_empty());
         let keep = std::env::var_os("KEEP_E2E_ARTIFACTS").is_some_and(|keep| keep == "1");
         RunDirSettings {
-            base: base.map_or_else(|| std::env::temp_dir().join(format!("swaprig-runs-{user}")), PathBuf::from),
+            base: named.map_or_else(|| base.to_owned(), PathBuf::from),
             keep: if keep { Keep::Always } else { Keep::OnFailure },
         }
     }
+}
+
+/// Where worlds run when nobody says: a directory of this user among the temporary files.
+pub fn temporary_base() -> PathBuf {
+    std::env::temp_dir().join(format!("swaprig-runs-{}", rustix::process::getuid().as_raw()))
 }
 
 /// A directory of its own for one run or one world in it.

@@ -120,6 +120,8 @@ entity! {
         live {
             /// Whether it is pending, held, paid or failed.
             status: InvoiceStatus,
+            /// Whether its expiry has passed.
+            expired: bool,
         }
         private {
             /// Who made it.
@@ -189,5 +191,101 @@ entity! {
             /// Who closes it.
             by: Party,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lang::{Bind, BindingError, Bindings, Reference, Resolved, Type, Value};
+
+    fn hold_invoice() -> HoldInvoice {
+        let preimage = Preimage([7; 32]);
+        let invoice = Invoice {
+            bolt11: "lnbcrt1".into(),
+            hash: preimage.payment_hash(),
+            amount: None,
+            payee: "bob".into(),
+        };
+        HoldInvoice { invoice, preimage }
+    }
+
+    fn reference(name: &str, field: Option<&str>) -> Reference {
+        Reference {
+            name: name.into(),
+            field: field.map(Into::into),
+        }
+    }
+
+    #[test]
+    fn a_hold_invoice_stands_for_an_invoice_and_has_its_fields() {
+        let mut bindings = Bindings::default();
+        let hold = hold_invoice();
+        bindings.bind("hold", hold.clone().bind().unwrap());
+        let whole = reference("hold", None);
+        assert_eq!(
+            bindings.get(&Arg::<Invoice>::Reference(whole.clone())),
+            Ok(hold.invoice.clone())
+        );
+        assert_eq!(
+            bindings.get(&Arg::<HoldInvoice>::Reference(whole.clone())),
+            Ok(hold.clone())
+        );
+        let hash = Arg::<PaymentHash>::Reference(reference("hold", Some("hash")));
+        assert_eq!(bindings.get(&hash), Ok(hold.invoice.hash));
+        let preimage = Arg::<Preimage>::Reference(reference("hold", Some("preimage")));
+        assert_eq!(bindings.get(&preimage), Ok(hold.preimage));
+        let channel = bindings.get(&Arg::<Channel>::Reference(whole));
+        assert!(
+            matches!(channel, Err(BindingError::WrongType { .. })),
+            "{channel:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_live_absent_or_unbound_is_told_apart() {
+        let mut bindings = Bindings::default();
+        bindings.bind("hold", hold_invoice().bind().unwrap());
+        let of = |field| bindings.resolve(&reference("hold", Some(field)));
+        assert!(matches!(
+            of("status"),
+            Ok(Resolved::Live {
+                field: "status",
+                ..
+            })
+        ));
+        assert!(matches!(of("amount"), Err(BindingError::Absent { .. })));
+        assert!(matches!(of("colour"), Err(BindingError::NoField { .. })));
+        let unbound = bindings.resolve(&reference("inv", None));
+        assert!(matches!(unbound, Err(BindingError::Unbound { .. })));
+    }
+
+    #[test]
+    fn a_late_field_is_looked_up_only_while_it_is_not_known() {
+        let mut payment = Payment {
+            hash: PaymentHash([1; 32]),
+            preimage: None,
+            fee: None,
+            payer: "alice".into(),
+        };
+        let mut bindings = Bindings::default();
+        let fee = reference("paid", Some("fee"));
+        bindings.bind("paid", payment.clone().bind().unwrap());
+        assert!(matches!(bindings.resolve(&fee), Ok(Resolved::Live { .. })));
+        payment.fee = Some(Msat(1));
+        bindings.bind("paid", payment.bind().unwrap());
+        assert_eq!(bindings.get(&Arg::Reference(fee)), Ok(Msat(1)));
+    }
+
+    #[test]
+    fn amounts_compare_across_units_and_words_only_as_equal() {
+        use std::cmp::Ordering::{Equal, Greater};
+        let (sat, msat) = (Value::Sat(Sat(1)), Value::Msat(Msat(999)));
+        assert_eq!(sat.compare(&msat), Some(Greater));
+        assert!(Type::Sat.comparable(Type::Msat) && !Type::Sat.accepts(Type::Msat));
+        let word = |state: ChannelState| Value::Word(ChannelState::WORDS, state.as_str());
+        let (usable, closed) = (word(ChannelState::Usable), word(ChannelState::Closed));
+        assert_eq!(usable.compare(&usable), Some(Equal));
+        assert_eq!(usable.compare(&closed), None);
     }
 }

@@ -19,11 +19,18 @@ pub fn parse_duration(text: &str) -> Result<Duration, UnitError> {
         }
         other => {
             let unit = other.to_owned();
-            return Err(UnitError::UnknownUnit { unit, expected: UNITS });
+            return Err(UnitError::UnknownUnit {
+                unit,
+                expected: UNITS,
+            });
         }
     };
-    let too_large = || UnitError::TooLarge { number: text.trim().to_owned() };
-    let millis = whole(&number, text.trim())?.checked_mul(per_unit).ok_or_else(too_large)?;
+    let too_large = || UnitError::TooLarge {
+        number: text.trim().to_owned(),
+    };
+    let millis = whole(&number, text.trim())?
+        .checked_mul(per_unit)
+        .ok_or_else(too_large)?;
     Ok(Duration::from_millis(millis))
 }
 
@@ -53,12 +60,20 @@ mod tests {
             ("2 min", Ok(120_000)),
             ("1_000 ms", Ok(1_000)),
             ("5", Err("it has no unit; write \"5 s\"")),
-            ("5 sec", Err("`sec` is not a unit of it; use `ms`, `s` or `min`")),
+            (
+                "5 sec",
+                Err("`sec` is not a unit of it; use `ms`, `s` or `min`"),
+            ),
             ("0.5 s", Err("`0.5 s` is not a whole number")),
-            ("999999999999999999 min", Err("`999999999999999999 min` is too large")),
+            (
+                "999999999999999999 min",
+                Err("`999999999999999999 min` is too large"),
+            ),
         ];
         for (text, expected) in cases {
-            let got = parse_duration(text).map(|d| d.as_millis() as u64).map_err(|e| e.to_string());
+            let got = parse_duration(text)
+                .map(|d| d.as_millis() as u64)
+                .map_err(|e| e.to_string());
             assert_eq!(got, expected.map_err(str::to_owned), "{text}");
         }
     }

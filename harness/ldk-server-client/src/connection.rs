@@ -55,21 +55,15 @@ impl Connection {
         method: &'static str,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, ClientError> {
-        let mut unsent = match self.sender(method).await?.try_send_request(request).await {
+        let unsent = match self.sender(method).await?.try_send_request(request).await {
             Ok(response) => return Ok(response),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => unsent,
                 None => {
-                    return Err(self.transport(
-                        method,
-                        "sending the request",
-                        error.into_error().into(),
-                    ));
+                    return Err(self.transport(method, "sending the request", error.into_error().into()));
                 }
             },
         };
-        // Headers that belong to the first attempt only do not exist: authentication is valid for a minute.
-        *unsent.version_mut() = hyper::Version::HTTP_2;
         *self.sender.lock().await = None;
         let mut sender = self.sender(method).await?;
         sender.send_request(unsent).await.map_err(|error| {

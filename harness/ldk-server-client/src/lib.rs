@@ -139,6 +139,10 @@ unary_calls! {
     verify_signature, VERIFY_SIGNATURE, VerifySignatureRequest => VerifySignatureResponse;
 }
 
+fn is_refused(result: &Result<Response<Incoming>, ClientError>) -> bool {
+    matches!(result, Err(ClientError::Status { code: Code::Unauthenticated, .. }))
+}
+
 impl LdkServerClient {
     /// A client; it connects at the first call.
     ///
@@ -259,41 +263,28 @@ impl LdkServerClient {
             HmacScope::TimestampAndBody
         };
         let first = self.send_once(method, body.clone(), timeout, scope).await;
-        let refused = matches!(
-            &first,
-            Err(ClientError::Status {
-                code: Code::Unauthenticated,
-                ..
-            })
-        );
-        if !refused {
-            if first.is_ok() && known == SCOPE_UNKNOWN {
-                self.shared.hmac_scope.store(SCOPE_BODY, Ordering::Relaxed);
-            }
+        if !is_refused(&first) {
+            self.remember(known, SCOPE_BODY, &first);
             return first;
         }
         // A server of April or May 2026 refuses an HMAC that covers the body. It refused before it looked at the
         // request, so trying its way cannot do anything twice.
         if known == SCOPE_UNKNOWN && matches!(self.shared.credential, Credential::ApiKey(_)) {
-            let second = self
-                .send_once(method, body, timeout, HmacScope::Timestamp)
-                .await;
-            if !matches!(
-                &second,
-                Err(ClientError::Status {
-                    code: Code::Unauthenticated,
-                    ..
-                })
-            ) {
-                if second.is_ok() {
-                    self.shared
-                        .hmac_scope
-                        .store(SCOPE_TIMESTAMP, Ordering::Relaxed);
-                }
+            let second = self.send_once(method, body, timeout, HmacScope::Timestamp).await;
+            if !is_refused(&second) {
+                self.remember(known, SCOPE_TIMESTAMP, &second);
                 return second;
             }
         }
         first.map_err(|error| self.name_other_authentication(error))
+    }
+
+    /// Notes what the HMAC must cover, once the server has accepted one: an answer or a refusal of another kind.
+    fn remember(&self, known: u8, scope: u8, result: &Result<Response<Incoming>, ClientError>) {
+        let is_accepted = matches!(result, Ok(_) | Err(ClientError::Status { .. }));
+        if known == SCOPE_UNKNOWN && is_accepted {
+            self.shared.hmac_scope.store(scope, Ordering::Relaxed);
+        }
     }
 
     async fn send_once(

@@ -10,7 +10,9 @@ mod provision;
 mod resolve;
 mod settings;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 mod version;
 
 use std::ffi::OsString;

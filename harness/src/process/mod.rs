@@ -10,8 +10,10 @@ mod run;
 mod running;
 mod spawner;
 mod spec;
+mod usage;
 
 pub use exit::{Exit, Stopped};
 pub(crate) use run::{RunError, Said, run_to_end, run_watching};
 pub use running::Running;
 pub use spec::{LogFiles, Spec, SpawnError, Stdin};
+pub use usage::Usage;

@@ -230,6 +230,18 @@ impl fmt::Debug for Running {
     }
 }
 
+impl LogFiles {
+    /// The last line that the process printed on either stream; standard error speaks first.
+    pub fn last_line(&self) -> Option<String> {
+        let last = |path: &Path| {
+            let bytes = read_end(path).ok()?;
+            let text = String::from_utf8_lossy(&bytes);
+            text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+        };
+        last(&self.stderr).or_else(|| last(&self.stdout))
+    }
+}
+
 /// The instance's log files, as one line for messages.
 impl fmt::Display for LogFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -7,11 +7,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 
 use super::{START, World, WorldError, WorldErrorKind};
-use crate::binary::{Binary, Passport, Progress, Role, Settings, Stderr, resolve};
+use crate::binary::{Binary, Passport, Progress, ResolveError, Role, Settings, Stderr, resolve};
 use crate::bitcoind::{Bitcoind, ChainCache};
 use crate::daemon::StartError;
 use crate::ldk_server::LdkServer;
-use crate::run_dir::{RunDir, RunDirSettings};
+use crate::run_dir::{RunDir, RunDirSettings, temporary_base};
 use crate::time::Deadline;
 
 /// The programs of a world, resolved once and used for any number of worlds.
@@ -34,6 +34,25 @@ impl Binaries {
             bitcoind: resolve(Role::Bitcoind, settings, progress)?,
             ldk_server: if lightning { Some(resolve(Role::LdkServer, settings, progress)?) } else { None },
         })
+    }
+
+    /// As [`Binaries::resolve`], but a Lightning node that is nowhere to be found is no error: the second value says why
+    /// there is none, and worlds without one can still run.
+    ///
+    /// # Errors
+    /// When there is no bitcoind, or a program that was named cannot be used.
+    pub fn resolve_available(
+        settings: &Settings,
+        progress: &dyn Progress,
+    ) -> Result<(Self, Option<String>), StartError> {
+        let bitcoind = resolve(Role::Bitcoind, settings, progress)?;
+        match resolve(Role::LdkServer, settings, progress) {
+            Ok(found) => Ok((Binaries { bitcoind, ldk_server: Some(found) }, None)),
+            Err(missing @ ResolveError::NothingFound { .. }) => {
+                Ok((Binaries { bitcoind, ldk_server: None }, Some(missing.to_string())))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Which programs they are.
@@ -103,7 +122,7 @@ impl Builder {
     /// # Errors
     /// When a program is not to be had or a daemon does not come up; nothing is left running.
     pub async fn start(self) -> Result<World, WorldError> {
-        let environment = RunDirSettings::from_env();
+        let environment = RunDirSettings::from_env(&temporary_base());
         let base = self.base.unwrap_or(environment.base);
         let early = |kind: WorldErrorKind, dir: PathBuf| WorldError { kind, dir, logs: Vec::new() };
         let dir = match self.dir {

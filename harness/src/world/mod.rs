@@ -17,7 +17,7 @@ use crate::binary::Passport;
 use crate::bitcoind::{Bitcoind, RpcError, Tip};
 use crate::daemon::StartError;
 use crate::ldk_server::{LdkServer, NodeError};
-use crate::process::{LogFiles, Stopped};
+use crate::process::{LogFiles, Stopped, Usage};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::time::{Deadline, Probe, TimedOut, WaitError, poll_until};
 
@@ -142,6 +142,13 @@ impl World {
         let running = self.nodes.iter().map(LdkServer::running);
         let all = std::iter::once(self.bitcoind.running()).chain(running);
         all.map(|process| (process.name().to_owned(), process.logs().clone())).collect()
+    }
+
+    /// What its daemons have used together.
+    pub fn usage(&self) -> Usage {
+        let running = self.nodes.iter().map(LdkServer::running);
+        let all = std::iter::once(self.bitcoind.running()).chain(running);
+        all.filter_map(|process| Usage::of(process.pid())).fold(Usage::default(), Usage::and)
     }
 
     /// `kind` with the directory and the logs of this world.

@@ -14,14 +14,23 @@ use super::{steps, syntax};
 
 /// The keys of a file: name, example, what it does.
 pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
-    ("title", "\"Pay an invoice\"", "what the scenario shows, in one line"),
+    (
+        "title",
+        "\"Pay an invoice\"",
+        "what the scenario shows, in one line",
+    ),
     ("tags", "[\"smoke\"]", "words to select it by"),
-    ("world", "{ preset = \"lightning\" }", "the daemons that it needs"),
+    (
+        "world",
+        "{ preset = \"lightning\" }",
+        "the daemons that it needs",
+    ),
     ("steps", "[ { mine = 6 } ]", "what is done, in order"),
 ];
 
 /// Keys that people try, and what they are called here.
-const OTHER_NAMES: &[(&str, &str)] = &[("name", "title"), ("scenario", "title"), ("labels", "tags")];
+const OTHER_NAMES: &[(&str, &str)] =
+    &[("name", "title"), ("scenario", "title"), ("labels", "tags")];
 
 /// Checks a file. On success it is ready to run; otherwise every problem is there, from top to bottom.
 pub fn check(source: &Source, registry: &Registry) -> Result<Plan, Vec<Problem>> {
@@ -33,7 +42,9 @@ pub fn check(source: &Source, registry: &Registry) -> Result<Plan, Vec<Problem>>
         _ => {
             if report.is_empty() {
                 // A plan is missing only when something was said; should that ever fail, say so and do not run it.
-                report.push(0..0, "the file could not be read").help("please report this");
+                report
+                    .push(0..0, "the file could not be read")
+                    .help("please report this");
             }
             Err(report.into_problems())
         }
@@ -47,29 +58,64 @@ struct Misplaced<'a> {
 }
 
 fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> Option<Plan> {
+    if report.source().text().trim().is_empty() {
+        let lines = FILE_KEYS
+            .iter()
+            .map(|(key, example, _)| format!("{key} = {example}"));
+        let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
+        report.push(0..0, "the file is empty").help(help);
+        return None;
+    }
     let misplaced = find_misplaced(table, report);
-    unknown_keys(table, report);
+    let misspelt = unknown_keys(table, report);
     let lookup = |name: &str| {
-        let stray = || misplaced.iter().find(|stray| stray.key == name).map(|stray| stray.value);
+        let stray = || {
+            misplaced
+                .iter()
+                .find(|stray| stray.key == name)
+                .map(|stray| stray.value)
+        };
         table.get(name).or_else(stray)
     };
-    let title = required("title", lookup("title"), report).and_then(|node| title(node, report));
+    let required = |key: &str, report: &mut Report| {
+        let node = lookup(key);
+        // That a misspelt key is missing has been said.
+        if node.is_none() && !misspelt.contains(&key) {
+            missing(key, report);
+        }
+        node
+    };
+    let title = required("title", report).and_then(|node| title(node, report));
     let tags = lookup("tags").map_or(Some(Vec::new()), |node| tags(node, report));
     let strays: Vec<&str> = misplaced.iter().map(|stray| stray.key).collect();
-    let read = required("world", lookup("world"), report)
+    let read = required("world", report)
         .map(|node| world::read(node, &strays, report))
-        .unwrap_or(ReadWorld { lightning: None, deadline: world::DEFAULT_DEADLINE });
-    let steps_node = required("steps", lookup("steps"), report);
+        .unwrap_or(ReadWorld {
+            lightning: None,
+            deadline: world::DEFAULT_DEADLINE,
+        });
+    let steps_node = required("steps", report);
     let items = steps_node.and_then(|node| step_items(node, report));
-    let scope = Scope { names: names(items, registry), parties: read.lightning };
+    let scope = Scope {
+        names: names(items, registry),
+        parties: read.lightning,
+    };
     let steps = items.and_then(|items| {
-        let file = steps::File { registry, scope: &scope, strays: &strays, deadline: read.deadline };
+        let file = steps::File {
+            registry,
+            scope: &scope,
+            strays: &strays,
+            deadline: read.deadline,
+        };
         file.read(items, report)
     });
     Some(Plan {
         title: title?,
         tags: tags?,
-        world: WorldPlan { lightning: scope.parties?, deadline: read.deadline },
+        world: WorldPlan {
+            lightning: scope.parties?,
+            deadline: read.deadline,
+        },
         steps: steps?,
         source: report.source().clone(),
     })
@@ -79,33 +125,42 @@ fn keys() -> impl Iterator<Item = &'static str> {
     FILE_KEYS.iter().map(|(key, ..)| *key)
 }
 
-fn required<'a>(key: &str, node: Option<&'a Node<'a>>, report: &mut Report) -> Option<&'a Node<'a>> {
-    if node.is_none() {
-        let example = FILE_KEYS.iter().find(|(name, ..)| *name == key).map_or("", |known| known.1);
-        let first_line = report.source().text().lines().next().map_or(0, str::len);
-        report
-            .push(0..first_line, format!("the scenario has no `{key}`"))
-            .label("in this file")
-            .help(format!("add {key} = {example} before the first [table]"));
-    }
-    node
+fn missing(key: &str, report: &mut Report) {
+    let example = FILE_KEYS
+        .iter()
+        .find(|(name, ..)| *name == key)
+        .map_or("", |known| known.1);
+    let first_line = report.source().text().lines().next().map_or(0, str::len);
+    report
+        .push(0..first_line, format!("the scenario has no `{key}`"))
+        .label("in this file")
+        .help(format!("add {key} = {example} before the first [table]"));
 }
 
-fn unknown_keys(table: &DeTable<'_>, report: &mut Report) {
+/// Says which keys are unknown, and gives back what they most likely stand for.
+fn unknown_keys(table: &DeTable<'_>, report: &mut Report) -> Vec<&'static str> {
+    let mut misspelt = Vec::new();
     for (key, _) in table {
         let name: &str = key.get_ref();
         if keys().any(|known| known == name) {
             continue;
         }
-        let other = OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, known)| *known);
-        let meant = other.or_else(|| nearest(name, keys())).filter(|key| !table.contains_key(*key));
+        let other = OTHER_NAMES
+            .iter()
+            .find(|(other, _)| *other == name)
+            .map(|(_, known)| *known);
+        let meant = other
+            .or_else(|| nearest(name, keys()))
+            .filter(|key| !table.contains_key(*key));
         let help = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("a scenario has {}", all_of(keys())),
         };
         let title = format!("unknown key `{name}`");
         report.push(key.span(), title).label("unknown").help(help);
+        misspelt.extend(meant);
     }
+    misspelt
 }
 
 /// A key after a `[table]` header belongs to that table, which TOML cannot know to be a mistake.
@@ -116,9 +171,11 @@ fn find_misplaced<'a>(table: &'a DeTable<'a>, report: &mut Report) -> Vec<Mispla
             DeValue::Table(inner) => (inner, format!("[{}]", owner.get_ref()), None),
             DeValue::Array(items) => match items.iter().next_back() {
                 Some(last) => match last.get_ref() {
-                    DeValue::Table(inner) => {
-                        (inner, format!("[[{}]]", owner.get_ref()), Some((last, items.len())))
-                    }
+                    DeValue::Table(inner) => (
+                        inner,
+                        format!("[[{}]]", owner.get_ref()),
+                        Some((last, items.len())),
+                    ),
                     _ => continue,
                 },
                 None => continue,
@@ -126,19 +183,25 @@ fn find_misplaced<'a>(table: &'a DeTable<'a>, report: &mut Report) -> Vec<Mispla
             _ => continue,
         };
         let place = number.map_or(value.span(), |(last, _)| last.span());
-        let text = report.source().text().get(place.start..).unwrap_or_default();
+        let text = report
+            .source()
+            .text()
+            .get(place.start..)
+            .unwrap_or_default();
         let inline = text.starts_with('{');
         for (key, value) in inner {
-            let Some(name) = keys().find(|known| *known == key.get_ref().as_ref()) else { continue };
+            let Some(name) = keys().find(|known| *known == key.get_ref().as_ref()) else {
+                continue;
+            };
             if table.contains_key(name) || found.iter().any(|stray| stray.key == name) {
                 continue;
             }
             let owner_name = match number {
                 Some((_, count)) => format!("step {count}"),
+                None if inline => format!("`{}`", owner.get_ref()),
                 None => header.clone(),
             };
-            let title = format!("`{name}` belongs to {owner_name} here");
-            let problem = report.push(key.span(), title);
+            let problem = report.push(key.span(), format!("`{name}` belongs to {owner_name} here"));
             if inline {
                 problem.label("inside the braces").help(format!(
                     "close the braces before `{name}` and write it on a line of its own"
@@ -148,7 +211,7 @@ fn find_misplaced<'a>(table: &'a DeTable<'a>, report: &mut Report) -> Vec<Mispla
                     Some(_) => "steps = [ { … }, { … } ]".to_owned(),
                     None => format!("{} = {{ … }}", owner.get_ref()),
                 };
-                problem.label(format!("after the table header {header}"));
+                problem.label(format!("because it comes after the table header {header}"));
                 problem.also(place.clone(), "the header");
                 problem.help(format!("move `{name}` above {header}, or write {instead}"));
             }
@@ -162,12 +225,22 @@ fn title(node: &Node<'_>, report: &mut Report) -> Option<String> {
     const HELP: &str = "write one line that says what the scenario shows";
     let DeValue::String(text) = node.get_ref() else {
         let title = format!("expected a text, found {}", describe(node));
-        report.push(node.span(), title).label("the value of `title`").help(HELP);
+        report
+            .push(node.span(), title)
+            .label("the value of `title`")
+            .help(HELP);
         return None;
     };
     if text.trim().is_empty() || text.contains(['\n', '\r']) {
-        let title = if text.trim().is_empty() { "an empty title" } else { "a title of several lines" };
-        report.push(node.span(), title).label("the value of `title`").help(HELP);
+        let title = if text.trim().is_empty() {
+            "an empty title"
+        } else {
+            "a title of several lines"
+        };
+        report
+            .push(node.span(), title)
+            .label("the value of `title`")
+            .help(HELP);
         return None;
     }
     Some(text.trim().to_owned())
@@ -180,7 +253,10 @@ fn tags(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
             _ => "write tags = [\"smoke\"]".to_owned(),
         };
         let title = format!("expected an array of words, found {}", describe(node));
-        report.push(node.span(), title).label("the value of `tags`").help(help);
+        report
+            .push(node.span(), title)
+            .label("the value of `tags`")
+            .help(help);
         return None;
     };
     let mut seen: BTreeMap<String, Span> = BTreeMap::new();
@@ -201,7 +277,10 @@ fn tags(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
             _ => {
                 sound = false;
                 let title = format!("expected a word, found {}", describe(item));
-                report.push(item.span(), title).label("in `tags`").help("write tags = [\"smoke\"]");
+                report
+                    .push(item.span(), title)
+                    .label("in `tags`")
+                    .help("write tags = [\"smoke\"]");
                 continue;
             }
         };
@@ -222,11 +301,17 @@ fn step_items<'a>(node: &'a Node<'a>, report: &mut Report) -> Option<&'a DeArray
     const HELP: &str = "write steps = [ { mine = 6 } ], one table for every step";
     let DeValue::Array(items) = node.get_ref() else {
         let title = format!("expected an array of steps, found {}", describe(node));
-        report.push(node.span(), title).label("the value of `steps`").help(HELP);
+        report
+            .push(node.span(), title)
+            .label("the value of `steps`")
+            .help(HELP);
         return None;
     };
     if items.is_empty() {
-        report.push(node.span(), "a scenario without steps").label("empty").help(HELP);
+        report
+            .push(node.span(), "a scenario without steps")
+            .label("empty")
+            .help(HELP);
         return None;
     }
     Some(items)
@@ -236,12 +321,22 @@ fn step_items<'a>(node: &'a Node<'a>, report: &mut Report) -> Option<&'a DeArray
 fn names(items: Option<&DeArray<'_>>, registry: &Registry) -> BTreeMap<String, Name> {
     let mut names = BTreeMap::new();
     for (index, item) in items.into_iter().flatten().enumerate() {
-        let DeValue::Table(table) = item.get_ref() else { continue };
-        let Some(DeValue::String(name)) = table.get("as").map(|node| node.get_ref()) else { continue };
+        let DeValue::Table(table) = item.get_ref() else {
+            continue;
+        };
+        let Some(DeValue::String(name)) = table.get("as").map(|node| node.get_ref()) else {
+            continue;
+        };
+        let span = table.get("as").map(|node| node.span()).unwrap_or_default();
         let entry = table.keys().find_map(|key| registry.get(key.get_ref()));
         let by = entry.map_or("", |entry| entry.name).to_owned();
         let entity = entry.and_then(|entry| entry.output);
-        names.entry(name.to_string()).or_insert(Name { step: index + 1, by, entity });
+        names.entry(name.to_string()).or_insert(Name {
+            step: index + 1,
+            span,
+            by,
+            entity,
+        });
     }
     names
 }

@@ -7,9 +7,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Report, Span};
 use super::reference::{Reference, Text};
-use super::step::FieldSpec;
 use super::types::{EntityType, Type};
 use super::words::{Node, all_of, describe, nearest, one_of, one_of_quoted, quoted};
+
+/// What [`StepCx::text`] is told where any text will do.
+pub(super) const ANY_TEXT: &str = "a text";
 
 /// What is known in one file when a step of it is read.
 #[derive(Debug, Default)]
@@ -25,6 +27,8 @@ pub struct Scope {
 pub struct Name {
     /// The step, counted from 1.
     pub step: usize,
+    /// Where the name is given.
+    pub span: Span,
     /// The name of the step, such as `invoice`.
     pub by: String,
     /// What it binds; `None` when the step is not known, so that nothing is said of it.
@@ -69,7 +73,6 @@ pub struct StepCx<'a> {
     pub(super) span: Span,
     /// The name of the step.
     pub(super) step: &'a str,
-    pub(super) fields: &'a [FieldSpec],
     /// Counted from 1.
     pub(super) number: usize,
     /// The field that is being read.
@@ -120,11 +123,18 @@ impl<'a> StepCx<'a> {
         if self.misspelt.iter().any(|field| field == name) {
             return;
         }
-        let FieldType { name: kind, example, .. } = T::field_type();
+        let FieldType {
+            name: kind,
+            example,
+            ..
+        } = T::field_type();
         let title = format!("`{}` has no `{name}`", self.step);
         let help = format!("add {name} = {example}");
         let span = self.span.clone();
-        self.report.push(span, title).label(format!("`{name}` is missing: {kind}")).help(help);
+        self.report
+            .push(span, title)
+            .label(format!("`{name}` is missing: {kind}"))
+            .help(help);
     }
 
     /// Adds a problem.
@@ -144,12 +154,16 @@ impl<'a> StepCx<'a> {
 
     /// The place of a key; that of the whole step when it is not there.
     pub fn key_span(&self, key: &str) -> Span {
-        self.table.get_key_value(key).map_or(self.span.clone(), |(key, _)| key.span())
+        self.table
+            .get_key_value(key)
+            .map_or(self.span.clone(), |(key, _)| key.span())
     }
 
     /// The place of a key's value; that of the whole step when it is not there.
     pub fn value_span(&self, key: &str) -> Span {
-        self.table.get(key).map_or(self.span.clone(), |value| value.span())
+        self.table
+            .get(key)
+            .map_or(self.span.clone(), |value| value.span())
     }
 
     /// The key of the field that is being read, and its step, for a label.
@@ -171,7 +185,7 @@ impl<'a> StepCx<'a> {
     /// Reads a text that cannot be a reference. `what` says what is wanted, such as "the name of a party".
     pub fn text(&mut self, node: &Node<'_>, what: &str) -> Option<String> {
         let DeValue::String(text) = node.get_ref() else {
-            self.expected(node, what);
+            self.expected(node, what).help(format!("write {what}"));
             return None;
         };
         match Text::of(text) {
@@ -179,11 +193,22 @@ impl<'a> StepCx<'a> {
             Text::Reference(_) | Text::Malformed => {
                 let whose = self.whose();
                 let title = format!("{whose} does not take a reference");
-                let help = format!(
-                    "write {what}; for a text that starts with a dollar sign write \"${}\"",
-                    text.escape_debug()
-                );
-                self.report.push(node.span(), title).label("a reference").help(help);
+                let bare = text.trim_start_matches('$');
+                let help = if self
+                    .parties()
+                    .is_some_and(|all| all.iter().any(|one| one == bare))
+                {
+                    format!("write \"{bare}\", without the dollar sign")
+                } else if what == ANY_TEXT {
+                    let text = text.escape_debug();
+                    format!("write {what}; one that starts with a dollar sign has two: \"${text}\"")
+                } else {
+                    format!("write {what}")
+                };
+                self.report
+                    .push(node.span(), title)
+                    .label("a reference")
+                    .help(help);
                 None
             }
         }
@@ -191,7 +216,9 @@ impl<'a> StepCx<'a> {
 
     /// Reads a reference when the value is one. `Some(None)`: it is written like one and is wrong, which has been said.
     pub fn reference(&mut self, node: &Node<'_>) -> Option<Option<Reference>> {
-        let DeValue::String(text) = node.get_ref() else { return None };
+        let DeValue::String(text) = node.get_ref() else {
+            return None;
+        };
         match Text::of(text) {
             Text::Literal(_) => None,
             Text::Reference(reference) => Some(Some(reference)),
@@ -202,7 +229,10 @@ impl<'a> StepCx<'a> {
                     text.escape_debug()
                 );
                 let title = format!("{} is not a reference", quoted(text));
-                self.report.push(node.span(), title).label("starts with `$`").help(help);
+                self.report
+                    .push(node.span(), title)
+                    .label("starts with `$`")
+                    .help(help);
                 Some(None)
             }
         }
@@ -223,12 +253,17 @@ impl<'a> StepCx<'a> {
                 problem.help("a step can only use what a step before it has bound");
             } else {
                 problem.label(format!("is bound by step {}, later", name.step));
-                problem.help(format!("move step {} (`{}`) above this one", name.step, name.by));
+                problem.help(format!(
+                    "move step {} (`{}`) above this one",
+                    name.step, name.by
+                ));
             }
             return None;
         }
         let entity = name.entity?;
-        let Some(field) = &reference.field else { return Some(Type::Entity(entity)) };
+        let Some(field) = &reference.field else {
+            return Some(Type::Entity(entity));
+        };
         if let Some(field) = entity.field(field) {
             return Some(field.ty);
         }
@@ -248,33 +283,60 @@ impl<'a> StepCx<'a> {
         let scope = self.scope;
         let parties = scope.parties.as_deref().unwrap_or_default();
         let before = || {
-            let earlier = scope.names.iter().filter(|(_, name)| name.step < self.number);
+            let earlier = scope
+                .names
+                .iter()
+                .filter(|(_, name)| name.step < self.number);
             earlier.map(|(name, _)| name.as_str())
         };
         let help = if parties.contains(&reference.name) {
-            format!("{} is a party, not something that a step bound; write \"{0}\"", reference.name)
+            format!(
+                "{} is a party, not something that a step bound; write \"{0}\"",
+                reference.name
+            )
         } else if let Some(meant) = nearest(&reference.name, before()) {
-            let field = reference.field.as_ref().map(|f| format!(".{f}")).unwrap_or_default();
+            let field = reference
+                .field
+                .as_ref()
+                .map(|f| format!(".{f}"))
+                .unwrap_or_default();
             format!("did you mean \"${meant}{field}\"?")
         } else if before().next().is_some() {
             let names: Vec<String> = before().map(|name| format!("${name}")).collect();
             let names = one_of(names.iter().map(String::as_str));
-            format!("use {names}, or add as = \"{}\" to the step that makes it", reference.name)
+            format!(
+                "use {names}, or add as = \"{}\" to the step that makes it",
+                reference.name
+            )
         } else {
             format!("add as = \"{}\" to the step that makes it", reference.name)
         };
         let title = format!("`${}` is not bound by any step", reference.name);
-        self.report.push(node.span(), title).label("unknown name").help(help);
+        self.report
+            .push(node.span(), title)
+            .label("unknown name")
+            .help(help);
     }
 
     /// Checks that a reference stands for a value of type `wanted`.
-    pub fn check_reference(&mut self, node: &Node<'_>, reference: &Reference, wanted: Type) -> bool {
-        let Some(found) = self.type_of(node, reference) else { return false };
+    pub fn check_reference(
+        &mut self,
+        node: &Node<'_>,
+        reference: &Reference,
+        wanted: Type,
+    ) -> bool {
+        let Some(found) = self.type_of(node, reference) else {
+            return false;
+        };
         if wanted.accepts(found) {
             return true;
         }
-        let title =
-            format!("`{reference}` is {}, `{}` wants {}", found.a_name(), self.field, wanted.a_name());
+        let title = format!(
+            "`{reference}` is {}, `{}` wants {}",
+            found.a_name(),
+            self.field,
+            wanted.a_name()
+        );
         let label = self.whose();
         let help = self.instead_of(reference, wanted);
         let problem = self.report.push(node.span(), title);
@@ -289,28 +351,54 @@ impl<'a> StepCx<'a> {
             DeValue::String(text) => text.to_string(),
             _ => String::new(),
         };
-        let help = self.instead_of(&Reference { name: guess, field: None }, wanted);
-        self.expected(node, &format!("a reference to {}", wanted.a_name())).help(help);
+        let help = self.instead_of(
+            &Reference {
+                name: guess,
+                field: None,
+            },
+            wanted,
+        );
+        self.expected(node, &format!("a reference to {}", wanted.a_name()))
+            .help(help);
     }
 
     /// What could be written where `wanted` is wanted and `reference` does not fit.
     fn instead_of(&self, reference: &Reference, wanted: Type) -> String {
+        let fits = |found: Type| {
+            wanted.accepts(found)
+                || self
+                    .observed
+                    .is_some_and(|observed| observed.comparable(found))
+        };
         let mut fitting = Vec::new();
-        let earlier = self.scope.names.iter().filter(|(_, name)| name.step < self.number);
+        let earlier = self
+            .scope
+            .names
+            .iter()
+            .filter(|(_, name)| name.step < self.number);
         for (name, bound) in earlier {
             let Some(entity) = bound.entity else { continue };
-            if wanted.accepts(Type::Entity(entity)) {
+            if fits(Type::Entity(entity)) {
                 fitting.push((name != &reference.name, format!("${name}")));
                 continue;
             }
-            for field in entity.all_fields().into_iter().filter(|f| wanted.accepts(f.ty)) {
+            for field in entity.all_fields().into_iter().filter(|f| fits(f.ty)) {
                 fitting.push((name != &reference.name, format!("${name}.{}", field.name)));
             }
         }
         // What the same name has comes first: most likely only the field was forgotten.
         fitting.sort();
         match fitting.as_slice() {
-            [] => format!("no step before this one binds {}", wanted.a_name()),
+            [] if matches!(wanted, Type::Entity(_)) => {
+                format!(
+                    "no step before this one binds {}; add one that does",
+                    wanted.a_name()
+                )
+            }
+            [] => format!(
+                "write {} itself; no step before this one binds one",
+                wanted.a_name()
+            ),
             fitting => {
                 const SHOWN: usize = 4;
                 let shown = fitting.iter().take(SHOWN).map(|(_, text)| text.as_str());

@@ -46,7 +46,11 @@ pub struct OutputDocs {
 
 /// A doc comment as one paragraph.
 pub(super) fn tidy(doc: &str) -> String {
-    doc.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
+    doc.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 impl OutputDocs {
@@ -59,7 +63,11 @@ impl OutputDocs {
             required: !field.live,
             default: None,
         });
-        OutputDocs { name: entity.name, doc: tidy(entity.doc), fields: fields.collect() }
+        OutputDocs {
+            name: entity.name,
+            doc: tidy(entity.doc),
+            fields: fields.collect(),
+        }
     }
 }
 
@@ -89,7 +97,10 @@ pub fn docs(registry: &Registry) -> Vec<StepDocs> {
         let common = common.clone().map(|key| match (key.name, entry.within) {
             ("within", Some(within)) => {
                 let default = format!("\"{}\"", swaprig_units::show_duration(within));
-                KeyDocs { default: Some(default), ..key }
+                KeyDocs {
+                    default: Some(default),
+                    ..key
+                }
             }
             _ => key,
         });
@@ -118,10 +129,22 @@ mod tests {
         assert_eq!(until.default.as_deref(), Some("\"settled\""));
         assert_eq!(until.ty, "\"settled\", \"held\" or \"sent\"");
         assert!(!until.required && until.doc == "How far to wait.");
-        let names: Vec<_> = pay.output.as_ref().unwrap().fields.iter().map(|f| f.name).collect();
+        let names: Vec<_> = pay
+            .output
+            .as_ref()
+            .unwrap()
+            .fields
+            .iter()
+            .map(|f| f.name)
+            .collect();
         assert_eq!(names, ["hash", "preimage", "fee", "status"]);
         let expect = docs.iter().find(|step| step.name == "expect").unwrap();
         assert!(expect.keys.iter().all(|key| key.name != "as"));
-        assert!(expect.keys.iter().any(|key| key.default.as_deref() == Some("\"5 s\"")));
+        assert!(
+            expect
+                .keys
+                .iter()
+                .any(|key| key.default.as_deref() == Some("\"5 s\""))
+        );
     }
 }

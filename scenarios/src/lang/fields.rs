@@ -1,6 +1,5 @@
-//! How the plain types of a step's fields are read: amounts, times, block counts, texts, parties.
+//! How the plain types of a step's fields are read: amounts, times, block counts, texts, words.
 
-use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -10,66 +9,28 @@ use swaprig_units::{
 };
 use toml::de::{DeInteger, DeValue};
 
-use super::cx::{Field, FieldType, StepCx};
+use super::cx::{ANY_TEXT, Field, FieldType, StepCx};
 use super::problem::Problem;
 use super::types::{EntityType, WordType};
-use super::words::{Node, describe, nearest, one_of_quoted, quoted};
-
-/// The Lightning node of a world, by name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Party(pub String);
-
-impl From<&str> for Party {
-    fn from(name: &str) -> Self {
-        Party(name.to_owned())
-    }
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A daemon of a world, by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Daemon {
-    /// The Bitcoin node.
-    Bitcoind,
-    /// The Lightning node of a party.
-    Party(Party),
-}
-
-/// The name of the Bitcoin node.
-pub const BITCOIND: &str = "bitcoind";
-
-impl From<&str> for Daemon {
-    fn from(name: &str) -> Self {
-        match name {
-            BITCOIND => Daemon::Bitcoind,
-            name => Daemon::Party(name.into()),
-        }
-    }
-}
-
-impl fmt::Display for Daemon {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Daemon::Bitcoind => f.write_str(BITCOIND),
-            Daemon::Party(party) => party.fmt(f),
-        }
-    }
-}
+use super::words::{Node, nearest, one_of_quoted, quoted, with_article};
 
 impl FieldType {
-    fn new(name: &str, example: &str, schema: serde_json::Value) -> Self {
-        FieldType { name: name.to_owned(), example: example.to_owned(), schema }
+    pub(super) fn new(name: &str, example: &str, schema: serde_json::Value) -> Self {
+        FieldType {
+            name: name.to_owned(),
+            example: example.to_owned(),
+            schema,
+        }
     }
 
     /// A reference to an output of that type, which has no other form.
     pub fn reference_to(entity: &EntityType) -> Self {
         let example = format!("\"${}\"", entity.name.replace(' ', "_"));
-        FieldType { name: entity.name.to_owned(), example, schema: serde_json::Value::Null }
+        FieldType {
+            name: entity.name.to_owned(),
+            example,
+            schema: serde_json::Value::Null,
+        }
     }
 
     /// One word of a list.
@@ -77,7 +38,11 @@ impl FieldType {
         let list: Vec<&str> = words.list().collect();
         let name = one_of_quoted(list.iter().copied());
         let example = format!("\"{}\"", list.first().copied().unwrap_or_default());
-        FieldType { name, example, schema: json!({ "type": "string", "enum": list }) }
+        FieldType {
+            name,
+            example,
+            schema: json!({ "type": "string", "enum": list }),
+        }
     }
 }
 
@@ -89,10 +54,22 @@ struct Unit {
     example: &'static str,
     /// The unit that a bare number most likely has.
     usual: &'static str,
+    /// A value in the smallest unit.
+    smaller: &'static str,
 }
 
-const AMOUNT: Unit = Unit { what: "an amount", example: "50_000 sat", usual: "sat" };
-const TIME: Unit = Unit { what: "a time", example: "5 s", usual: "s" };
+const AMOUNT: Unit = Unit {
+    what: "an amount",
+    example: "50_000 sat",
+    usual: "sat",
+    smaller: "500 msat",
+};
+const TIME: Unit = Unit {
+    what: "a time",
+    example: "5 s",
+    usual: "s",
+    smaller: "500 ms",
+};
 
 const AMOUNT_PATTERN: &str = r"^\s*[0-9_]+(\.[0-9]+)?\s*(msat|sats?|btc|BTC)\s*$";
 const TIME_PATTERN: &str = r"^\s*[0-9_]+\s*(ms|s|min)\s*$";
@@ -140,13 +117,27 @@ impl Unit {
         if without_commas != text {
             return format!("commas do not separate digits; write \"{without_commas}\"");
         }
-        let unitless = text.bytes().all(|b| b.is_ascii_digit() || b == b'_' || b == b'.');
+        let unitless = text
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b == b'_' || b == b'.');
         match error {
             UnitError::MissingUnit { .. } if unitless => {
                 format!("it has no unit; write \"{text} {}\"", self.usual)
             }
             UnitError::NotANumber { .. } if text.contains('.') => {
-                format!("it is not a whole number of its smallest unit; {write}")
+                format!(
+                    "it is not a whole number; use a smaller unit, such as \"{}\"",
+                    self.smaller
+                )
+            }
+            UnitError::UnknownUnit { unit, expected } => {
+                format!(
+                    "`{unit}` is not a unit of {}; use {expected}; {write}",
+                    self.what
+                )
+            }
+            UnitError::FractionOfASatoshi { .. } => {
+                format!("{error}; only Lightning has parts of one")
             }
             error => format!("{error}; {write}"),
         }
@@ -160,7 +151,11 @@ fn read_amount<T: FromStr<Err = UnitError>>(node: &Node<'_>, cx: &mut StepCx<'_>
 impl Field for Sat {
     fn field_type() -> FieldType {
         let schema = json!({ "type": "string", "pattern": AMOUNT_PATTERN });
-        FieldType::new("an amount, a whole number of satoshis", "\"50_000 sat\"", schema)
+        FieldType::new(
+            "an amount, a whole number of satoshis",
+            "\"50_000 sat\"",
+            schema,
+        )
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
@@ -188,7 +183,8 @@ impl Field for Duration {
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
         let duration = TIME.read(node, cx, parse_duration)?;
         if duration.is_zero() {
-            cx.expected(node, "a time longer than none").help("write a time such as \"5 s\"");
+            cx.expected(node, "a time longer than none")
+                .help("write a time such as \"5 s\"");
             return None;
         }
         Some(duration)
@@ -205,12 +201,17 @@ fn integer(number: &DeInteger<'_>) -> Option<u64> {
 }
 
 /// Says why an integer does not fit.
-fn out_of_range<'p>(problem: &'p mut Problem, number: &DeInteger<'_>) -> &'p mut Problem {
-    if number.as_str().starts_with('-') {
-        problem.help("it cannot be negative")
+fn out_of_range<'p>(
+    problem: &'p mut Problem,
+    number: &DeInteger<'_>,
+    what: &str,
+) -> &'p mut Problem {
+    let why = if number.as_str().starts_with('-') {
+        "it cannot be negative"
     } else {
-        problem.help("it is too large")
-    }
+        "it is too large"
+    };
+    problem.help(format!("{why}; write {what}"))
 }
 
 /// Reads a number of blocks or a height: an integer, or a text with its unit.
@@ -224,7 +225,7 @@ fn read_blocks<T: FromStr<Err = UnitError>>(
         DeValue::Integer(number) => {
             let blocks = integer(number).and_then(|n| u32::try_from(n).ok());
             if blocks.is_none() {
-                out_of_range(cx.expected(node, what), number);
+                out_of_range(cx.expected(node, what), number, what);
             }
             blocks.map(make)
         }
@@ -232,9 +233,8 @@ fn read_blocks<T: FromStr<Err = UnitError>>(
             let text = cx.text(node, what)?;
             match text.parse() {
                 Ok(value) => Some(value),
-                Err(error) => {
-                    let help = format!("{error}; write {what}");
-                    cx.expected(node, what).help(help);
+                Err(_) => {
+                    cx.expected(node, what).help(format!("write {what}"));
                     None
                 }
             }
@@ -250,11 +250,20 @@ impl Field for BlockDelta {
     fn field_type() -> FieldType {
         let text = json!({ "type": "string", "pattern": r"^\s*[0-9_]+\s*(blocks?)?\s*$" });
         let number = json!({ "type": "integer", "minimum": 0, "maximum": u32::MAX });
-        FieldType::new("a number of blocks", "6", json!({ "anyOf": [number, text] }))
+        FieldType::new(
+            "a number of blocks",
+            "6",
+            json!({ "anyOf": [number, text] }),
+        )
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
-        read_blocks(node, cx, "a number of blocks such as 6 or \"6 blocks\"", BlockDelta)
+        read_blocks(
+            node,
+            cx,
+            "a number of blocks such as 6 or \"6 blocks\"",
+            BlockDelta,
+        )
     }
 }
 
@@ -282,7 +291,7 @@ impl Field for u64 {
             DeValue::Integer(number) => {
                 let value = integer(number);
                 if value.is_none() {
-                    out_of_range(cx.expected(node, WHAT), number);
+                    out_of_range(cx.expected(node, WHAT), number, WHAT);
                 }
                 value
             }
@@ -292,7 +301,8 @@ impl Field for u64 {
                 None
             }
             _ => {
-                cx.expected(node, WHAT).help("write a plain number, without quotes or a unit");
+                cx.expected(node, WHAT)
+                    .help("write a plain number, without quotes or a unit");
                 None
             }
         }
@@ -329,7 +339,7 @@ impl Field for String {
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
-        cx.text(node, "a text")
+        cx.text(node, ANY_TEXT)
     }
 
     fn shown(&self) -> Option<String> {
@@ -375,57 +385,6 @@ hex_field! {
     bitcoin::Txid, "a transaction id";
 }
 
-/// Reads a name out of `known`; `None` for `known` means that the world could not be read.
-fn read_name(node: &Node<'_>, cx: &mut StepCx<'_>, what: &str, extra: &[&str]) -> Option<String> {
-    let text = cx.text(node, what)?;
-    let Some(parties) = cx.parties() else {
-        return Some(text);
-    };
-    let known = || parties.iter().map(String::as_str).chain(extra.iter().copied());
-    if known().any(|name| name == text) {
-        return Some(text);
-    }
-    let list = one_of_quoted(known());
-    let help = match nearest(&text, known()) {
-        Some(meant) => format!("did you mean \"{meant}\"?"),
-        None if parties.is_empty() && extra.is_empty() => {
-            "this world has no Lightning nodes; write world = { preset = \"lightning\" } for alice and bob"
-                .to_owned()
-        }
-        None => format!("write {list}, or add {} to the nodes of the world", quoted(&text)),
-    };
-    let title = format!("{} is not {what}", quoted(&text));
-    let label = if parties.is_empty() && extra.is_empty() {
-        "there are none".to_owned()
-    } else {
-        format!("known: {list}")
-    };
-    cx.problem(node.span(), title).label(label).help(help);
-    None
-}
-
-impl Field for Party {
-    fn field_type() -> FieldType {
-        let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
-        FieldType::new("the name of a party", "\"alice\"", schema)
-    }
-
-    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
-        read_name(node, cx, "a party of this world", &[]).map(Party)
-    }
-}
-
-impl Field for Daemon {
-    fn field_type() -> FieldType {
-        let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
-        FieldType::new("the name of a party, or \"bitcoind\"", "\"alice\"", schema)
-    }
-
-    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
-        read_name(node, cx, "a daemon of this world", &[BITCOIND]).map(|name| name.as_str().into())
-    }
-}
-
 impl StepCx<'_> {
     /// Reads one word of a list.
     pub fn word(&mut self, node: &Node<'_>, words: &'static WordType) -> Option<&'static str> {
@@ -437,9 +396,10 @@ impl StepCx<'_> {
                 Some(meant) => format!("did you mean \"{meant}\"?"),
                 None => format!("write {what}"),
             };
-            let title = format!("{} is no {}", describe(node), words.name);
-            let title = title.trim_start_matches("the text ").to_owned();
-            self.problem(node.span(), title).label(format!("expected {what}")).help(help);
+            let title = format!("{} is not {}", quoted(&text), with_article(words.name));
+            self.problem(node.span(), title)
+                .label(format!("expected {what}"))
+                .help(help);
         }
         found
     }

@@ -24,7 +24,10 @@ pub enum LoadError {
     #[error("{path}: not a scenario: the name of one ends in .scenario.toml")]
     NotAScenario { path: PathBuf },
     /// Nothing was found.
-    #[error("no scenarios in {}: the name of one ends in .scenario.toml", show(paths))]
+    #[error(
+        "no scenarios in {}: the name of one ends in .scenario.toml",
+        show(paths)
+    )]
     NothingFound { paths: Vec<PathBuf> },
     /// A file or directory could not be read.
     #[error("{path}: cannot be read")]
@@ -38,7 +41,11 @@ pub enum LoadError {
 fn show(paths: &[PathBuf]) -> String {
     match paths {
         [] => "no path".to_owned(),
-        paths => paths.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "),
+        paths => paths
+            .iter()
+            .map(|p| p.display().to_string())
+            .collect::<Vec<_>>()
+            .join(", "),
     }
 }
 
@@ -67,17 +74,27 @@ pub fn load(paths: &[PathBuf]) -> Result<Vec<Source>, LoadError> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(LoadError::NotFound { path: path.clone() });
             }
-            Err(source) => return Err(LoadError::Read { path: path.clone(), source }),
+            Err(source) => {
+                return Err(LoadError::Read {
+                    path: path.clone(),
+                    source,
+                });
+            }
         }
     }
     if files.is_empty() {
-        return Err(LoadError::NothingFound { paths: paths.to_vec() });
+        return Err(LoadError::NothingFound {
+            paths: paths.to_vec(),
+        });
     }
     read_all(files)
 }
 
 fn canonical(path: &Path) -> Result<PathBuf, LoadError> {
-    fs::canonicalize(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })
+    fs::canonicalize(path).map_err(|source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Adds every scenario under `dir`. `visited` keeps links from leading in a circle.
@@ -91,7 +108,10 @@ fn walk(
         if !visited.insert(canonical(&dir)?) {
             continue;
         }
-        let failed = |source| LoadError::Read { path: dir.clone(), source };
+        let failed = |source| LoadError::Read {
+            path: dir.clone(),
+            source,
+        };
         for entry in fs::read_dir(&dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();
             let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -117,9 +137,15 @@ fn read_all(files: BTreeSet<(PathBuf, PathBuf)>) -> Result<Vec<Source>, LoadErro
         if !seen.insert(canonical.clone()) {
             continue;
         }
-        let bytes = fs::read(&path)
-            .map_err(|source| LoadError::Read { path: path.clone(), source })?;
-        sources.push(Source::from_bytes(id(&canonical, here.as_deref()), path, &bytes));
+        let bytes = fs::read(&path).map_err(|source| LoadError::Read {
+            path: path.clone(),
+            source,
+        })?;
+        sources.push(Source::from_bytes(
+            id(&canonical, here.as_deref()),
+            path,
+            &bytes,
+        ));
     }
     tell_apart(&mut sources, here.as_deref());
     sources.sort_by(|a, b| a.id().cmp(b.id()));
@@ -132,9 +158,14 @@ fn tell_apart(sources: &mut [Source], here: Option<&Path>) {
     for source in sources.iter() {
         *counts.entry(source.id().to_owned()).or_insert(0) += 1;
     }
-    for source in sources.iter_mut().filter(|source| counts.get(source.id()) > Some(&1)) {
+    for source in sources
+        .iter_mut()
+        .filter(|source| counts.get(source.id()) > Some(&1))
+    {
         let path = fs::canonicalize(source.path()).unwrap_or_else(|_| source.path().to_owned());
-        let from_here = here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(&path);
+        let from_here = here
+            .and_then(|here| path.strip_prefix(here).ok())
+            .unwrap_or(&path);
         source.rename(join(from_here));
     }
 }
@@ -143,10 +174,15 @@ fn tell_apart(sources: &mut [Source], here: Option<&Path>) {
 fn id(path: &Path, here: Option<&Path>) -> String {
     let components: Vec<Component<'_>> = path.components().collect();
     let directories = &components[..components.len().saturating_sub(1)];
-    let root = directories.iter().rposition(|part| part.as_os_str() == ROOT);
+    let root = directories
+        .iter()
+        .rposition(|part| part.as_os_str() == ROOT);
     match root {
         Some(root) => join(&components[root + 1..].iter().collect::<PathBuf>()),
-        None => join(here.and_then(|here| path.strip_prefix(here).ok()).unwrap_or(path)),
+        None => join(
+            here.and_then(|here| path.strip_prefix(here).ok())
+                .unwrap_or(path),
+        ),
     }
 }
 
@@ -157,7 +193,10 @@ fn join(path: &Path) -> String {
         .map(|part| part.as_os_str().to_string_lossy())
         .collect();
     let id = parts.join("/");
-    let id = id.strip_suffix(SCENARIO).or_else(|| id.strip_suffix(".toml")).unwrap_or(&id);
+    let id = id
+        .strip_suffix(SCENARIO)
+        .or_else(|| id.strip_suffix(".toml"))
+        .unwrap_or(&id);
     id.to_owned()
 }
 
@@ -176,7 +215,11 @@ mod tests {
     }
 
     fn ids(paths: &[PathBuf]) -> Vec<String> {
-        load(paths).unwrap().iter().map(|source| source.id().to_owned()).collect()
+        load(paths)
+            .unwrap()
+            .iter()
+            .map(|source| source.id().to_owned())
+            .collect()
     }
 
     #[test]
@@ -189,11 +232,20 @@ mod tests {
             "scenarios/.hidden/x.scenario.toml",
         ]);
         let root = dir.path().join("scenarios");
-        assert_eq!(ids(&[root.clone()]), ["close", "lightning/pay"]);
-        assert_eq!(ids(&[dir.path().to_owned(), root.clone()]), ["close", "lightning/pay"]);
+        assert_eq!(ids(std::slice::from_ref(&root)), ["close", "lightning/pay"]);
+        assert_eq!(
+            ids(&[dir.path().to_owned(), root.clone()]),
+            ["close", "lightning/pay"]
+        );
         assert_eq!(ids(&[root.join("lightning")]), ["lightning/pay"]);
-        assert_eq!(ids(&[root.join("lightning/../lightning")]), ["lightning/pay"]);
-        assert_eq!(ids(&[root.join("tests/invalid/bad.toml")]), ["tests/invalid/bad"]);
+        assert_eq!(
+            ids(&[root.join("lightning/../lightning")]),
+            ["lightning/pay"]
+        );
+        assert_eq!(
+            ids(&[root.join("tests/invalid/bad.toml")]),
+            ["tests/invalid/bad"]
+        );
     }
 
     #[test]

@@ -73,6 +73,9 @@ impl Plan {
 
     /// The text of a step, as it is in the file.
     pub fn step_text(&self, step: &PlannedStep) -> &str {
-        self.source.text().get(step.span.clone()).unwrap_or_default()
+        self.source
+            .text()
+            .get(step.span.clone())
+            .unwrap_or_default()
     }
 }

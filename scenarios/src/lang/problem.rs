@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use miette::{
-    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource,
+    SourceCode, SourceSpan, SpanContents,
 };
 
 /// Byte offsets into the text of a file.
@@ -25,7 +26,12 @@ pub struct Source {
 impl Source {
     /// A file's text, with the stable `id` that reports and selections call it by.
     pub fn new(id: impl Into<String>, path: impl Into<PathBuf>, text: impl Into<Arc<str>>) -> Self {
-        Source { id: id.into(), path: path.into(), text: text.into(), not_utf8_at: None }
+        Source {
+            id: id.into(),
+            path: path.into(),
+            text: text.into(),
+            not_utf8_at: None,
+        }
     }
 
     /// A file's bytes. Bytes that are not UTF-8 are kept as a problem that [`check`](super::check) reports.
@@ -84,14 +90,46 @@ impl Source {
 /// The text itself would drown everything else.
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("id", &self.id).field("path", &self.path).finish()
+        f.debug_struct("Source")
+            .field("id", &self.id)
+            .field("path", &self.path)
+            .finish()
+    }
+}
+
+/// Shows whole lines and no others: miette shows either less than a line or its neighbours, too.
+#[derive(Debug, Clone)]
+struct WholeLines {
+    text: Arc<str>,
+    named: NamedSource<Arc<str>>,
+}
+
+impl SourceCode for WholeLines {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        lines_before: usize,
+        _lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        // Without context lines miette asks where the span itself is, not what to show.
+        if lines_before == 0 {
+            return self.named.read_span(span, 0, 0);
+        }
+        let start = self.text[..span.offset()]
+            .rfind('\n')
+            .map_or(0, |newline| newline + 1);
+        let end = span.offset() + span.len();
+        let end = self.text[end..]
+            .find('\n')
+            .map_or(self.text.len(), |newline| end + newline);
+        self.named.read_span(&SourceSpan::from(start..end), 0, 0)
     }
 }
 
 /// A problem at a place in a file. `Display` is its title, one lowercase fragment.
 #[derive(Debug, Clone)]
 pub struct Problem {
-    code: NamedSource<Arc<str>>,
+    code: WholeLines,
     source: Source,
     title: String,
     span: Span,
@@ -104,7 +142,10 @@ impl Problem {
     /// A problem at `span` of `source`. Spans outside the text are cut to it.
     pub fn new(source: &Source, span: Span, title: impl Into<String>) -> Self {
         Problem {
-            code: NamedSource::new(source.path.display().to_string(), source.text.clone()),
+            code: WholeLines {
+                text: source.text.clone(),
+                named: NamedSource::new(source.path.display().to_string(), source.text.clone()),
+            },
             span: source.clamp_span(&span),
             source: source.clone(),
             title: title.into(),
@@ -122,7 +163,8 @@ impl Problem {
 
     /// A second place that belongs to the problem.
     pub fn also(&mut self, span: Span, label: impl Into<String>) -> &mut Self {
-        self.also.push((self.source.clamp_span(&span), label.into()));
+        self.also
+            .push((self.source.clamp_span(&span), label.into()));
         self
     }
 
@@ -165,13 +207,17 @@ impl Problem {
     fn render_with(&self, theme: GraphicalTheme, width: usize) -> String {
         let handler = GraphicalReportHandler::new_themed(theme)
             .with_width(width)
-            .with_context_lines(0)
+            .with_context_lines(1)
             .with_links(false)
             .without_syntax_highlighting();
         let mut out = String::new();
         if handler.render_report(&mut out, self).is_err() {
             let (line, column) = self.position();
-            out = format!("{}:{line}:{column}: {}\n", self.source.path.display(), self.title);
+            out = format!(
+                "{}:{line}:{column}: {}\n",
+                self.source.path.display(),
+                self.title
+            );
         }
         out
     }
@@ -187,7 +233,9 @@ impl std::error::Error for Problem {}
 
 impl Diagnostic for Problem {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
+        self.help
+            .as_ref()
+            .map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
 
     fn source_code(&self) -> Option<&dyn SourceCode> {
@@ -215,7 +263,10 @@ pub struct Report {
 impl Report {
     /// Nothing found yet.
     pub fn new(source: &Source) -> Self {
-        Report { source: source.clone(), problems: Vec::new() }
+        Report {
+            source: source.clone(),
+            problems: Vec::new(),
+        }
     }
 
     /// Adds a problem and gives it back, to be described further.

@@ -40,7 +40,10 @@ impl Text {
         };
         if is_name(name, '_') && field.is_none_or(|field| is_name(field, '_')) {
             let field = field.map(str::to_owned);
-            Text::Reference(Reference { name: name.to_owned(), field })
+            Text::Reference(Reference {
+                name: name.to_owned(),
+                field,
+            })
         } else {
             Text::Malformed
         }
@@ -123,7 +126,10 @@ mod tests {
     #[test]
     fn only_a_whole_text_is_a_reference() {
         let reference = |name: &str, field: Option<&str>| {
-            Text::Reference(Reference { name: name.into(), field: field.map(Into::into) })
+            Text::Reference(Reference {
+                name: name.into(),
+                field: field.map(Into::into),
+            })
         };
         for (text, expected) in [
             ("$inv", reference("inv", None)),

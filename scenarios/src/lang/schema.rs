@@ -67,8 +67,12 @@ fn step(entry: &StepEntry) -> Json {
         };
         properties.insert((*name).to_owned(), schema);
     }
-    let required: Vec<&str> =
-        entry.fields.iter().filter(|field| field.required).map(|field| field.name).collect();
+    let required: Vec<&str> = entry
+        .fields
+        .iter()
+        .filter(|field| field.required)
+        .map(|field| field.name)
+        .collect();
     json!({
         "title": entry.name,
         "description": tidy(entry.doc),
@@ -87,13 +91,20 @@ mod tests {
     fn every_step_and_field_is_in_the_schema() {
         let registry = crate::steps::core_steps().unwrap();
         let schema = schema(&registry);
-        let steps = schema["properties"]["steps"]["items"]["oneOf"].as_array().unwrap();
+        let steps = schema["properties"]["steps"]["items"]["oneOf"]
+            .as_array()
+            .unwrap();
         for entry in registry.entries() {
-            let step = steps.iter().find(|step| step["title"] == entry.name).unwrap();
+            let step = steps
+                .iter()
+                .find(|step| step["title"] == entry.name)
+                .unwrap();
             for field in &entry.fields {
                 let property = &step["properties"][field.name];
                 assert!(property.is_object(), "{}.{}", entry.name, field.name);
-                let typed = ["type", "anyOf"].iter().any(|key| property.get(key).is_some());
+                let typed = ["type", "anyOf"]
+                    .iter()
+                    .any(|key| property.get(key).is_some());
                 assert!(typed, "{}.{} accepts anything", entry.name, field.name);
             }
         }

@@ -78,9 +78,17 @@ impl<S: StepSpec> AnyStep for S {
 
 /// Keys that every step takes, with what they do.
 pub const COMMON_KEYS: &[(&str, &str, &str)] = &[
-    ("as", "\"inv\"", "the name under which later steps refer to what this one made"),
+    (
+        "as",
+        "\"inv\"",
+        "the name under which later steps refer to what this one made",
+    ),
     ("within", "\"5 s\"", "how long the step may take"),
-    ("fails", "\"INSUFFICIENT\"", "the step must fail, and its reason must contain this text"),
+    (
+        "fails",
+        "\"INSUFFICIENT\"",
+        "the step must fail, and its reason must contain this text",
+    ),
 ];
 
 /// A step that files can use.
@@ -132,7 +140,10 @@ pub enum RegistryError {
     Duplicate { name: &'static str },
     /// The name or a field of it is a key that every step takes.
     #[error("`{key}` of step `{step}` is a key that every step takes; give it another name")]
-    Reserved { step: &'static str, key: &'static str },
+    Reserved {
+        step: &'static str,
+        key: &'static str,
+    },
     /// No field carries the step's name, so that no table could be it.
     #[error("step `{name}` has no field `{name}`; its first field must carry its name")]
     NoMainField { name: &'static str },
@@ -153,7 +164,10 @@ impl Registry {
         }
         let reserved = |key: &str| COMMON_KEYS.iter().any(|(common, _, _)| *common == key);
         if let Some(field) = entry.fields.iter().find(|field| reserved(field.name)) {
-            return Err(RegistryError::Reserved { step: name, key: field.name });
+            return Err(RegistryError::Reserved {
+                step: name,
+                key: field.name,
+            });
         }
         if !entry.fields.iter().any(|field| field.name == name) {
             return Err(RegistryError::NoMainField { name });
@@ -200,7 +214,11 @@ impl<T: Field> Field for Option<T> {
 
 impl<T: Field + Bound> Field for Arg<T> {
     fn field_type() -> FieldType {
-        let FieldType { name, example, schema } = T::field_type();
+        let FieldType {
+            name,
+            example,
+            schema,
+        } = T::field_type();
         let reference = serde_json::json!({
             "type": "string",
             "pattern": r"^\$[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$",
@@ -210,7 +228,11 @@ impl<T: Field + Bound> Field for Arg<T> {
             true => reference,
             false => serde_json::json!({ "anyOf": [schema, reference] }),
         };
-        FieldType { name, example, schema }
+        FieldType {
+            name,
+            example,
+            schema,
+        }
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {

@@ -23,7 +23,11 @@ pub(super) struct File<'a> {
 
 impl File<'_> {
     /// Reads all steps; `None` when one of them has a problem.
-    pub(super) fn read(&self, items: &DeArray<'_>, report: &mut Report) -> Option<Vec<PlannedStep>> {
+    pub(super) fn read(
+        &self,
+        items: &DeArray<'_>,
+        report: &mut Report,
+    ) -> Option<Vec<PlannedStep>> {
         let mut steps = Vec::new();
         for (index, item) in items.iter().enumerate() {
             steps.extend(self.read_step(index + 1, item, report));
@@ -31,11 +35,19 @@ impl File<'_> {
         (steps.len() == items.len()).then_some(steps)
     }
 
-    fn read_step(&self, number: usize, item: &Node<'_>, report: &mut Report) -> Option<PlannedStep> {
+    fn read_step(
+        &self,
+        number: usize,
+        item: &Node<'_>,
+        report: &mut Report,
+    ) -> Option<PlannedStep> {
         let DeValue::Table(table) = item.get_ref() else {
             let title = format!("expected a step, found {}", describe(item));
             let help = "a step is a table in braces, such as { mine = 6 }";
-            report.push(item.span(), title).label(format!("step {number}")).help(help);
+            report
+                .push(item.span(), title)
+                .label(format!("step {number}"))
+                .help(help);
             return None;
         };
         let entry = self.which_step(number, item.span(), table, report)?;
@@ -46,7 +58,6 @@ impl File<'_> {
             table,
             span: item.span(),
             step: entry.name,
-            fields: &entry.fields,
             number,
             field: String::new(),
             misspelt,
@@ -87,7 +98,9 @@ impl File<'_> {
             .collect();
         // A step may have a field that is called like another step.
         let owns = |entry: &StepEntry| {
-            named.iter().all(|(other, _)| entry.fields.iter().any(|f| f.name == other.name))
+            named
+                .iter()
+                .all(|(other, _)| entry.fields.iter().any(|f| f.name == other.name))
         };
         let mut owners = named.iter().filter(|(entry, _)| owns(entry));
         if let (Some((entry, _)), None) = (owners.next(), owners.next()) {
@@ -114,7 +127,9 @@ impl File<'_> {
         let spans = table.keys().map(|key| (key.get_ref().as_ref(), key.span()));
         let guesses: Vec<(&str, Span)> = spans.filter(|(key, _)| unknown(key)).collect();
         let names = || self.registry.names();
-        let guess = guesses.iter().find_map(|(key, at)| Some((*key, at, nearest(key, names())?)));
+        let guess = guesses
+            .iter()
+            .find_map(|(key, at)| Some((*key, at, nearest(key, names())?)));
         let list = one_of(names());
         match (guess, guesses.first()) {
             (Some((key, at, meant)), _) => report
@@ -164,25 +179,35 @@ impl File<'_> {
 
     /// Nothing can take longer than the world lives.
     fn within(&self, within: Option<Duration>, cx: &mut StepCx<'_>) -> Option<Option<Duration>> {
-        let Some(given) = within.filter(|given| *given > self.deadline) else { return Some(within) };
+        let Some(given) = within.filter(|given| *given > self.deadline) else {
+            return Some(within);
+        };
         let title = format!(
             "`within` is {}, the world ends after {}",
             show_duration(given),
             show_duration(self.deadline)
         );
         let span = cx.value_span("within");
-        let help = format!("make it shorter, or give the world a deadline = \"{}\"", show_duration(given));
-        cx.problem(span, title).label("longer than the world lives").help(help);
+        let help = format!(
+            "make it shorter, or give the world a deadline = \"{}\"",
+            show_duration(given)
+        );
+        cx.problem(span, title)
+            .label("longer than the world lives")
+            .help(help);
         None
     }
 
     /// The name that `as` gives. `None`: there is a problem with it.
     fn bind(&self, entry: &StepEntry, cx: &mut StepCx<'_>) -> Option<Option<String>> {
-        let Some(node) = cx.table.get("as") else { return Some(None) };
+        let Some(node) = cx.table.get("as") else {
+            return Some(None);
+        };
         cx.field = "as".to_owned();
         let span = node.span();
         let DeValue::String(name) = node.get_ref() else {
-            cx.expected(node, "a name such as \"inv\"").help("write a name in quotes");
+            cx.expected(node, "a name such as \"inv\"")
+                .help("write a name in quotes");
             return None;
         };
         let name: &str = name;
@@ -193,50 +218,71 @@ impl File<'_> {
                 .help(format!("write \"{example}\""));
             return None;
         }
-        let party = self.scope.parties.iter().flatten().any(|party| party == name);
+        let party = self
+            .scope
+            .parties
+            .iter()
+            .flatten()
+            .any(|party| party == name);
         if party || RESERVED.contains(&name) {
             let what = if party { "a party" } else { "reserved" };
-            cx.problem(span, format!("\"{name}\" is {what}, it cannot name the result of a step"))
-                .label(what)
-                .help("choose another name");
+            cx.problem(
+                span,
+                format!("\"{name}\" is {what}, it cannot name the result of a step"),
+            )
+            .label(what)
+            .help("choose another name");
             return None;
         }
-        let first = self.scope.names.get(name).map_or(cx.number, |name| name.step);
-        if first != cx.number {
-            cx.problem(span, format!("`{name}` is already bound by step {first}"))
+        let first = self.scope.names.get(name);
+        if let Some(first) = first.filter(|first| first.step != cx.number) {
+            let title = format!("`{name}` is already bound by step {}", first.step);
+            cx.problem(span, title)
                 .label("the second time")
+                .also(first.span.clone(), "the first time")
                 .help("choose another name; a name keeps its meaning through the whole file");
             return None;
         }
-        if entry.output.is_none() {
-            cx.problem(span, format!("`{}` makes nothing that could have a name", entry.name))
-                .label("names nothing")
-                .help("leave `as` out");
-            return None;
-        }
-        if cx.has("fails") {
-            let fails = cx.key_span("fails");
-            cx.problem(span, "a step that must fail makes nothing that could have a name")
-                .label("names nothing")
-                .also(fails, "must fail")
-                .help("leave `as` out");
-            return None;
-        }
-        Some(Some(name.to_owned()))
+        makes_something(entry, span, cx).then(|| Some(name.to_owned()))
     }
+}
+
+/// Whether there is anything that `as` could name; when not, that is said of its value at `span`.
+fn makes_something(entry: &StepEntry, span: Span, cx: &mut StepCx<'_>) -> bool {
+    if entry.output.is_none() {
+        let title = format!("`{}` makes nothing that could have a name", entry.name);
+        cx.problem(span, title)
+            .label("names nothing")
+            .help("leave `as` out");
+        return false;
+    }
+    if cx.has("fails") {
+        let fails = cx.key_span("fails");
+        let title = "a step that must fail makes nothing that could have a name";
+        cx.problem(span, title)
+            .label("names nothing")
+            .also(fails, "must fail")
+            .help("leave `as` out");
+        return false;
+    }
+    true
 }
 
 fn fails(cx: &mut StepCx<'_>) -> Option<Option<String>> {
     let table = cx.table;
-    let Some(node) = table.get("fails") else { return Some(None) };
+    let Some(node) = table.get("fails") else {
+        return Some(None);
+    };
     cx.field = "fails".to_owned();
     let what = "a part of the reason, such as \"expired\"";
     let help = match node.get_ref() {
         DeValue::String(text) if text.trim().is_empty() => {
-            "every reason contains an empty text; write a part of the one that is meant"
+            "every reason contains an empty text; write a part of the one that is meant: fails = \"expired\""
         }
         DeValue::String(_) => return String::read(node, cx).map(Some),
-        DeValue::Boolean(_) => "say why it must fail: a failure for another reason is no success",
+        DeValue::Boolean(_) => {
+            "say why it must fail, for a failure for another reason is no success: fails = \"expired\""
+        }
         _ => "write a part of the reason in quotes",
     };
     cx.expected(node, what).help(help);

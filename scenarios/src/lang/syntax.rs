@@ -29,32 +29,54 @@ pub(super) fn parse<'s>(source: &'s Source, report: &mut Report) -> Option<Spann
         }
         last_line = line;
         let (title, label, help) = explain(error.message(), source.text(), &span);
+        let span = visible(source.text(), span);
         report.push(span, title).label(label).help(help);
     }
     sound.then_some(table)
 }
 
+/// Nothing can be drawn under the end of a line: points at the character before it.
+fn visible(text: &str, span: Span) -> Span {
+    let before = text
+        .get(..span.start)
+        .and_then(|before| before.chars().next_back());
+    let at_end = text
+        .get(span.start..)
+        .is_none_or(|rest| rest.is_empty() || rest.starts_with(['\n', '\r']));
+    match before {
+        Some(last) if span.is_empty() && at_end && last != '\n' => {
+            span.start - last.len_utf8()..span.start
+        }
+        _ => span,
+    }
+}
+
 /// Title, label and help for a message of the TOML parser.
 fn explain(message: &str, text: &str, span: &Span) -> (String, String, String) {
     if message.starts_with("duplicate key") {
-        let title = "the key is there twice".to_owned();
-        return (title, "the second one".to_owned(), "keep one of the two".to_owned());
+        let key = text.get(span.clone()).unwrap_or_default();
+        let title = format!("the key `{key}` is there twice");
+        return (
+            title,
+            "the second one".to_owned(),
+            "keep one of the two".to_owned(),
+        );
     }
     let title = format!("not TOML: {message}");
     let found = text.get(span.clone()).unwrap_or_default();
-    let before = text.get(..span.start).unwrap_or_default();
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    let line = text.get(line_start..).unwrap_or_default().lines().next().unwrap_or_default();
     let label = match found {
         "" if span.start >= text.len() => "the file ends here",
         _ => "here",
     };
-    let help = if message.contains("quoted") || looks_like_a_bare_word(found) {
+    let help = if message.contains("must be quoted") || looks_like_a_bare_word(found) {
         format!("put the text in quotes: \"{}\"", found.trim())
-    } else if line.trim_end().ends_with('}') && message.contains("array") {
-        "put a comma between two steps".to_owned()
-    } else if found.is_empty() && span.start >= text.len() {
-        "a bracket, a brace or a quote that was opened is not closed".to_owned()
+    } else if message.contains("missing comma") {
+        "put a comma after the one before".to_owned()
+    } else if message.contains("unclosed") || found.is_empty() && span.start >= text.len() {
+        "a bracket or a brace that was opened is not closed".to_owned()
+    } else if message.contains("string") {
+        "a text begins and ends with a quote on one line; quotes inside it are written \\\""
+            .to_owned()
     } else {
         "check the quotes, commas and brackets up to here: a step is { pay = \"$inv\", by = \"alice\" }, \
          steps are separated by commas"
@@ -65,5 +87,7 @@ fn explain(message: &str, text: &str, span: &Span) -> (String, String, String) {
 
 fn looks_like_a_bare_word(found: &str) -> bool {
     found.starts_with(|c: char| c.is_alphabetic() || c == '$')
-        && found.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '.'))
+        && found
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '$' | '.'))
 }

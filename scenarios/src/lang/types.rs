@@ -74,7 +74,9 @@ impl EntityType {
 
     /// The field of that name.
     pub fn field(&self, name: &str) -> Option<&'static EntityField> {
-        self.all_fields().into_iter().find(|field| field.name == name)
+        self.all_fields()
+            .into_iter()
+            .find(|field| field.name == name)
     }
 
     /// Whether it may stand where `wanted` is wanted.

@@ -55,8 +55,14 @@ pub trait Entity: Any + fmt::Debug + Send + Sync {
 
 /// Takes an entity back as the Rust type `T`, be it that or a child of it.
 pub fn downcast<T: Clone + 'static>(value: &Value) -> Option<T> {
-    let Value::Entity(entity) = value else { return None };
-    let parent = || entity.parent().and_then(|parent| parent.downcast_ref::<T>());
+    let Value::Entity(entity) = value else {
+        return None;
+    };
+    let parent = || {
+        entity
+            .parent()
+            .and_then(|parent| parent.downcast_ref::<T>())
+    };
     entity.as_any().downcast_ref::<T>().or_else(parent).cloned()
 }
 
@@ -198,7 +204,10 @@ pub enum Resolved {
     /// The value.
     Value(Value),
     /// A field that must be looked up.
-    Live { entity: Arc<dyn Entity>, field: &'static str },
+    Live {
+        entity: Arc<dyn Entity>,
+        field: &'static str,
+    },
 }
 
 /// Why a reference has no value. The checker rules all but `Absent` out for scenario files.
@@ -209,7 +218,11 @@ pub enum BindingError {
     Unbound { name: String },
     /// The output has no such field.
     #[error("`{reference}` does not exist: {kind} has no field `{field}`")]
-    NoField { reference: Reference, kind: String, field: String },
+    NoField {
+        reference: Reference,
+        kind: String,
+        field: String,
+    },
     /// The field exists and has no value.
     #[error("`{reference}` has no value")]
     Absent { reference: Reference },
@@ -218,7 +231,11 @@ pub enum BindingError {
     Live { reference: Reference },
     /// The value has another type than the one wanted.
     #[error("`{reference}` is {found}, not {wanted}")]
-    WrongType { reference: Reference, found: String, wanted: String },
+    WrongType {
+        reference: Reference,
+        found: String,
+        wanted: String,
+    },
 }
 
 impl Bindings {
@@ -232,7 +249,9 @@ impl Bindings {
         let value = self
             .values
             .get(&reference.name)
-            .ok_or_else(|| BindingError::Unbound { name: reference.name.clone() })?;
+            .ok_or_else(|| BindingError::Unbound {
+                name: reference.name.clone(),
+            })?;
         let Some(name) = &reference.field else {
             return Ok(Resolved::Value(value.clone()));
         };
@@ -241,14 +260,19 @@ impl Bindings {
             kind: value.ty().a_name(),
             field: name.clone(),
         };
-        let Value::Entity(entity) = value else { return Err(no_field()) };
+        let Value::Entity(entity) = value else {
+            return Err(no_field());
+        };
         let field = entity.entity_type().field(name).ok_or_else(no_field)?;
         match entity.field(name) {
             Some(value) => Ok(Resolved::Value(value)),
-            None if field.live => {
-                Ok(Resolved::Live { entity: entity.clone(), field: field.name })
-            }
-            None => Err(BindingError::Absent { reference: reference.clone() }),
+            None if field.live => Ok(Resolved::Live {
+                entity: entity.clone(),
+                field: field.name,
+            }),
+            None => Err(BindingError::Absent {
+                reference: reference.clone(),
+            }),
         }
     }
 
@@ -260,7 +284,9 @@ impl Bindings {
         };
         match self.resolve(reference)? {
             Resolved::Value(value) => Self::take(reference, &value),
-            Resolved::Live { .. } => Err(BindingError::Live { reference: reference.clone() }),
+            Resolved::Live { .. } => Err(BindingError::Live {
+                reference: reference.clone(),
+            }),
         }
     }
 

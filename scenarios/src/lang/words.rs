@@ -12,13 +12,29 @@ const ALIKE: f64 = 0.8;
 /// The candidate that was most likely meant by `word`.
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_lowercase().replace('-', "_");
-    let alike = |candidate: &str| strsim::jaro_winkler(&word, &candidate.replace('-', "_"));
+    let alike = |candidate: &str| {
+        let candidate = candidate.replace('-', "_");
+        let score = strsim::jaro_winkler(&word, &candidate);
+        if shortens(&word, &candidate) {
+            score.max(ALIKE)
+        } else {
+            score
+        }
+    };
     candidates
         .into_iter()
         .map(|candidate| (alike(candidate), candidate))
         .filter(|(score, _)| *score >= ALIKE)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+/// Whether `word` is `candidate` with letters left out, such as `amt` for `amount`.
+fn shortens(word: &str, candidate: &str) -> bool {
+    let mut rest = candidate.chars();
+    word.len() >= 3
+        && word.chars().next() == candidate.chars().next()
+        && word.chars().all(|letter| rest.any(|other| other == letter))
 }
 
 /// `a`, `b` or `c`, each in backticks.
@@ -46,13 +62,17 @@ fn join(words: impl Iterator<Item = String>, last: &str) -> String {
 }
 
 /// `an invoice`, `a channel`.
-pub fn with_article(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+pub(super) fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {noun}")
 }
 
 /// What a value is called in "expected X, found Y".
-pub fn describe(node: &Node<'_>) -> String {
+pub(super) fn describe(node: &Node<'_>) -> String {
     match node.get_ref() {
         DeValue::String(text) if text.is_empty() => "an empty text".to_owned(),
         DeValue::String(text) => format!("the text {}", quoted(text)),
@@ -76,18 +96,26 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// Whether `word` is a lowercase letter followed by lowercase letters, digits and `joiner`.
-pub fn is_name(word: &str, joiner: char) -> bool {
+pub(super) fn is_name(word: &str, joiner: char) -> bool {
     word.starts_with(|c: char| c.is_ascii_lowercase())
-        && word.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joiner)
+        && word
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == joiner)
 }
 
 /// `word` made into what [`is_name`] accepts, when something of it is left.
-pub fn to_name(word: &str, joiner: char) -> Option<String> {
+pub(super) fn to_name(word: &str, joiner: char) -> Option<String> {
     let mapped: String = word
         .trim()
         .to_lowercase()
         .chars()
-        .map(|c| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { joiner })
+        .map(|c| {
+            if c.is_ascii_lowercase() || c.is_ascii_digit() {
+                c
+            } else {
+                joiner
+            }
+        })
         .collect();
     let name = mapped.trim_matches(|c: char| c == joiner).to_owned();
     is_name(&name, joiner).then_some(name)

@@ -5,11 +5,9 @@ use std::time::Duration;
 use swaprig_units::parse_duration;
 use toml::de::{DeTable, DeValue};
 
-use super::fields::BITCOIND;
+use super::parties::BITCOIND;
 use super::problem::{Report, Span};
-use super::words::{
-    Node, all_of, describe, is_name, nearest, one_of_quoted, quoted, to_name,
-};
+use super::words::{Node, all_of, describe, is_name, nearest, one_of_quoted, quoted, to_name};
 
 /// What a run of the file starts. Every world has a bitcoind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,13 +24,25 @@ pub const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 /// The keys of a world: name, example, what it does.
 pub(super) const WORLD_KEYS: &[(&str, &str, &str)] = &[
     ("preset", "\"lightning\"", "a named set of daemons"),
-    ("lightning", "[\"alice\", \"bob\"]", "the names of the Lightning nodes, in place of a preset"),
-    ("deadline", "\"60 s\"", "how long the whole run may take; 60 s when it is left out"),
+    (
+        "lightning",
+        "[\"alice\", \"bob\"]",
+        "the names of the Lightning nodes, in place of a preset",
+    ),
+    (
+        "deadline",
+        "\"60 s\"",
+        "how long the whole run may take; 60 s when it is left out",
+    ),
 ];
 
 /// The presets: name, Lightning nodes, what it is.
 pub(super) const PRESETS: &[(&str, &[&str], &str)] = &[
-    ("lightning", &["alice", "bob"], "a bitcoind and the Lightning nodes alice and bob"),
+    (
+        "lightning",
+        &["alice", "bob"],
+        "a bitcoind and the Lightning nodes alice and bob",
+    ),
     ("bitcoin", &[], "a bitcoind alone"),
 ];
 
@@ -49,7 +59,10 @@ pub(super) struct ReadWorld {
 
 /// Reads the world; `ignored` are keys that were found in it and belong elsewhere.
 pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> ReadWorld {
-    let unreadable = ReadWorld { lightning: None, deadline: DEFAULT_DEADLINE };
+    let unreadable = ReadWorld {
+        lightning: None,
+        deadline: DEFAULT_DEADLINE,
+    };
     let DeValue::Table(table) = node.get_ref() else {
         let help = match node.get_ref() {
             DeValue::String(text) if preset(text).is_some() => {
@@ -58,7 +71,10 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
             _ => EXAMPLE.to_owned(),
         };
         report
-            .push(node.span(), format!("expected a table, found {}", describe(node)))
+            .push(
+                node.span(),
+                format!("expected a table, found {}", describe(node)),
+            )
             .label("the value of `world`")
             .help(help);
         return unreadable;
@@ -68,7 +84,10 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
         .get("deadline")
         .and_then(|node| read_deadline(node, report))
         .unwrap_or(DEFAULT_DEADLINE);
-    let lightning = match (table.get_key_value("preset"), table.get_key_value("lightning")) {
+    let lightning = match (
+        table.get_key_value("preset"),
+        table.get_key_value("lightning"),
+    ) {
         (Some((_, node)), None) => read_preset(node, report),
         (None, Some((_, node))) => read_parties(node, report),
         (Some((one, _)), Some((two, _))) => {
@@ -76,23 +95,33 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
                 .push(two.span(), "the world has both `preset` and `lightning`")
                 .label("names the nodes again")
                 .also(one.span(), "names the nodes")
-                .help("keep `lightning` to name the nodes yourself, or `preset` to have them named");
+                .help(
+                    "keep `lightning` to name the nodes yourself, or `preset` to have them named",
+                );
             None
         }
         (None, None) if sound => {
             report
                 .push(node.span(), "the world does not say which daemons it has")
                 .label("neither `preset` nor `lightning`")
-                .help(format!("{EXAMPLE}, or {{ lightning = [\"alice\", \"bob\"] }}"));
+                .help(format!(
+                    "{EXAMPLE}, or {{ lightning = [\"alice\", \"bob\"] }}"
+                ));
             None
         }
         (None, None) => None,
     };
-    ReadWorld { lightning, deadline }
+    ReadWorld {
+        lightning,
+        deadline,
+    }
 }
 
 fn preset(name: &str) -> Option<&'static [&'static str]> {
-    PRESETS.iter().find(|(preset, ..)| *preset == name).map(|(_, parties, _)| *parties)
+    PRESETS
+        .iter()
+        .find(|(preset, ..)| *preset == name)
+        .map(|(_, parties, _)| *parties)
 }
 
 fn unknown_keys(table: &DeTable<'_>, ignored: &[&str], report: &mut Report) -> bool {
@@ -118,7 +147,10 @@ fn read_preset(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     let list = one_of_quoted(PRESETS.iter().map(|(name, ..)| *name));
     let DeValue::String(text) = node.get_ref() else {
         report
-            .push(node.span(), format!("expected {list}, found {}", describe(node)))
+            .push(
+                node.span(),
+                format!("expected {list}, found {}", describe(node)),
+            )
             .label("the value of `preset`")
             .help(EXAMPLE);
         return None;
@@ -131,7 +163,10 @@ fn read_preset(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
         None => format!("write {list}, or name the nodes: lightning = [\"alice\", \"bob\"]"),
     };
     let title = format!("unknown preset {}", quoted(text));
-    report.push(node.span(), title).label(format!("expected {list}")).help(help);
+    report
+        .push(node.span(), title)
+        .label(format!("expected {list}"))
+        .help(help);
     None
 }
 
@@ -139,7 +174,10 @@ fn read_parties(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     const HELP: &str = "write lightning = [\"alice\", \"bob\"]";
     let DeValue::Array(array) = node.get_ref() else {
         report
-            .push(node.span(), format!("expected an array of names, found {}", describe(node)))
+            .push(
+                node.span(),
+                format!("expected an array of names, found {}", describe(node)),
+            )
             .label("the value of `lightning`")
             .help(HELP);
         return None;
@@ -156,7 +194,10 @@ fn read_parties(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     for item in array {
         let DeValue::String(name) = item.get_ref() else {
             let title = format!("expected a name, found {}", describe(item));
-            report.push(item.span(), title).label("in `lightning`").help(HELP);
+            report
+                .push(item.span(), title)
+                .label("in `lightning`")
+                .help(HELP);
             sound = false;
             continue;
         };
@@ -168,16 +209,14 @@ fn read_parties(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     sound.then(|| parties.into_iter().map(|(name, _)| name).collect())
 }
 
-fn party_name(
-    name: &str,
-    before: &[(String, Span)],
-    item: &Node<'_>,
-    report: &mut Report,
-) -> bool {
+fn party_name(name: &str, before: &[(String, Span)], item: &Node<'_>, report: &mut Report) -> bool {
     if !is_name(name, '-') {
         let example = to_name(name, '-').unwrap_or_else(|| "alice".to_owned());
         report
-            .push(item.span(), format!("{} is not a name for a party", quoted(name)))
+            .push(
+                item.span(),
+                format!("{} is not a name for a party", quoted(name)),
+            )
             .label("a lowercase letter, then lowercase letters, digits and `-`")
             .help(format!("write \"{example}\""));
         return false;
@@ -212,7 +251,10 @@ fn read_deadline(node: &Node<'_>, report: &mut Report) -> Option<Duration> {
         _ => format!("write {what}"),
     };
     report
-        .push(node.span(), format!("expected {what}, found {}", describe(node)))
+        .push(
+            node.span(),
+            format!("expected {what}, found {}", describe(node)),
+        )
         .label("the value of `deadline`")
         .help(help);
     None

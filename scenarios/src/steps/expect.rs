@@ -71,7 +71,10 @@ impl Field for Observed {
     fn field_type() -> FieldType {
         let words: Vec<&str> = Observable::WORDS.list().collect();
         FieldType {
-            name: format!("a field such as \"$inv.status\", or {}", one_of_quoted(words.iter().copied())),
+            name: format!(
+                "a field such as \"$inv.status\", or {}",
+                one_of_quoted(words.iter().copied())
+            ),
             example: "\"$inv.status\"".to_owned(),
             schema: json!({ "anyOf": [
                 { "type": "string", "enum": words },
@@ -86,9 +89,21 @@ impl Field for Observed {
             let ty = cx.type_of(node, &reference)?;
             if let Type::Entity(entity) = ty {
                 let fields = entity.all_fields().into_iter().map(|field| field.name);
-                let example = fields.clone().last().unwrap_or_default();
-                let help = format!("write \"{reference}.{example}\"; {} has {}", ty.a_name(), all_of(fields));
-                let title = format!("`{reference}` is {}, `expect` wants a field of it", ty.a_name());
+                let usual = |field: &&str| matches!(*field, "status" | "state");
+                let example = fields
+                    .clone()
+                    .find(usual)
+                    .or(fields.clone().next())
+                    .unwrap_or_default();
+                let help = format!(
+                    "write \"{reference}.{example}\"; {} has {}",
+                    ty.a_name(),
+                    all_of(fields)
+                );
+                let title = format!(
+                    "`{reference}` is {}, `expect` wants a field of it",
+                    ty.a_name()
+                );
                 cx.problem(node.span(), title).label("no field").help(help);
                 return None;
             }
@@ -127,7 +142,9 @@ fn unknown_observable(node: &Node<'_>, text: &str, cx: &mut StepCx<'_>) {
         format!("write {list}, or a field of what a step bound, such as \"$inv.status\"")
     };
     let title = format!("{} cannot be observed", quoted(text));
-    cx.problem(node.span(), title).label("unknown observable").help(help);
+    cx.problem(node.span(), title)
+        .label("unknown observable")
+        .help(help);
 }
 
 /// What `expect` compares with; of the type of what it looks at.
@@ -212,22 +229,34 @@ step! {
 impl Expect {
     /// The same with what it must be.
     pub fn is(self, value: Operand) -> Self {
-        Expect { is: Some(value), ..self }
+        Expect {
+            is: Some(value),
+            ..self
+        }
     }
 
     /// The same with what it must not be below.
     pub fn at_least(self, value: Operand) -> Self {
-        Expect { at_least: Some(value), ..self }
+        Expect {
+            at_least: Some(value),
+            ..self
+        }
     }
 
     /// The same with what it must not be above.
     pub fn at_most(self, value: Operand) -> Self {
-        Expect { at_most: Some(value), ..self }
+        Expect {
+            at_most: Some(value),
+            ..self
+        }
     }
 
     /// The same, of a party.
     pub fn of(self, party: impl Into<Party>) -> Self {
-        Expect { of: Some(party.into()), ..self }
+        Expect {
+            of: Some(party.into()),
+            ..self
+        }
     }
 }
 
@@ -236,10 +265,13 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
     match (&step.expect, &step.of) {
         (Observed::Reference(reference), Some(_)) => {
             let of = cx.key_span("of");
-            cx.problem(of, format!("`of` beside `{reference}`, which already says whose it is"))
-                .label("too much")
-                .also(span, "a reference")
-                .help("leave `of` out");
+            cx.problem(
+                of,
+                format!("`of` beside `{reference}`, which already says whose it is"),
+            )
+            .label("too much")
+            .also(span, "a reference")
+            .help("leave `of` out");
             false
         }
         (Observed::World(observable), None) if observable.needs_party() => {
@@ -255,8 +287,10 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
 }
 
 fn one_comparator(cx: &mut StepCx<'_>) -> bool {
-    let given: Vec<&str> =
-        ["is", "at_least", "at_most"].into_iter().filter(|key| cx.has(key)).collect();
+    let given: Vec<&str> = ["is", "at_least", "at_most"]
+        .into_iter()
+        .filter(|key| cx.has(key))
+        .collect();
     match given.as_slice() {
         [] => {
             let span = cx.key_span("expect");
@@ -273,20 +307,28 @@ fn one_comparator(cx: &mut StepCx<'_>) -> bool {
         [only] => ordered(only, cx),
         [first, .., last] => {
             let (one, two) = (cx.key_span(first), cx.key_span(last));
-            cx.problem(two, format!("{} in one `expect`", all_of(given.iter().copied())))
-                .label("one too many")
-                .also(one, "the first")
-                .help("keep one of them, and write a second `expect` for the other");
+            cx.problem(
+                two,
+                format!("{} in one `expect`", all_of(given.iter().copied())),
+            )
+            .label("one too many")
+            .also(one, "the first")
+            .help("keep one of them, and write a second `expect` for the other");
             false
         }
     }
 }
 
 fn ordered(key: &str, cx: &mut StepCx<'_>) -> bool {
-    let Some(ty) = cx.observed().filter(|ty| !ty.is_ordered()) else { return true };
+    let Some(ty) = cx.observed().filter(|ty| !ty.is_ordered()) else {
+        return true;
+    };
     let span = cx.key_span(key);
-    cx.problem(span, format!("`{key}` needs something that can be more or less"))
-        .label(format!("{} has no order", ty.a_name()))
-        .help("use `is`");
+    cx.problem(
+        span,
+        format!("`{key}` needs something that can be more or less"),
+    )
+    .label(format!("{} has no order", ty.a_name()))
+    .help("use `is`");
     false
 }

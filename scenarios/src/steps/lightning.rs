@@ -68,7 +68,10 @@ fn channel_adds_up(step: &OpenChannel, cx: &mut StepCx<'_>) -> bool {
     let size = cx.value_span("size");
     match step.push {
         Some(push) => cx
-            .problem(span, format!("`push` is {push}, the whole channel has {}", step.size))
+            .problem(
+                span,
+                format!("`push` is {push}, the whole channel has {}", step.size),
+            )
             .label("leaves the opener nothing")
             .also(size, "the whole channel")
             .help("make `push` smaller than `size`: the opener must keep a reserve of 1 %"),

@@ -49,10 +49,17 @@ mod tests {
     fn the_core_steps_have_distinct_names_and_documentation() {
         let registry = core_steps().expect("distinct names");
         for entry in registry.entries() {
-            assert!(!entry.doc.trim().is_empty(), "{} is not documented", entry.name);
+            assert!(
+                !entry.doc.trim().is_empty(),
+                "{} is not documented",
+                entry.name
+            );
             for field in &entry.fields {
                 let (step, name) = (entry.name, field.name);
-                assert!(!field.doc.trim().is_empty(), "{step}.{name} is not documented");
+                assert!(
+                    !field.doc.trim().is_empty(),
+                    "{step}.{name} is not documented"
+                );
             }
         }
         assert!(core_steps().unwrap().add::<Pay>().is_err());
@@ -60,8 +67,14 @@ mod tests {
 
     #[test]
     fn a_step_is_a_rust_value_too() {
-        let open = OpenChannel { announce: true, ..OpenChannel::new("bob", "alice", Sat(1)) };
-        assert_eq!((open.by.0.as_str(), open.push, open.announce), ("alice", None, true));
+        let open = OpenChannel {
+            announce: true,
+            ..OpenChannel::new("bob", "alice", Sat(1))
+        };
+        assert_eq!(
+            (open.by.0.as_str(), open.push, open.announce),
+            ("alice", None, true)
+        );
         let expect = Expect::new(Observable::Height).at_least(Operand::Value(
             crate::lang::Value::Height(swaprig_units::Height(7)),
         ));

@@ -26,8 +26,14 @@ pub(crate) enum ConfigError {
     #[error("`{0}` is missing")]
     Missing(&'static str),
     #[error("`{key}` = {value:?}: {why}")]
-    Value { key: &'static str, value: String, why: String },
-    #[error("{0} is not supported by the bundled ldk-server; remove it, or run upstream's ldk-server")]
+    Value {
+        key: &'static str,
+        value: String,
+        why: String,
+    },
+    #[error(
+        "{0} is not supported by the bundled ldk-server; remove it, or run upstream's ldk-server"
+    )]
     Unsupported(&'static str),
 }
 
@@ -75,21 +81,36 @@ impl Config {
         file.refuse_unsupported()?;
         let node = file.node.unwrap_or_default();
         let log = file.log.unwrap_or_default();
-        let storage_dir = file.storage.and_then(|storage| storage.disk).and_then(|disk| disk.dir_path);
-        let address = node.grpc_service_address.unwrap_or_else(|| DEFAULT_GRPC_SERVICE_ADDRESS.to_owned());
+        let storage_dir = file
+            .storage
+            .and_then(|storage| storage.disk)
+            .and_then(|disk| disk.dir_path);
+        let address = node
+            .grpc_service_address
+            .unwrap_or_else(|| DEFAULT_GRPC_SERVICE_ADDRESS.to_owned());
         let storage_dir = storage_dir.ok_or(ConfigError::Missing("storage.disk.dir_path"))?;
         let network = node.network.ok_or(ConfigError::Missing("node.network"))?;
         let log_to_file = log.log_to_file.unwrap_or(true);
-        let log_file = log_to_file
-            .then(|| log.file.unwrap_or_else(|| network_dir(&storage_dir, network).join("ldk-server.log")));
+        let log_file = log_to_file.then(|| {
+            log.file
+                .unwrap_or_else(|| network_dir(&storage_dir, network).join("ldk-server.log"))
+        });
         Ok(Self {
             network,
             listening_addresses: addresses("node.listening_addresses", node.listening_addresses)?,
-            announcement_addresses: addresses("node.announcement_addresses", node.announcement_addresses)?,
+            announcement_addresses: addresses(
+                "node.announcement_addresses",
+                node.announcement_addresses,
+            )?,
             alias: node.alias.map(alias).transpose()?,
             grpc_service_address: value("node.grpc_service_address", &address)?,
-            bitcoind: file.bitcoind.ok_or(ConfigError::Missing("bitcoind"))?.check()?,
-            log_level: log.level.map_or(Ok(LevelFilter::Debug), |level| value("log.level", &level))?,
+            bitcoind: file
+                .bitcoind
+                .ok_or(ConfigError::Missing("bitcoind"))?
+                .check()?,
+            log_level: log
+                .level
+                .map_or(Ok(LevelFilter::Debug), |level| value("log.level", &level))?,
             log_file,
             tls: file.tls.unwrap_or_default(),
             storage_dir,
@@ -112,15 +133,29 @@ fn network_dir(storage_dir: &Path, network: Network) -> PathBuf {
     })
 }
 
-fn value<T: FromStr<Err: std::fmt::Display>>(key: &'static str, text: &str) -> Result<T, ConfigError> {
-    text.parse().map_err(|error: T::Err| ConfigError::Value { key, value: text.to_owned(), why: error.to_string() })
+fn value<T: FromStr<Err: std::fmt::Display>>(
+    key: &'static str,
+    text: &str,
+) -> Result<T, ConfigError> {
+    text.parse().map_err(|error: T::Err| ConfigError::Value {
+        key,
+        value: text.to_owned(),
+        why: error.to_string(),
+    })
 }
 
-fn addresses(key: &'static str, list: Option<Vec<String>>) -> Result<Option<Vec<SocketAddress>>, ConfigError> {
+fn addresses(
+    key: &'static str,
+    list: Option<Vec<String>>,
+) -> Result<Option<Vec<SocketAddress>>, ConfigError> {
     list.map(|list| {
         list.into_iter()
             .map(|text| {
-                SocketAddress::from_str(&text).map_err(|error| ConfigError::Value { key, value: text, why: error.to_string() })
+                SocketAddress::from_str(&text).map_err(|error| ConfigError::Value {
+                    key,
+                    value: text,
+                    why: error.to_string(),
+                })
             })
             .collect()
     })
@@ -230,15 +265,36 @@ impl File {
             ("[probing]", self.probing.is_some()),
             ("[tor]", self.tor.is_some()),
             ("[hrn]", self.hrn.is_some()),
-            ("[storage.postgres]", self.storage.as_ref().is_some_and(|storage| storage.postgres.is_some())),
-            ("`bitcoind.rest_address`", self.bitcoind.as_ref().is_some_and(|table| table.rest_address.is_some())),
-            ("`metrics.enabled`", self.metrics.as_ref().is_some_and(|metrics| metrics.enabled == Some(true))),
+            (
+                "[storage.postgres]",
+                self.storage
+                    .as_ref()
+                    .is_some_and(|storage| storage.postgres.is_some()),
+            ),
+            (
+                "`bitcoind.rest_address`",
+                self.bitcoind
+                    .as_ref()
+                    .is_some_and(|table| table.rest_address.is_some()),
+            ),
+            (
+                "`metrics.enabled`",
+                self.metrics
+                    .as_ref()
+                    .is_some_and(|metrics| metrics.enabled == Some(true)),
+            ),
             (
                 "`node.pathfinding_scores_source_url`",
                 node.is_some_and(|node| node.pathfinding_scores_source_url.is_some()),
             ),
-            ("`node.rgs_server_url`", node.is_some_and(|node| node.rgs_server_url.is_some())),
-            ("`node.async_payments_role`", node.is_some_and(|node| node.async_payments_role.is_some())),
+            (
+                "`node.rgs_server_url`",
+                node.is_some_and(|node| node.rgs_server_url.is_some()),
+            ),
+            (
+                "`node.async_payments_role`",
+                node.is_some_and(|node| node.async_payments_role.is_some()),
+            ),
             (
                 "`node.enable_zero_fee_commitments`",
                 node.is_some_and(|node| node.enable_zero_fee_commitments == Some(true)),
@@ -259,17 +315,29 @@ impl BitcoindTable {
     fn check(self) -> Result<Bitcoind, ConfigError> {
         const KEY: &str = "bitcoind.rpc_address";
         let address = self.rpc_address.ok_or(ConfigError::Missing(KEY))?;
-        let refuse = |why: &str| ConfigError::Value { key: KEY, value: address.clone(), why: why.to_owned() };
-        let (host, port) = address.rsplit_once(':').ok_or_else(|| refuse("expected host:port"))?;
-        let port = port.parse().map_err(|_| refuse("the port is no number from 0 to 65535"))?;
+        let refuse = |why: &str| ConfigError::Value {
+            key: KEY,
+            value: address.clone(),
+            why: why.to_owned(),
+        };
+        let (host, port) = address
+            .rsplit_once(':')
+            .ok_or_else(|| refuse("expected host:port"))?;
+        let port = port
+            .parse()
+            .map_err(|_| refuse("the port is no number from 0 to 65535"))?;
         if host.is_empty() {
             return Err(refuse("expected host:port"));
         }
         Ok(Bitcoind {
             host: host.to_owned(),
             port,
-            user: self.rpc_user.ok_or(ConfigError::Missing("bitcoind.rpc_user"))?,
-            password: self.rpc_password.ok_or(ConfigError::Missing("bitcoind.rpc_password"))?,
+            user: self
+                .rpc_user
+                .ok_or(ConfigError::Missing("bitcoind.rpc_user"))?,
+            password: self
+                .rpc_password
+                .ok_or(ConfigError::Missing("bitcoind.rpc_password"))?,
         })
     }
 }
@@ -294,9 +362,15 @@ rpc_password = "secret"
     #[test]
     fn defaults_are_upstreams() {
         let config = Config::parse(MINIMAL).unwrap();
-        assert_eq!(config.grpc_service_address, "127.0.0.1:3536".parse().unwrap());
+        assert_eq!(
+            config.grpc_service_address,
+            "127.0.0.1:3536".parse().unwrap()
+        );
         assert_eq!(config.log_level, LevelFilter::Debug);
-        assert_eq!(config.log_file.as_deref(), Some(Path::new("/tmp/alice/regtest/ldk-server.log")));
+        assert_eq!(
+            config.log_file.as_deref(),
+            Some(Path::new("/tmp/alice/regtest/ldk-server.log"))
+        );
         assert_eq!(config.network_dir(), Path::new("/tmp/alice/regtest"));
         assert_eq!(config.listening_addresses, None);
     }
@@ -312,7 +386,10 @@ rpc_password = "secret"
         assert_eq!(config.network, Network::Signet);
         assert_eq!(config.alias.as_deref(), Some("alice"));
         assert_eq!(config.listening_addresses.unwrap().len(), 2);
-        assert_eq!(config.announcement_addresses.unwrap()[0].to_string(), "example.org:9735");
+        assert_eq!(
+            config.announcement_addresses.unwrap()[0].to_string(),
+            "example.org:9735"
+        );
         assert_eq!(config.grpc_service_address.port(), 4000);
         assert_eq!(config.log_level, LevelFilter::Trace);
         assert_eq!(config.log_file.as_deref(), Some(Path::new("/tmp/a.log")));
@@ -325,11 +402,26 @@ rpc_password = "secret"
         let without = |line: &str| MINIMAL.replace(line, "");
         let with = |from: &str, to: &str| MINIMAL.replace(from, to);
         let cases = [
-            (without("network = \"regtest\""), "`node.network` is missing"),
-            (without("dir_path = \"/tmp/alice\""), "`storage.disk.dir_path` is missing"),
-            (without("rpc_user = \"user\""), "`bitcoind.rpc_user` is missing"),
-            (without("rpc_password = \"secret\""), "`bitcoind.rpc_password` is missing"),
-            (MINIMAL[..MINIMAL.find("[bitcoind]").unwrap()].to_owned(), "`bitcoind` is missing"),
+            (
+                without("network = \"regtest\""),
+                "`node.network` is missing",
+            ),
+            (
+                without("dir_path = \"/tmp/alice\""),
+                "`storage.disk.dir_path` is missing",
+            ),
+            (
+                without("rpc_user = \"user\""),
+                "`bitcoind.rpc_user` is missing",
+            ),
+            (
+                without("rpc_password = \"secret\""),
+                "`bitcoind.rpc_password` is missing",
+            ),
+            (
+                MINIMAL[..MINIMAL.find("[bitcoind]").unwrap()].to_owned(),
+                "`bitcoind` is missing",
+            ),
             (
                 with("127.0.0.1:18443", "127.0.0.1"),
                 "`bitcoind.rpc_address` = \"127.0.0.1\": expected host:port",
@@ -339,15 +431,24 @@ rpc_password = "secret"
                 "`bitcoind.rpc_address` = \"127.0.0.1:184430\": the port is no number from 0 to 65535",
             ),
             (
-                with("network = \"regtest\"", "network = \"regtest\"\ngrpc_service_address = \"here\""),
+                with(
+                    "network = \"regtest\"",
+                    "network = \"regtest\"\ngrpc_service_address = \"here\"",
+                ),
                 "`node.grpc_service_address` = \"here\": invalid socket address syntax",
             ),
             (
-                with("network = \"regtest\"", "network = \"regtest\"\nlistening_addresses = [\"nowhere\"]"),
+                with(
+                    "network = \"regtest\"",
+                    "network = \"regtest\"\nlistening_addresses = [\"nowhere\"]",
+                ),
                 "`node.listening_addresses` = \"nowhere\": Socket address missing port.",
             ),
             (
-                with("network = \"regtest\"", "network = \"regtest\"\nalias = \"a name that is longer than it may be\""),
+                with(
+                    "network = \"regtest\"",
+                    "network = \"regtest\"\nalias = \"a name that is longer than it may be\"",
+                ),
                 "`node.alias` = \"a name that is longer than it may be\": an alias has at most 32 bytes, this one has 36",
             ),
             (
@@ -371,14 +472,23 @@ rpc_password = "secret"
     #[test]
     fn unknown_keys_are_refused_at_every_level() {
         let cases = [
-            ("[node]", "[node]\nrest_service_address = \"127.0.0.1:3000\"", "rest_service_address"),
+            (
+                "[node]",
+                "[node]\nrest_service_address = \"127.0.0.1:3000\"",
+                "rest_service_address",
+            ),
             ("[bitcoind]", "[bitcoind]\ncookie = \"x\"", "cookie"),
             ("[storage.disk]", "[storage.disk]\npath = \"x\"", "path"),
             ("[node]", "[rabbitmq]\n[node]", "rabbitmq"),
         ];
         for (from, to, key) in cases {
-            let message = Config::parse(&MINIMAL.replace(from, to)).unwrap_err().to_string();
-            assert!(message.contains(&format!("unknown field `{key}`")), "{message}");
+            let message = Config::parse(&MINIMAL.replace(from, to))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                message.contains(&format!("unknown field `{key}`")),
+                "{message}"
+            );
             assert!(message.contains("line "), "{message}");
         }
     }

@@ -35,7 +35,9 @@ impl Durability {
     pub(crate) fn for_network(network: Network) -> Self {
         match network {
             Network::Regtest => Self::Process,
-            Network::Bitcoin | Network::Testnet | Network::Testnet4 | Network::Signet => Self::Machine,
+            Network::Bitcoin | Network::Testnet | Network::Testnet4 | Network::Signet => {
+                Self::Machine
+            }
         }
     }
 }
@@ -44,12 +46,25 @@ impl Durability {
 pub(crate) fn api_key(config: &Config) -> anyhow::Result<ApiKey> {
     let path = config.network_dir().join("api_key");
     let bytes = match read_if_exists(&path)? {
-        Some(bytes) => <[u8; API_KEY_LEN]>::try_from(bytes.as_slice())
-            .map_err(|_| anyhow!("{} has {} bytes instead of {API_KEY_LEN}", path.display(), bytes.len()))?,
+        Some(bytes) => <[u8; API_KEY_LEN]>::try_from(bytes.as_slice()).map_err(|_| {
+            anyhow!(
+                "{} has {} bytes instead of {API_KEY_LEN}",
+                path.display(),
+                bytes.len()
+            )
+        })?,
         None => {
             let mut bytes = [0; API_KEY_LEN];
-            default_provider().secure_random.fill(&mut bytes).map_err(|_| anyhow!("no random bytes from the system"))?;
-            write_new(&path, &bytes, 0o400, Durability::for_network(config.network))?;
+            default_provider()
+                .secure_random
+                .fill(&mut bytes)
+                .map_err(|_| anyhow!("no random bytes from the system"))?;
+            write_new(
+                &path,
+                &bytes,
+                0o400,
+                Durability::for_network(config.network),
+            )?;
             bytes
         }
     };
@@ -63,12 +78,21 @@ pub(crate) fn mnemonic(config: &Config) -> anyhow::Result<Mnemonic> {
         Some(bytes) => {
             let text = String::from_utf8_lossy(&bytes);
             // The parser's error would repeat words of the secret.
-            Mnemonic::from_str(text.trim()).map_err(|_| anyhow!("{} holds no BIP 39 mnemonic", path.display()))
+            Mnemonic::from_str(text.trim())
+                .map_err(|_| anyhow!("{} holds no BIP 39 mnemonic", path.display()))
         }
         None => {
             let mnemonic = ldk_node::generate_entropy_mnemonic(None);
-            write_new(&path, format!("{mnemonic}\n").as_bytes(), 0o600, Durability::for_network(config.network))?;
-            info!("Generated a new mnemonic at {}; whoever loses it loses the on-chain funds", path.display());
+            write_new(
+                &path,
+                format!("{mnemonic}\n").as_bytes(),
+                0o600,
+                Durability::for_network(config.network),
+            )?;
+            info!(
+                "Generated a new mnemonic at {}; whoever loses it loses the on-chain funds",
+                path.display()
+            );
             Ok(mnemonic)
         }
     }
@@ -76,15 +100,24 @@ pub(crate) fn mnemonic(config: &Config) -> anyhow::Result<Mnemonic> {
 
 /// Reads the certificate and its key, or makes new ones, and gives TLS settings that offer HTTP/2 only.
 pub(crate) fn tls(config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
-    let Tls { cert_path, key_path, hosts } = &config.tls;
-    let cert_path = cert_path.clone().unwrap_or_else(|| config.storage_dir.join("tls.crt"));
-    let key_path = key_path.clone().unwrap_or_else(|| config.storage_dir.join("tls.key"));
+    let Tls {
+        cert_path,
+        key_path,
+        hosts,
+    } = &config.tls;
+    let cert_path = cert_path
+        .clone()
+        .unwrap_or_else(|| config.storage_dir.join("tls.crt"));
+    let key_path = key_path
+        .clone()
+        .unwrap_or_else(|| config.storage_dir.join("tls.key"));
     if read_if_exists(&cert_path)?.is_none() {
         let (cert, key) = self_signed(hosts)?;
         let durability = Durability::for_network(config.network);
         // A crash between the two leaves a key without a certificate, which is of no use to anybody.
         if key_path.exists() {
-            fs::remove_file(&key_path).with_context(|| format!("cannot replace {}", key_path.display()))?;
+            fs::remove_file(&key_path)
+                .with_context(|| format!("cannot replace {}", key_path.display()))?;
         }
         write_new(&key_path, key.as_bytes(), 0o400, durability)?;
         write_new(&cert_path, cert.as_bytes(), 0o644, durability)?;
@@ -98,7 +131,13 @@ pub(crate) fn tls(config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(certificates, key)
-        .with_context(|| format!("{} and {} do not fit", cert_path.display(), key_path.display()))?;
+        .with_context(|| {
+            format!(
+                "{} and {} do not fit",
+                cert_path.display(),
+                key_path.display()
+            )
+        })?;
     tls.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(tls))
 }
@@ -107,10 +146,18 @@ pub(crate) fn tls(config: &Config) -> anyhow::Result<Arc<ServerConfig>> {
 /// would then refuse it as the server's own.
 fn self_signed(hosts: &[String]) -> anyhow::Result<(String, String)> {
     let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-    names.extend(hosts.iter().filter(|host| !["localhost", "127.0.0.1"].contains(&host.as_str())).cloned());
-    let mut params = CertificateParams::new(names).context("`tls.hosts` holds a name that no certificate can have")?;
+    names.extend(
+        hosts
+            .iter()
+            .filter(|host| !["localhost", "127.0.0.1"].contains(&host.as_str()))
+            .cloned(),
+    );
+    let mut params = CertificateParams::new(names)
+        .context("`tls.hosts` holds a name that no certificate can have")?;
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, "localhost");
+    params
+        .distinguished_name
+        .push(DnType::CommonName, "localhost");
     params.not_before = date_time_ymd(2026, 1, 1);
     params.not_after = date_time_ymd(2049, 12, 31);
     let key = KeyPair::generate()?;
@@ -128,7 +175,11 @@ fn read_if_exists(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 /// Writes a file that must not exist yet.
 fn write_new(path: &Path, content: &[u8], mode: u32, durability: Durability) -> anyhow::Result<()> {
     let write = || {
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(mode).open(path)?;
+        let mut file = OpenOptions::new()
+            .create_new(true)
+            .write(true)
+            .mode(mode)
+            .open(path)?;
         file.write_all(content)?;
         // The mode given at creation is narrowed by the umask.
         fs::set_permissions(path, Permissions::from_mode(mode))?;
@@ -168,11 +219,17 @@ mod tests {
         tls(&config).unwrap();
         let certificate = fs::read(dir.path().join("tls.crt")).unwrap();
 
-        assert_eq!(fs::read(dir.path().join("regtest/api_key")).unwrap().len(), 32);
+        assert_eq!(
+            fs::read(dir.path().join("regtest/api_key")).unwrap().len(),
+            32
+        );
         assert_eq!(words.word_count(), 24);
-        for (name, expected) in
-            [("regtest/api_key", 0o400), ("keys_mnemonic", 0o600), ("tls.key", 0o400), ("tls.crt", 0o644)]
-        {
+        for (name, expected) in [
+            ("regtest/api_key", 0o400),
+            ("keys_mnemonic", 0o600),
+            ("tls.key", 0o400),
+            ("tls.crt", 0o644),
+        ] {
             assert_eq!(mode(&dir.path().join(name)), expected, "{name}");
         }
 
@@ -188,10 +245,16 @@ mod tests {
         let config = config(dir.path());
         fs::write(dir.path().join("regtest/api_key"), [1; 31]).unwrap();
         let message = format!("{:#}", api_key(&config).unwrap_err());
-        assert!(message.ends_with("regtest/api_key has 31 bytes instead of 32"), "{message}");
+        assert!(
+            message.ends_with("regtest/api_key has 31 bytes instead of 32"),
+            "{message}"
+        );
         fs::write(dir.path().join("keys_mnemonic"), "hunter2 hunter2").unwrap();
         let message = format!("{:#}", mnemonic(&config).unwrap_err());
-        assert!(message.ends_with("keys_mnemonic holds no BIP 39 mnemonic"), "{message}");
+        assert!(
+            message.ends_with("keys_mnemonic holds no BIP 39 mnemonic"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -200,6 +263,10 @@ mod tests {
         let config = config(dir.path());
         fs::write(dir.path().join("tls.key"), "left by a crash").unwrap();
         tls(&config).unwrap();
-        assert!(fs::read_to_string(dir.path().join("tls.key")).unwrap().contains("PRIVATE KEY"));
+        assert!(
+            fs::read_to_string(dir.path().join("tls.key"))
+                .unwrap()
+                .contains("PRIVATE KEY")
+        );
     }
 }

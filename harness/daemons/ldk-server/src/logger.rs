@@ -23,9 +23,12 @@ struct Logger {
 pub(crate) fn init(level: LevelFilter, path: Option<&Path>) -> anyhow::Result<()> {
     let open = |path: &Path| OpenOptions::new().create(true).append(true).open(path);
     let file = path
-        .map(|path| open(path).with_context(|| format!("cannot write the log file {}", path.display())))
+        .map(|path| {
+            open(path).with_context(|| format!("cannot write the log file {}", path.display()))
+        })
         .transpose()?;
-    log::set_boxed_logger(Box::new(Logger { level, file })).context("logging was started before")?;
+    log::set_boxed_logger(Box::new(Logger { level, file }))
+        .context("logging was started before")?;
     log::set_max_level(level);
     Ok(())
 }
@@ -86,11 +89,16 @@ fn civil_date(days_since_epoch: u64) -> (u64, u64, u64) {
     let days = days_since_epoch + 719_468;
     let era = days / 146_097;
     let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let month = if month_from_march < 10 {
+        month_from_march + 3
+    } else {
+        month_from_march - 9
+    };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 

@@ -31,8 +31,16 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<RunningNode> {
     let node = Arc::new(build(config, &runtime)?);
     info!("Starting ldk-server version {VERSION}");
     node.start().with_context(|| {
-        let addresses = config.listening_addresses.iter().flatten().map(ToString::to_string).collect::<Vec<_>>();
-        format!("cannot start the node (peer addresses: [{}]); its log says more", addresses.join(", "))
+        let addresses = config
+            .listening_addresses
+            .iter()
+            .flatten()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>();
+        format!(
+            "cannot start the node (peer addresses: [{}]); its log says more",
+            addresses.join(", ")
+        )
     })?;
     if config.network == Network::Regtest {
         skip_first_forward_delay(&runtime)?;
@@ -43,7 +51,10 @@ pub(crate) fn start(config: &Config) -> anyhow::Result<RunningNode> {
 fn build(config: &Config, runtime: &Handle) -> anyhow::Result<Node> {
     let network_dir = config.network_dir();
     let mut builder = Builder::from_config(ldk_node::config::Config {
-        storage_dir_path: network_dir.to_str().ok_or_else(|| anyhow!("the storage directory is not UTF-8"))?.to_owned(),
+        storage_dir_path: network_dir
+            .to_str()
+            .ok_or_else(|| anyhow!("the storage directory is not UTF-8"))?
+            .to_owned(),
         network: config.network,
         listening_addresses: config.listening_addresses.clone(),
         announcement_addresses: config.announcement_addresses.clone(),
@@ -54,13 +65,20 @@ fn build(config: &Config, runtime: &Handle) -> anyhow::Result<Node> {
         .set_runtime(runtime.clone())
         .set_log_facade_logger()
         .set_entropy_bip39_mnemonic(files::mnemonic(config)?, None)
-        .set_chain_source_bitcoind_rpc(bitcoind.host, bitcoind.port, bitcoind.user, bitcoind.password);
+        .set_chain_source_bitcoind_rpc(
+            bitcoind.host,
+            bitcoind.port,
+            bitcoind.user,
+            bitcoind.password,
+        );
     if let Some(alias) = &config.alias {
         builder.set_node_alias(alias.clone())?;
     }
     let node = match config.network {
         Network::Regtest => builder.build_with_store(Arc::new(Store::open(&network_dir)?)),
-        Network::Bitcoin | Network::Testnet | Network::Testnet4 | Network::Signet => builder.build(),
+        Network::Bitcoin | Network::Testnet | Network::Testnet4 | Network::Signet => {
+            builder.build()
+        }
     };
     node.context("cannot build the node; its log says more")
 }
@@ -69,9 +87,13 @@ fn build(config: &Config, runtime: &Handle) -> anyhow::Result<Node> {
 fn spawn_runtime(network: Network) -> anyhow::Result<Handle> {
     let runtime = match network {
         // Only a single-threaded runtime lets its clock be moved.
-        Network::Regtest => tokio::runtime::Builder::new_current_thread().enable_all().build(),
+        Network::Regtest => tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build(),
         Network::Bitcoin | Network::Testnet | Network::Testnet4 | Network::Signet => {
-            tokio::runtime::Builder::new_multi_thread().enable_all().build()
+            tokio::runtime::Builder::new_multi_thread()
+                .enable_all()
+                .build()
         }
     }?;
     let handle = runtime.handle().clone();

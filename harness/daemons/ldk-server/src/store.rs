@@ -35,12 +35,11 @@ const CREATE: &str = "
     );
 ";
 
-const READ: &str =
-    "SELECT value FROM ldk_node_data WHERE primary_namespace = ?1 AND secondary_namespace = ?2 AND key = ?3";
+const READ: &str = "SELECT value FROM ldk_node_data WHERE primary_namespace = ?1 AND secondary_namespace = ?2 AND key = ?3";
 const WRITE: &str = "INSERT OR REPLACE INTO ldk_node_data VALUES (?1, ?2, ?3, ?4)";
-const REMOVE: &str =
-    "DELETE FROM ldk_node_data WHERE primary_namespace = ?1 AND secondary_namespace = ?2 AND key = ?3";
-const LIST: &str = "SELECT key FROM ldk_node_data WHERE primary_namespace = ?1 AND secondary_namespace = ?2";
+const REMOVE: &str = "DELETE FROM ldk_node_data WHERE primary_namespace = ?1 AND secondary_namespace = ?2 AND key = ?3";
+const LIST: &str =
+    "SELECT key FROM ldk_node_data WHERE primary_namespace = ?1 AND secondary_namespace = ?2";
 
 /// A store whose every operation is done when the call returns: with no disk to wait for, handing the work to another
 /// thread would take longer than the work.
@@ -57,8 +56,11 @@ impl Store {
     /// Also when another process has it open.
     pub(crate) fn open(dir: &Path) -> anyhow::Result<Self> {
         let path = dir.join(FILE_NAME);
-        let connection = Self::open_file(&path).with_context(|| format!("cannot use the database {}", path.display()))?;
-        Ok(Self { connection: Mutex::new(connection) })
+        let connection = Self::open_file(&path)
+            .with_context(|| format!("cannot use the database {}", path.display()))?;
+        Ok(Self {
+            connection: Mutex::new(connection),
+        })
     }
 
     fn open_file(path: &Path) -> anyhow::Result<Connection> {
@@ -79,34 +81,63 @@ impl Store {
 }
 
 fn failed(doing: &str, error: &rusqlite::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::Other, format!("cannot {doing} the node's database: {error}"))
+    io::Error::new(
+        io::ErrorKind::Other,
+        format!("cannot {doing} the node's database: {error}"),
+    )
 }
 
 impl KVStoreSync for Store {
     fn read(&self, primary: &str, secondary: &str, key: &str) -> Result<Vec<u8>, io::Error> {
         let connection = self.connection();
         let read = || {
-            connection.prepare_cached(READ)?.query_row(params![primary, secondary, key], |row| row.get(0)).optional()
+            connection
+                .prepare_cached(READ)?
+                .query_row(params![primary, secondary, key], |row| row.get(0))
+                .optional()
         };
         match read() {
             Ok(Some(value)) => Ok(value),
-            Ok(None) => {
-                Err(io::Error::new(io::ErrorKind::NotFound, format!("no entry {primary}/{secondary}/{key}")))
-            }
+            Ok(None) => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                format!("no entry {primary}/{secondary}/{key}"),
+            )),
             Err(error) => Err(failed("read", &error)),
         }
     }
 
-    fn write(&self, primary: &str, secondary: &str, key: &str, value: Vec<u8>) -> Result<(), io::Error> {
+    fn write(
+        &self,
+        primary: &str,
+        secondary: &str,
+        key: &str,
+        value: Vec<u8>,
+    ) -> Result<(), io::Error> {
         let connection = self.connection();
-        let write = || connection.prepare_cached(WRITE)?.execute(params![primary, secondary, key, value]);
+        let write = || {
+            connection
+                .prepare_cached(WRITE)?
+                .execute(params![primary, secondary, key, value])
+        };
         write().map(|_| ()).map_err(|error| failed("write", &error))
     }
 
-    fn remove(&self, primary: &str, secondary: &str, key: &str, _lazy: bool) -> Result<(), io::Error> {
+    fn remove(
+        &self,
+        primary: &str,
+        secondary: &str,
+        key: &str,
+        _lazy: bool,
+    ) -> Result<(), io::Error> {
         let connection = self.connection();
-        let remove = || connection.prepare_cached(REMOVE)?.execute(params![primary, secondary, key]);
-        remove().map(|_| ()).map_err(|error| failed("remove from", &error))
+        let remove = || {
+            connection
+                .prepare_cached(REMOVE)?
+                .execute(params![primary, secondary, key])
+        };
+        remove()
+            .map(|_| ())
+            .map_err(|error| failed("remove from", &error))
     }
 
     fn list(&self, primary: &str, secondary: &str) -> Result<Vec<String>, io::Error> {
@@ -114,7 +145,7 @@ impl KVStoreSync for Store {
         let list = || {
             let mut statement = connection.prepare_cached(LIST)?;
             let keys = statement.query_map(params![primary, secondary], |row| row.get(0))?;
-            keys.collect()
+            keys.collect::<Result<_, _>>()
         };
         list().map_err(|error| failed("list", &error))
     }
@@ -127,11 +158,15 @@ impl KVStore for Store {
     }
 
     fn write(&self, primary: &str, secondary: &str, key: &str, value: Vec<u8>) -> AsyncResult<()> {
-        Box::pin(ready(KVStoreSync::write(self, primary, secondary, key, value)))
+        Box::pin(ready(KVStoreSync::write(
+            self, primary, secondary, key, value,
+        )))
     }
 
     fn remove(&self, primary: &str, secondary: &str, key: &str, lazy: bool) -> AsyncResult<()> {
-        Box::pin(ready(KVStoreSync::remove(self, primary, secondary, key, lazy)))
+        Box::pin(ready(KVStoreSync::remove(
+            self, primary, secondary, key, lazy,
+        )))
     }
 
     fn list(&self, primary: &str, secondary: &str) -> AsyncResult<Vec<String>> {
@@ -158,8 +193,14 @@ mod tests {
         }
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(KVStoreSync::read(&store, "a", "b", "1").unwrap(), [3]);
-        assert_eq!(KVStoreSync::read(&store, "a", "", "3").unwrap(), []);
-        assert_eq!(KVStoreSync::read(&store, "a", "b", "2").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            KVStoreSync::read(&store, "a", "", "3").unwrap(),
+            Vec::<u8>::new()
+        );
+        assert_eq!(
+            KVStoreSync::read(&store, "a", "b", "2").unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
         assert_eq!(KVStoreSync::list(&store, "a", "b").unwrap(), ["1"]);
         assert!(KVStoreSync::list(&store, "x", "").unwrap().is_empty());
     }
@@ -169,11 +210,19 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         KVStoreSync::write(&Store::open(dir.path()).unwrap(), "a", "", "ours", vec![1]).unwrap();
         {
-            let theirs = SqliteStore::new(dir.path().into(), Some(FILE_NAME.into()), Some(KV_TABLE_NAME.into())).unwrap();
+            let theirs = SqliteStore::new(
+                dir.path().into(),
+                Some(FILE_NAME.into()),
+                Some(KV_TABLE_NAME.into()),
+            )
+            .unwrap();
             assert_eq!(KVStoreSync::read(&theirs, "a", "", "ours").unwrap(), [1]);
             KVStoreSync::write(&theirs, "a", "", "theirs", vec![2]).unwrap();
         }
-        assert_eq!(KVStoreSync::read(&Store::open(dir.path()).unwrap(), "a", "", "theirs").unwrap(), [2]);
+        assert_eq!(
+            KVStoreSync::read(&Store::open(dir.path()).unwrap(), "a", "", "theirs").unwrap(),
+            [2]
+        );
     }
 
     #[test]
@@ -181,6 +230,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _first = Store::open(dir.path()).unwrap();
         let message = format!("{:#}", Store::open(dir.path()).err().unwrap());
-        assert!(message.contains("ldk_node_data.sqlite") && message.contains("locked"), "{message}");
+        assert!(
+            message.contains("ldk_node_data.sqlite") && message.contains("locked"),
+            "{message}"
+        );
     }
 }

@@ -46,8 +46,18 @@ impl Nudge {
 /// Starts watching on a thread of its own.
 pub(crate) fn spawn(node: Arc<Node>, bitcoind: Bitcoind) -> anyhow::Result<Nudge> {
     let (sender, receiver) = sync_channel(1);
-    let watcher = Watcher { node, rpc: Rpc { bitcoind, connection: None }, mempool: None, is_down: false };
-    std::thread::Builder::new().name("watcher".to_owned()).spawn(move || watcher.run(&receiver))?;
+    let watcher = Watcher {
+        node,
+        rpc: Rpc {
+            bitcoind,
+            connection: None,
+        },
+        mempool: None,
+        is_down: false,
+    };
+    std::thread::Builder::new()
+        .name("watcher".to_owned())
+        .spawn(move || watcher.run(&receiver))?;
     Ok(Nudge(sender))
 }
 
@@ -62,7 +72,11 @@ struct Watcher {
 impl Watcher {
     fn run(mut self, nudges: &Receiver<()>) {
         loop {
-            let interval = if self.is_down { INTERVAL_WHILE_DOWN } else { INTERVAL };
+            let interval = if self.is_down {
+                INTERVAL_WHILE_DOWN
+            } else {
+                INTERVAL
+            };
             match nudges.recv_timeout(interval) {
                 Ok(()) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -86,7 +100,9 @@ impl Watcher {
                 return Ok(());
             }
             let wanted = chain;
-            self.node.sync_wallets().context("the node cannot synchronise")?;
+            self.node
+                .sync_wallets()
+                .context("the node cannot synchronise")?;
             self.mempool = Some(wanted.mempool);
             chain = self.rpc.chain()?;
         }
@@ -122,9 +138,18 @@ struct Reply {
 
 impl Rpc {
     fn chain(&mut self) -> anyhow::Result<Chain> {
-        let mut results = self.batch(&["getbestblockhash", "getmempoolinfo"])?.into_iter();
-        let mut next = || results.next().ok_or_else(|| anyhow!("an answer is missing"));
-        Ok(Chain { best_block_hash: serde_json::from_value(next()?)?, mempool: serde_json::from_value(next()?)? })
+        let mut results = self
+            .batch(&["getbestblockhash", "getmempoolinfo"])?
+            .into_iter();
+        let mut next = || {
+            results
+                .next()
+                .ok_or_else(|| anyhow!("an answer is missing"))
+        };
+        Ok(Chain {
+            best_block_hash: serde_json::from_value(next()?)?,
+            mempool: serde_json::from_value(next()?)?,
+        })
     }
 
     /// The results of calls without parameters, in their order.
@@ -137,11 +162,16 @@ impl Rpc {
         let body = serde_json::Value::Array(calls).to_string();
         let answer = match self.connection.take() {
             // bitcoind closes a connection that was idle for long; asking twice does no harm.
-            Some(kept) => self.post(kept, &body).or_else(|_| self.connect().and_then(|fresh| self.post(fresh, &body))),
+            Some(kept) => self
+                .post(kept, &body)
+                .or_else(|_| self.connect().and_then(|fresh| self.post(fresh, &body))),
             None => self.connect().and_then(|fresh| self.post(fresh, &body)),
         };
-        let answer = answer.with_context(|| format!("bitcoind at {}:{}", self.bitcoind.host, self.bitcoind.port))?;
-        let mut replies: Vec<Reply> = serde_json::from_slice(&answer).context("bitcoind's answer cannot be read")?;
+        let answer = answer.with_context(|| {
+            format!("bitcoind at {}:{}", self.bitcoind.host, self.bitcoind.port)
+        })?;
+        let mut replies: Vec<Reply> =
+            serde_json::from_slice(&answer).context("bitcoind's answer cannot be read")?;
         replies.sort_by_key(|reply| reply.id);
         replies
             .into_iter()
@@ -160,8 +190,17 @@ impl Rpc {
         Ok(BufReader::new(stream))
     }
 
-    fn post(&mut self, mut connection: BufReader<TcpStream>, body: &str) -> anyhow::Result<Vec<u8>> {
-        let Bitcoind { host, port, user, password } = &self.bitcoind;
+    fn post(
+        &mut self,
+        mut connection: BufReader<TcpStream>,
+        body: &str,
+    ) -> anyhow::Result<Vec<u8>> {
+        let Bitcoind {
+            host,
+            port,
+            user,
+            password,
+        } = &self.bitcoind;
         let credentials = BASE64_STANDARD.encode(format!("{user}:{password}"));
         let request = format!(
             "POST / HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Basic {credentials}\r\n\
@@ -192,10 +231,17 @@ fn read_response(connection: &mut impl BufRead) -> anyhow::Result<Vec<u8>> {
         if let Some((name, value)) = header.split_once(':')
             && name.eq_ignore_ascii_case("content-length")
         {
-            length = Some(value.trim().parse::<usize>().context("the length of the answer")?);
+            length = Some(
+                value
+                    .trim()
+                    .parse::<usize>()
+                    .context("the length of the answer")?,
+            );
         }
     }
-    let length = length.filter(|length| *length <= MAX_LEN).ok_or_else(|| anyhow!("an answer of unknown or huge length"))?;
+    let length = length
+        .filter(|length| *length <= MAX_LEN)
+        .ok_or_else(|| anyhow!("an answer of unknown or huge length"))?;
     let mut body = vec![0; length];
     connection.read_exact(&mut body)?;
     match status.split_whitespace().nth(1) {
@@ -211,14 +257,25 @@ mod tests {
 
     #[test]
     fn http_answers() {
-        let read = |text: &str| read_response(&mut text.as_bytes()).map_err(|error| format!("{error:#}"));
-        let ok = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 4\r\n\r\n[{}]";
+        let read =
+            |text: &str| read_response(&mut text.as_bytes()).map_err(|error| format!("{error:#}"));
+        let ok =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\ncontent-length: 4\r\n\r\n[{}]";
         assert_eq!(read(ok), Ok(b"[{}]".to_vec()));
         let cases = [
             ("", "the connection was closed"),
-            ("HTTP/1.1 200 OK\r\n\r\n", "an answer of unknown or huge length"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n", "an answer of unknown or huge length"),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", "failed to fill whole buffer"),
+            (
+                "HTTP/1.1 200 OK\r\n\r\n",
+                "an answer of unknown or huge length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 99999999\r\n\r\n",
+                "an answer of unknown or huge length",
+            ),
+            (
+                "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort",
+                "failed to fill whole buffer",
+            ),
             (
                 "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
                 "bitcoind refuses `bitcoind.rpc_user` and `bitcoind.rpc_password`",

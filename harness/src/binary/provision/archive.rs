@@ -18,6 +18,8 @@ use crate::time::Deadline;
 const REACH_WITHIN: Duration = Duration::from_secs(4);
 /// The longest silence in the middle of a download.
 const STALL: Duration = Duration::from_secs(30);
+/// Where unfinished downloads lie, in the directory of cached nodes.
+pub(super) const DOWNLOADS: &str = ".downloads";
 /// No release archive is anywhere near this size.
 const MAX_BYTES: u64 = 512 << 20;
 /// For `tar`, which needs a second or two.
@@ -84,8 +86,7 @@ pub(super) fn get(source: &Source<'_>) -> Result<CachedBitcoind, ArchiveError> {
 
 /// The archive's file, downloaded and verified. A part that an earlier process left is continued.
 fn fetch(source: &Source<'_>, archive: &Archive) -> Result<PathBuf, ArchiveError> {
-    let downloads = source.cache_dir.join("downloads");
-    std::fs::create_dir_all(&downloads)?;
+    let downloads = source.home.join(DOWNLOADS);
     // Named by its hash: a part of one release is never continued with another.
     let part = downloads.join(format!("{}.part", archive.sha256));
     let resumed = part.metadata().is_ok_and(|meta| meta.len() > 0);
@@ -108,17 +109,17 @@ fn download(source: &Source<'_>, archive: &Archive, part: &Path) -> Result<(), A
         why,
     };
     let mut engine = sha256::HashEngine::default();
-    let mut file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .append(true)
-        .open(part)?;
-    let mut have = hash_into(&mut engine, &mut file)?;
+    let mut have = match File::open(part) {
+        Ok(mut file) => hash_into(&mut engine, &mut file)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(error.into()),
+    };
     if have > 0 && sha256::Hash::from_engine(engine.clone()).to_string() == archive.sha256 {
         return Ok(());
     }
     let (response, from) = request(archive, have, source.deadline).map_err(failed)?;
+    std::fs::create_dir_all(part.parent().expect("it lies in the downloads"))?;
+    let mut file = OpenOptions::new().create(true).append(true).open(part)?;
     if from < have {
         file.set_len(0)?;
         (engine, have) = (sha256::HashEngine::default(), 0);

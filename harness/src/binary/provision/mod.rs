@@ -164,10 +164,9 @@ pub(super) fn bitcoind(
     if let Some(done) = cached_bitcoind(cache_dir, &settings.pins) {
         return Ok(done);
     }
-    sweep(&home)?;
+    sweep(&home);
     let source = Source {
         home: &home,
-        cache_dir,
         settings,
         deadline,
         progress,
@@ -175,7 +174,11 @@ pub(super) fn bitcoind(
     let mut failures = Vec::new();
     for (place, get) in SOURCES {
         match get(&source) {
-            Ok(got) => return Ok(got),
+            Ok(got) => {
+                // Nobody will continue what is left of another source's download.
+                let _ = std::fs::remove_dir_all(home.join(archive::DOWNLOADS));
+                return Ok(got);
+            }
             Err(failure) => {
                 let found = failure.to_string();
                 progress.note(&format!("bitcoind: {place}: {found}"));
@@ -201,16 +204,18 @@ const SOURCES: &[(&str, Get)] = &[
 struct Source<'a> {
     /// The directory of all cached Bitcoin nodes.
     home: &'a Path,
-    cache_dir: &'a Path,
     settings: &'a Settings,
     deadline: Deadline,
     progress: &'a dyn Progress,
 }
 
 impl Source<'_> {
-    /// A fresh directory to be filled.
+    /// A fresh directory to be filled. Its name is this process's own: a helper of a process that was killed may write
+    /// to the old one for another moment.
     fn staging(&self, name: &str) -> io::Result<Staging> {
-        let path = self.home.join(format!("{STAGING_PREFIX}{name}"));
+        let path = self
+            .home
+            .join(format!("{STAGING_PREFIX}{name}-{}", std::process::id()));
         if path.exists() {
             std::fs::remove_dir_all(&path)?;
         }
@@ -247,18 +252,15 @@ impl Drop for Staging {
     }
 }
 
-/// Deletes what a process that was killed left behind.
-fn sweep(home: &Path) -> Result<(), ProvisionError> {
-    for entry in std::fs::read_dir(home).map_err(ProvisionError::cache("list", home))? {
-        let entry = entry.map_err(ProvisionError::cache("list", home))?;
+/// Deletes what processes that were killed left behind. What cannot be deleted now is in nobody's way.
+fn sweep(home: &Path) {
+    for entry in std::fs::read_dir(home).into_iter().flatten().flatten() {
         if entry
             .file_name()
             .as_encoded_bytes()
             .starts_with(STAGING_PREFIX.as_bytes())
         {
-            let path = entry.path();
-            std::fs::remove_dir_all(&path).map_err(ProvisionError::cache("delete", &path))?;
+            let _ = std::fs::remove_dir_all(entry.path());
         }
     }
-    Ok(())
 }

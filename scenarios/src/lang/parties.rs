@@ -1,0 +1,115 @@
+//! Names of parties and daemons, which must be those of the file's world.
+
+use std::fmt;
+
+use serde_json::json;
+
+use super::cx::{Field, FieldType, StepCx};
+use super::words::{Node, is_name, nearest, one_of_quoted, quoted};
+
+/// The Lightning node of a world, by name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Party(pub String);
+
+impl From<&str> for Party {
+    fn from(name: &str) -> Self {
+        Party(name.to_owned())
+    }
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A daemon of a world, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Daemon {
+    /// The Bitcoin node.
+    Bitcoind,
+    /// The Lightning node of a party.
+    Party(Party),
+}
+
+/// The name of the Bitcoin node.
+pub const BITCOIND: &str = "bitcoind";
+
+impl From<&str> for Daemon {
+    fn from(name: &str) -> Self {
+        match name {
+            BITCOIND => Daemon::Bitcoind,
+            name => Daemon::Party(name.into()),
+        }
+    }
+}
+
+impl fmt::Display for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Daemon::Bitcoind => f.write_str(BITCOIND),
+            Daemon::Party(party) => party.fmt(f),
+        }
+    }
+}
+
+/// Reads a name out of `known`; `None` for `known` means that the world could not be read.
+fn read_name(node: &Node<'_>, cx: &mut StepCx<'_>, what: &str, extra: &[&str]) -> Option<String> {
+    let text = cx.text(node, what)?;
+    let Some(parties) = cx.parties() else {
+        return Some(text);
+    };
+    let known = || {
+        parties
+            .iter()
+            .map(String::as_str)
+            .chain(extra.iter().copied())
+    };
+    if known().any(|name| name == text) {
+        return Some(text);
+    }
+    let list = one_of_quoted(known());
+    let help = match nearest(&text, known()) {
+        Some(meant) => format!("did you mean \"{meant}\"?"),
+        None if parties.is_empty() && extra.is_empty() => {
+            "this world has no Lightning nodes; write world = { preset = \"lightning\" } for alice and bob"
+                .to_owned()
+        }
+        None if is_name(&text, '-') => {
+            let nodes: Vec<String> = parties.iter().map(|name| format!("\"{name}\"")).collect();
+            let nodes = [nodes, vec![format!("\"{text}\"")]].concat().join(", ");
+            format!("write {list}, or name the nodes yourself: world = {{ lightning = [{nodes}] }}")
+        }
+        None => format!("write {list}"),
+    };
+    let title = format!("{} is not {what}", quoted(&text));
+    let label = if parties.is_empty() && extra.is_empty() {
+        "there are none".to_owned()
+    } else {
+        format!("known: {list}")
+    };
+    cx.problem(node.span(), title).label(label).help(help);
+    None
+}
+
+impl Field for Party {
+    fn field_type() -> FieldType {
+        let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
+        FieldType::new("the name of a party", "\"alice\"", schema)
+    }
+
+    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+        read_name(node, cx, "a party of this world", &[]).map(Party)
+    }
+}
+
+impl Field for Daemon {
+    fn field_type() -> FieldType {
+        let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
+        FieldType::new("the name of a party, or \"bitcoind\"", "\"alice\"", schema)
+    }
+
+    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+        read_name(node, cx, "a daemon of this world", &[BITCOIND]).map(|name| name.as_str().into())
+    }
+}

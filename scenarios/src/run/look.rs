@@ -1,0 +1,130 @@
+//! How the fields of channels, invoices and payments that change with time are looked up.
+
+use swaprig_harness::World;
+use swaprig_harness::ldk_server::{Direction, PaymentStatus as NodeStatus, PaymentView};
+use swaprig_units::PaymentHash;
+
+use super::{BoxFuture, StepFailure};
+use crate::entities::{
+    Channel, ChannelState, Closing, FundingTx, HoldInvoice, Invoice, InvoiceStatus, Mined, Payment, PaymentStatus,
+};
+use crate::lang::{Readable as _, Value};
+
+/// Looks up the fields of an entity that are not known when its step ends.
+pub trait Look {
+    /// The value of `field` now; `None` when it has none yet.
+    ///
+    /// # Errors
+    /// When a daemon does not answer.
+    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        let _ = (field, world);
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+impl Look for FundingTx {}
+impl Look for Mined {}
+
+impl Look for Channel {
+    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        Box::pin(async move {
+            let view = world.channel_of(&self.opened.opener, &self.opened).await?;
+            Ok(match (field, view) {
+                ("state", view) => match view {
+                    None => ChannelState::Closed,
+                    Some(view) if view.is_usable => ChannelState::Usable,
+                    Some(view) if view.is_ready => ChannelState::Ready,
+                    Some(_) => ChannelState::Pending,
+                }
+                .read(),
+                ("confirmations", Some(view)) => u64::from(view.confirmations.0).read(),
+                ("outbound", Some(view)) => view.outbound.read(),
+                ("inbound", Some(view)) => view.inbound.read(),
+                _ => None,
+            })
+        })
+    }
+}
+
+impl Look for Closing {
+    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        Box::pin(async move {
+            if field != "state" {
+                return Ok(None);
+            }
+            let view = world.channel_of(&self.by.0, &self.channel.opened).await?;
+            if view.is_none() { Ok(ChannelState::Closed.read()) } else { self.channel.look(field, world).await }
+        })
+    }
+}
+
+impl Look for Invoice {
+    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        Box::pin(async move {
+            if field != "status" {
+                return Ok(None);
+            }
+            let status = match payment(world, &self.payee.0, self.hash, Direction::Inbound).await?.map(|p| p.status) {
+                Some(NodeStatus::Succeeded) => InvoiceStatus::Paid,
+                Some(NodeStatus::Failed) => InvoiceStatus::Failed,
+                Some(NodeStatus::Pending) | None => match is_held(world, &self.payee.0, self.hash).await? {
+                    true => InvoiceStatus::Held,
+                    false => InvoiceStatus::Pending,
+                },
+            };
+            Ok(status.read())
+        })
+    }
+}
+
+impl Look for HoldInvoice {
+    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        self.invoice.look(field, world)
+    }
+}
+
+impl Look for Payment {
+    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        Box::pin(async move {
+            let view = payment(world, &self.payer.0, self.hash, Direction::Outbound).await?;
+            Ok(match field {
+                "status" => self.status(world, view).await?.read(),
+                "preimage" => view.and_then(|view| view.preimage).read(),
+                "fee" => view.and_then(|view| view.fee).read(),
+                _ => None,
+            })
+        })
+    }
+}
+
+impl Payment {
+    /// The payer knows only that it is on its way; that it is held, its payee knows, if it is a node of this world.
+    async fn status(&self, world: &World, view: Option<PaymentView>) -> Result<PaymentStatus, StepFailure> {
+        Ok(match view.map(|view| view.status) {
+            Some(NodeStatus::Succeeded) => PaymentStatus::Succeeded,
+            Some(NodeStatus::Failed) => PaymentStatus::Failed,
+            Some(NodeStatus::Pending) | None => match is_held(world, &self.payee.0, self.hash).await? {
+                true => PaymentStatus::Held,
+                false => PaymentStatus::Pending,
+            },
+        })
+    }
+}
+
+pub(super) async fn payment(
+    world: &World,
+    node: &str,
+    hash: PaymentHash,
+    direction: Direction,
+) -> Result<Option<PaymentView>, StepFailure> {
+    world.node(node)?.payment(hash, direction).await.map_err(|e| world.error(e).into())
+}
+
+/// Whether a node holds a payment. One that is down holds what it held, and cannot be asked.
+pub(super) async fn is_held(world: &World, node: &str, hash: PaymentHash) -> Result<bool, StepFailure> {
+    let node = world.node(node)?;
+    if !node.is_running() {
+        return Ok(false);
+    }
+    node.holds(hash).await.map_err(|e| world.error(e).into())
+}

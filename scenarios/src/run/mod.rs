@@ -1,0 +1,18 @@
+//! Running scenarios: what each step does, one scenario in its world, many side by side.
+//! It knows nothing of terminals: what happens is told to a [`Watch`], what came out is in an [`Outcome`].
+
+mod chain;
+mod expect;
+mod failure;
+mod lightning;
+mod look;
+mod outcome;
+mod runner;
+mod scenario;
+mod step;
+
+pub use failure::{FailureKind, StepFailure};
+pub use look::Look;
+pub use outcome::{Failure, Outcome, StepRecord, Tally, Verdict};
+pub use runner::{Interrupt, RunSettings, Watch, run_all};
+pub use step::{BoxFuture, Run, Step, Steps};

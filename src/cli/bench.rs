@@ -1,0 +1,148 @@
+//! `swaprig bench`: measures, and judges nothing. Build with `--release` before quoting a figure.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use swaprig_harness::binary::{Settings, Stderr};
+use swaprig_harness::process::Usage;
+use swaprig_harness::run_dir::{Keep, RunDir, RunDirSettings};
+use swaprig_harness::units::{Msat, Sat};
+use swaprig_harness::world::Binaries;
+use swaprig_harness::{World, WorldError};
+
+use super::exit::complain;
+use super::stats::Samples;
+use super::{DaemonFlags, Exit, RUNS, runtime};
+
+#[derive(Debug, Args)]
+pub(super) struct BenchArgs {
+    /// What to measure
+    name: Bench,
+    /// How often
+    #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    daemons: DaemonFlags,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Bench {
+    /// A bitcoind and two Lightning nodes, from nothing to a settled payment
+    World,
+}
+
+const SIZE: Sat = Sat(1_000_000);
+const AMOUNT: Msat = Msat(50_000_000);
+
+pub(super) fn bench(args: &BenchArgs) -> Exit {
+    let settings = args.daemons.settings();
+    let binaries = match Binaries::resolve(&settings, true, &Stderr::default()) {
+        Ok(binaries) => Arc::new(binaries),
+        Err(error) => {
+            complain(&error);
+            return Exit::Environment;
+        }
+    };
+    let mut samples = Samples::default();
+    let Bench::World = args.name;
+    // Inside the runtime's own threads, as a scenario runs.
+    let measured = runtime().block_on(worlds(args.runs, &settings, &binaries, &mut samples));
+    if let Err(error) = measured {
+        complain(&*error);
+        return Exit::Environment;
+    }
+    let passport = binaries.passport();
+    if args.json {
+        let figures = samples.figures("world", args.runs, &passport);
+        match serde_json::to_string(&figures) {
+            Ok(text) => println!("{text}"),
+            Err(error) => complain(&error),
+        }
+    } else {
+        println!("bench world, {} runs   {passport}\n{}", args.runs, samples.table());
+    }
+    Exit::Passed
+}
+
+async fn worlds(
+    runs: u32,
+    settings: &Settings,
+    binaries: &Arc<Binaries>,
+    samples: &mut Samples,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let base = RunDirSettings::from_env(Path::new(RUNS)).base;
+    // The first world warms what the others find warm: the cached blocks, the files of the programs.
+    one(&base, settings, binaries, false).await?;
+    for _ in 0..runs {
+        let warm = one(&base, settings, binaries, false).await?;
+        samples.add("usable", "ms", millis(warm.usable));
+        samples.add("paid", "ms", millis(warm.paid));
+        samples.add("teardown", "ms", millis(warm.teardown));
+        samples.add("harness_cpu", "%", warm.harness_cpu);
+        samples.add("harness_rss", "MB", megabytes(warm.harness_rss));
+        samples.add("world_rss", "MB", megabytes(warm.world_rss));
+        let cold = one(&base, settings, binaries, true).await?;
+        samples.add("usable_cold", "ms", millis(cold.usable));
+    }
+    Ok(())
+}
+
+/// One world from nothing to a settled payment.
+struct Measured {
+    usable: Duration,
+    paid: Duration,
+    teardown: Duration,
+    /// The harness's part of all processor time, in per cent.
+    harness_cpu: f64,
+    /// Bytes.
+    harness_rss: u64,
+    world_rss: u64,
+}
+
+async fn one(base: &Path, settings: &Settings, binaries: &Arc<Binaries>, cold: bool) -> Result<Measured, WorldError> {
+    // A cold world has an empty cache of its own, which it fills as the first world on a machine does.
+    let empty = cold.then(tempfile::tempdir).and_then(Result::ok);
+    let cache_dir = empty.as_ref().map(|dir| dir.path().to_owned()).or_else(|| settings.cache_dir.clone());
+    let settings = Settings { cache_dir, ..settings.clone() };
+    let dir = RunDir::numbered(base, Keep::OnFailure).map_err(|error| WorldError {
+        kind: error.into(),
+        dir: base.to_owned(),
+        logs: Vec::new(),
+    })?;
+
+    let own_before = Usage::of_self();
+    let started = Instant::now();
+    let builder = World::builder().lightning(["alice", "bob"]).settings(settings).binaries(binaries.clone());
+    let world = builder.run_dir(dir).start().await?;
+    world.open_usable_channel("alice", "bob", SIZE).await?;
+    let usable = started.elapsed();
+
+    let sent = Instant::now();
+    world.pay_and_settle("alice", "bob", AMOUNT).await?;
+    let paid = sent.elapsed();
+
+    let daemons = world.usage();
+    let own = Usage::of_self();
+    let ended = Instant::now();
+    world.finish().await?;
+    let teardown = ended.elapsed();
+
+    let own_cpu = own.cpu.saturating_sub(own_before.cpu).as_secs_f64();
+    let all_cpu = own_cpu + daemons.cpu.as_secs_f64();
+    let harness_cpu = if all_cpu > 0.0 { 100.0 * own_cpu / all_cpu } else { 0.0 };
+    Ok(Measured { usable, paid, teardown, harness_cpu, harness_rss: own.rss, world_rss: daemons.rss })
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}

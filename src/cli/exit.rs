@@ -1,0 +1,44 @@
+//! Exit codes (design D8).
+
+use std::process::ExitCode;
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All that was asked for has passed.
+    Passed,
+    /// A scenario failed.
+    Failed,
+    /// A scenario file or the usage is wrong.
+    Usage,
+    /// The environment could not be set up, or something was skipped under `--require-all`.
+    Environment,
+    /// Nothing was selected.
+    Nothing,
+    /// A signal ended it: 128 and the signal's number.
+    Signalled(u8),
+}
+
+impl Exit {
+    fn code(self) -> u8 {
+        match self {
+            Exit::Passed => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Environment => 3,
+            Exit::Nothing => 4,
+            Exit::Signalled(signal) => 128 + signal,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit.code())
+    }
+}
+
+/// Says on standard error why a command cannot go on.
+pub(super) fn complain(error: &(dyn std::error::Error + 'static)) {
+    eprintln!("swaprig: {}", swaprig_harness::error_chain(error));
+}

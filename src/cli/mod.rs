@@ -1,0 +1,129 @@
+//! The commands, their flags and their exit codes. What a command does is in its own module.
+
+mod bench;
+mod daemon;
+mod doctor;
+mod exit;
+mod failure;
+mod json;
+mod run;
+mod select;
+mod signals;
+mod stats;
+mod terminal;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use swaprig_harness::binary::{Choice, Settings};
+use swaprig_harness::run_dir::{Keep, RunDirSettings};
+
+pub(crate) use exit::Exit;
+
+/// Where the command line keeps its runs, unless told otherwise: seen by whoever works in the directory.
+const RUNS: &str = ".swaprig/runs";
+
+/// Boots a real Bitcoin and Lightning network on regtest and drives it from scenario files.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 passed; 1 a scenario failed; 2 a scenario file or the usage is wrong; 3 the environment could not be \
+set up, or something was skipped under --require-all; 4 nothing was selected; 130 or 143 interrupted.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run scenario files, each in a fresh world
+    #[command(display_order = 1)]
+    Run(run::RunArgs),
+    /// Check scenario files and run nothing
+    #[command(display_order = 2)]
+    Check(select::CheckArgs),
+    /// List scenario files with their titles
+    #[command(display_order = 3)]
+    List(select::ListArgs),
+    /// Tell what this machine has and lacks
+    #[command(display_order = 4)]
+    Doctor(doctor::DoctorArgs),
+    /// Measure
+    #[command(display_order = 5)]
+    Bench(bench::BenchArgs),
+    /// Be one of the bundled daemons
+    #[command(hide = true)]
+    Daemon(daemon::DaemonArgs),
+}
+
+/// Which programs play the daemons.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Daemons")]
+struct DaemonFlags {
+    /// upstream's daemons, the bundled ones, or whichever is found (upstream's first)
+    #[arg(long, value_name = "auto|upstream|bundled", default_value = "auto")]
+    daemons: Choice,
+    /// The bitcoind to use [env: BITCOIND_EXE]
+    #[arg(long, value_name = "FILE")]
+    bitcoind: Option<PathBuf>,
+    /// The ldk-server to use [env: LDK_SERVER_EXE]
+    #[arg(long, value_name = "FILE")]
+    ldk_server: Option<PathBuf>,
+    /// Download nothing
+    #[arg(long)]
+    offline: bool,
+}
+
+impl DaemonFlags {
+    fn settings(&self) -> Settings {
+        Settings {
+            choice: self.daemons,
+            bitcoind: self.bitcoind.clone(),
+            ldk_server: self.ldk_server.clone(),
+            offline: self.offline,
+            ..Settings::from_env()
+        }
+    }
+}
+
+/// Where runs are kept.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run directories")]
+struct RunDirFlags {
+    /// Keep the run directory of a run that passed, too [env: KEEP_E2E_ARTIFACTS=1]
+    #[arg(long)]
+    keep: bool,
+    /// Where run directories are made [env: SWAPRIG_RUN_DIR] [default: .swaprig/runs]
+    #[arg(long, value_name = "DIR")]
+    run_dir: Option<PathBuf>,
+}
+
+impl RunDirFlags {
+    fn settings(&self) -> RunDirSettings {
+        let environment = RunDirSettings::from_env(RUNS.as_ref());
+        RunDirSettings {
+            base: self.run_dir.clone().unwrap_or(environment.base),
+            keep: if self.keep { Keep::Always } else { environment.keep },
+        }
+    }
+}
+
+pub(crate) fn main(cli: Cli) -> ExitCode {
+    let exit = match cli.command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => select::check(&args),
+        Command::List(args) => select::list(&args),
+        Command::Doctor(args) => doctor::doctor(&args),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Daemon(args) => daemon::run(args),
+    };
+    exit.into()
+}
+
+/// The runtime of a command. Two workers: a world is mostly waiting, and scenarios run side by side.
+fn runtime() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().expect("the operating system gives threads and a poller")
+}

@@ -1,0 +1,100 @@
+//! What a run says while it goes: one calm line for each running scenario on a terminal, plain lines elsewhere.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use swaprig_harness::binary::Passport;
+use swaprig_scenarios::lang::{Plan, PlannedStep};
+use swaprig_scenarios::run::{Outcome, Watch};
+
+use super::run::outcome_text;
+
+/// Where lines for people go: standard output, or standard error when that carries JSON.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lines {
+    json: bool,
+}
+
+/// [`Lines`] that tell outcomes.
+#[derive(Debug)]
+pub(super) struct Plain {
+    lines: Lines,
+    passport: Passport,
+}
+
+impl Lines {
+    pub(super) fn new(json: bool) -> Self {
+        Lines { json }
+    }
+
+    pub(super) fn say(self, text: &str) {
+        if self.json { eprintln!("{text}") } else { println!("{text}") }
+    }
+
+    pub(super) fn with_passport(self, passport: Passport) -> Plain {
+        Plain { lines: self, passport }
+    }
+}
+
+impl Watch for Plain {
+    fn started(&self, _: &Plan, _: u32) {}
+
+    fn step(&self, _: &Plan, _: u32, _: &PlannedStep) {}
+
+    fn finished(&self, plan: &Plan, outcome: &Outcome) {
+        self.lines.say(&outcome_text(plan, outcome, &self.passport));
+    }
+}
+
+/// A line for each running scenario, on standard error, below the outcomes.
+pub(super) struct Live {
+    plain: Plain,
+    screen: MultiProgress,
+    /// By scenario and round.
+    running: Mutex<HashMap<(String, u32), ProgressBar>>,
+}
+
+/// How often the times of the running scenarios are drawn.
+const REDRAW: Duration = Duration::from_millis(100);
+
+impl Live {
+    pub(super) fn new(lines: Lines, passport: Passport) -> Self {
+        Live { plain: lines.with_passport(passport), screen: MultiProgress::new(), running: Mutex::default() }
+    }
+
+    fn bar(&self, plan: &Plan, round: u32) -> Option<ProgressBar> {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        running.get(&(plan.id().to_owned(), round)).cloned()
+    }
+}
+
+impl Watch for Live {
+    fn started(&self, plan: &Plan, round: u32) {
+        let style = ProgressStyle::with_template("  {spinner} {prefix}  {pos}/{len} {wide_msg} {elapsed}");
+        let bar = ProgressBar::new(plan.steps.len() as u64);
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_prefix(plan.id().to_owned());
+        bar.set_message("starting the world");
+        let bar = self.screen.add(bar);
+        bar.enable_steady_tick(REDRAW);
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert((plan.id().to_owned(), round), bar);
+    }
+
+    fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
+        if let Some(bar) = self.bar(plan, round) {
+            bar.set_position(step.number as u64);
+            bar.set_message(plan.step_text(step).split_whitespace().collect::<Vec<_>>().join(" "));
+        }
+    }
+
+    fn finished(&self, plan: &Plan, outcome: &Outcome) {
+        if let Some(bar) = self.bar(plan, outcome.round) {
+            bar.finish_and_clear();
+            self.screen.remove(&bar);
+        }
+        // The lines of running scenarios are lifted while an outcome is written above them.
+        self.screen.suspend(|| self.plain.finished(plan, outcome));
+    }
+}
