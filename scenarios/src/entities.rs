@@ -1,19 +1,20 @@
 //! What the steps bind: transactions, channels, invoices, payments, and their states.
 
 use bitcoin::Txid;
+use swaprig_harness::world::OpenedChannel;
 use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
 
 use crate::lang::{Arg, Party};
 use crate::{entity, words};
 
 words! {
-    /// The state of a channel, as its opener sees it.
+    /// The state of a channel, as both sides see it.
     pub enum ChannelState("channel state") {
         /// Waiting for its funding transaction to confirm.
         Pending = "pending",
-        /// Confirmed, and the peer cannot be reached.
+        /// Confirmed, and the two are not connected or do not both know it yet.
         Ready = "ready",
-        /// Confirmed and connected: payments can go.
+        /// Confirmed and connected, on both sides: payments can go.
         Usable = "usable",
         /// No longer listed by the opener.
         Closed = "closed",
@@ -23,14 +24,12 @@ words! {
 words! {
     /// The state of an invoice, as its payee sees it.
     pub enum InvoiceStatus("invoice status") {
-        /// Nothing has arrived.
+        /// Nothing has arrived, or it was given back: it can be paid until it expires.
         Pending = "pending",
         /// A payment has arrived and waits for the preimage.
         Held = "held",
         /// Paid.
         Paid = "paid",
-        /// It cannot be paid any more.
-        Failed = "failed",
     }
 }
 
@@ -77,10 +76,10 @@ entity! {
 }
 
 entity! {
-    /// A Lightning channel. What changes is seen from its opener.
+    /// A Lightning channel. Amounts are seen from its opener.
     pub struct Channel("channel") {
         known {
-            /// The id that the opener gave it.
+            /// The output that holds its coins, `TXID:INDEX`.
             id: String,
             /// Its capacity.
             size: Sat,
@@ -97,10 +96,8 @@ entity! {
             inbound: Msat,
         }
         private {
-            /// Who opened it.
-            opener: Party,
-            /// Whom it was opened to.
-            acceptor: Party,
+            /// Its two sides and its funding output.
+            opened: OpenedChannel,
         }
     }
 }
@@ -118,7 +115,7 @@ entity! {
         }
         late {}
         live {
-            /// Whether it is pending, held, paid or failed.
+            /// Whether it is pending, held or paid.
             status: InvoiceStatus,
             /// Whether its expiry has passed.
             expired: bool,
@@ -169,6 +166,8 @@ entity! {
         private {
             /// Who pays.
             payer: Party,
+            /// Who is paid.
+            payee: Party,
         }
     }
 }
@@ -177,7 +176,7 @@ entity! {
     /// A channel that is being closed.
     pub struct Closing("closing channel") {
         known {
-            /// The id that the opener gave the channel.
+            /// The output that held its coins, `TXID:INDEX`.
             id: String,
         }
         late {}

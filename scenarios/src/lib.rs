@@ -2,7 +2,10 @@
 
 pub mod entities;
 pub mod lang;
+pub mod run;
 pub mod steps;
+
+pub use swaprig_harness::World;
 
 pub use entities::{
     Channel, ChannelState, Closing, FundingTx, HoldInvoice, Invoice, InvoiceStatus, Mined, Payment,

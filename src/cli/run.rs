@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use clap::Args;
 use swaprig_harness::binary::{Settings, Stderr};
-use swaprig_harness::run_dir::{Keep, RunDir};
+use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::world::Binaries;
 use swaprig_scenarios::lang::Plan;
 use swaprig_scenarios::run::{Outcome, RunSettings, Tally, Verdict, Watch, run_all};

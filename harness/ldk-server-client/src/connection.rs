@@ -60,7 +60,11 @@ impl Connection {
             Err(mut error) => match error.take_message() {
                 Some(unsent) => unsent,
                 None => {
-                    return Err(self.transport(method, "sending the request", error.into_error().into()));
+                    return Err(self.transport(
+                        method,
+                        "sending the request",
+                        error.into_error().into(),
+                    ));
                 }
             },
         };

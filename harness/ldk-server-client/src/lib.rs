@@ -140,7 +140,13 @@ unary_calls! {
 }
 
 fn is_refused(result: &Result<Response<Incoming>, ClientError>) -> bool {
-    matches!(result, Err(ClientError::Status { code: Code::Unauthenticated, .. }))
+    matches!(
+        result,
+        Err(ClientError::Status {
+            code: Code::Unauthenticated,
+            ..
+        })
+    )
 }
 
 impl LdkServerClient {
@@ -270,7 +276,9 @@ impl LdkServerClient {
         // A server of April or May 2026 refuses an HMAC that covers the body. It refused before it looked at the
         // request, so trying its way cannot do anything twice.
         if known == SCOPE_UNKNOWN && matches!(self.shared.credential, Credential::ApiKey(_)) {
-            let second = self.send_once(method, body, timeout, HmacScope::Timestamp).await;
+            let second = self
+                .send_once(method, body, timeout, HmacScope::Timestamp)
+                .await;
             if !is_refused(&second) {
                 self.remember(known, SCOPE_TIMESTAMP, &second);
                 return second;

@@ -1,7 +1,7 @@
 //! Which payments a node holds and offers to be claimed.
 //!
-//! The event says so first; a claim that comes before it is lost, although the node answers OK. Events are not replayed
-//! after a restart, so from then on the HTLCs in the node's channels tell.
+//! The event says when it is offered; a claim that comes before it is lost, although the node answers OK. Whether it is
+//! still held, the HTLCs in the node's channels say, and they alone after a restart: events are not replayed.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
 //! What a world does with two of its nodes: channels that are usable, payments that have settled. Both sides are asked,
 //! because each knows only its own.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitcoin::{OutPoint, Txid};
 use swaprig_units::{BlockDelta, Msat, PaymentHash, Sat};
@@ -50,7 +50,7 @@ impl World {
         let request = OpenChannel { peer: to.node_id(), address: to.p2p_address(), size, push, announce };
         let id = from.open_channel(&request).await.map_err(|e| self.error(e))?;
         let what = format!("the funding transaction of the channel from {opener} to {acceptor}");
-        let listed = Cell::new(false);
+        let listed = AtomicBool::new(false);
         let funding = poll_until(what, deadline, || self.look_for_funding(from, acceptor, id, &listed));
         let funding = funding.await.map_err(|e| self.error(e))?;
         Ok(OpenedChannel { opener: opener.to_owned(), acceptor: acceptor.to_owned(), size, funding })
@@ -61,14 +61,14 @@ impl World {
         opener: &LdkServer,
         acceptor: &str,
         id: u128,
-        listed: &Cell<bool>,
+        listed: &AtomicBool,
     ) -> Probe<OutPoint, WorldErrorKind> {
         let look = async {
             let channels = opener.channels().await?;
             let Some(channel) = channels.into_iter().find(|channel| channel.user_channel_id == id) else {
                 return Ok(None);
             };
-            listed.set(true);
+            listed.store(true, Ordering::Relaxed);
             let Some(funding) = channel.funding else {
                 return Ok(Some(Probe::Pending("the nodes negotiate".into())));
             };
@@ -81,7 +81,7 @@ impl World {
         };
         match look.await {
             Ok(Some(probe)) => probe,
-            Ok(None) if listed.get() => Probe::Fatal(WorldErrorKind::Ruled(format!(
+            Ok(None) if listed.load(Ordering::Relaxed) => Probe::Fatal(WorldErrorKind::Ruled(format!(
                 "the channel from {} to {acceptor} vanished before it was funded: {acceptor} refused it. \
                  An acceptor needs 25 000 sat of its own on chain",
                 opener.name(),

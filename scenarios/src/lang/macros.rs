@@ -195,6 +195,14 @@ macro_rules! entity {
                 None
             }
 
+            fn look<'a>(
+                &'a self,
+                field: &'a str,
+                world: &'a $crate::World,
+            ) -> $crate::run::BoxFuture<'a, Result<Option<$crate::lang::Value>, $crate::run::StepFailure>> {
+                $crate::run::Look::look(self, field, world)
+            }
+
             fn as_any(&self) -> &dyn std::any::Any {
                 self
             }

@@ -8,8 +8,9 @@ use std::time::Duration;
 use super::cx::{Field, FieldType, StepCx};
 use super::reference::{Arg, Bound, Reference};
 use super::types::EntityType;
-use super::value::Bind;
+use super::value::{Bind, Value};
 use super::words::Node;
+use crate::run::{BoxFuture, Run, Step, StepFailure};
 
 /// One field of a step.
 #[derive(Debug, Clone)]
@@ -58,17 +59,24 @@ pub trait AnyStep: fmt::Debug + Send + Sync {
     /// Every reference in it.
     fn references(&self) -> Vec<Reference>;
 
+    /// Does it; gives what `as` names.
+    fn run<'a>(&'a self, run: &'a Run<'a>) -> BoxFuture<'a, Result<Option<Value>, StepFailure>>;
+
     /// For taking it back as the type that it is.
     fn as_any(&self) -> &dyn Any;
 }
 
-impl<S: StepSpec> AnyStep for S {
+impl<S: Step> AnyStep for S {
     fn name(&self) -> &'static str {
         S::NAME
     }
 
     fn references(&self) -> Vec<Reference> {
         StepSpec::references(self)
+    }
+
+    fn run<'a>(&'a self, run: &'a Run<'a>) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        Box::pin(async move { Step::run(self, run).await.map(Bind::bind) })
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -108,7 +116,7 @@ pub struct StepEntry {
 }
 
 impl StepEntry {
-    fn of<S: StepSpec>() -> Self {
+    fn of<S: Step>() -> Self {
         StepEntry {
             name: S::NAME,
             doc: S::DOC,
@@ -156,7 +164,7 @@ impl Registry {
     }
 
     /// Adds a step.
-    pub fn add<S: StepSpec>(&mut self) -> Result<&mut Self, RegistryError> {
+    pub fn add<S: Step>(&mut self) -> Result<&mut Self, RegistryError> {
         let entry = StepEntry::of::<S>();
         let name = entry.name;
         if self.get(name).is_some() {

@@ -8,8 +8,13 @@ use std::sync::Arc;
 
 use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
 
+use swaprig_harness::World;
+
 use super::reference::{Arg, Bound, Reference};
 use super::types::{EntityType, Type, WordType};
+#[cfg(doc)]
+use super::types::EntityField;
+use crate::run::{BoxFuture, StepFailure};
 
 /// A value of the language.
 #[derive(Debug, Clone)]
@@ -45,6 +50,9 @@ pub trait Entity: Any + fmt::Debug + Send + Sync {
 
     /// The value of a field as the step left it; `None` when it must be looked up, or is absent.
     fn field(&self, name: &str) -> Option<Value>;
+
+    /// The value of a [live](EntityField::live) field now; `None` when it has none yet.
+    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>>;
 
     /// For taking it back as the type that it is.
     fn as_any(&self) -> &dyn Any;

@@ -67,9 +67,10 @@ impl Step for CloseChannel {
 
 /// Whether a transaction in the mempool spends `funding`.
 async fn is_spent(run: &Run<'_>, funding: OutPoint) -> Result<bool, StepFailure> {
-    let output = json!([{ "txid": funding.txid, "vout": funding.vout }]);
-    let call = run.world.bitcoind().rpc().call::<serde_json::Value>("gettxspendingprevout", &[output], run.deadline);
-    let answer = call.await.map_err(|error| run.world.error(error))?;
+    let outputs = [json!([{ "txid": funding.txid, "vout": funding.vout }])];
+    let rpc = run.world.bitcoind().rpc();
+    let answer = rpc.call::<serde_json::Value>("gettxspendingprevout", &outputs, run.deadline).await;
+    let answer = answer.map_err(|error| run.world.error(error))?;
     Ok(answer[0].get("spendingtxid").is_some())
 }
 
@@ -98,7 +99,9 @@ impl Step for MakeHoldInvoice {
 }
 
 fn random_preimage() -> Preimage {
-    Preimage(bitcoin::secp256k1::rand::random())
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
+    Preimage(bytes)
 }
 
 impl Step for ClaimHoldInvoice {

@@ -2,6 +2,7 @@
 
 use swaprig_harness::World;
 use swaprig_harness::ldk_server::{Direction, PaymentStatus as NodeStatus, PaymentView};
+use swaprig_harness::world::OpenedChannel;
 use swaprig_units::PaymentHash;
 
 use super::{BoxFuture, StepFailure};
@@ -28,15 +29,16 @@ impl Look for Mined {}
 impl Look for Channel {
     fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         Box::pin(async move {
-            let view = world.channel_of(&self.opened.opener, &self.opened).await?;
+            let OpenedChannel { opener, acceptor, .. } = &self.opened;
+            let view = world.channel_of(opener, &self.opened).await?;
             Ok(match (field, view) {
-                ("state", view) => match view {
-                    None => ChannelState::Closed,
-                    Some(view) if view.is_usable => ChannelState::Usable,
-                    Some(view) if view.is_ready => ChannelState::Ready,
-                    Some(_) => ChannelState::Pending,
-                }
-                .read(),
+                ("state", None) => ChannelState::Closed.read(),
+                ("state", Some(view)) if view.is_usable => match usable(world, acceptor, &self.opened).await? {
+                    true => ChannelState::Usable.read(),
+                    false => ChannelState::Ready.read(),
+                },
+                ("state", Some(view)) if view.is_ready => ChannelState::Ready.read(),
+                ("state", Some(_)) => ChannelState::Pending.read(),
                 ("confirmations", Some(view)) => u64::from(view.confirmations.0).read(),
                 ("outbound", Some(view)) => view.outbound.read(),
                 ("inbound", Some(view)) => view.inbound.read(),
@@ -44,6 +46,14 @@ impl Look for Channel {
             })
         })
     }
+}
+
+/// Whether a node that runs says that it can use the channel.
+async fn usable(world: &World, node: &str, channel: &OpenedChannel) -> Result<bool, StepFailure> {
+    if !world.node(node)?.is_running() {
+        return Ok(false);
+    }
+    Ok(world.channel_of(node, channel).await?.is_some_and(|view| view.is_usable))
 }
 
 impl Look for Closing {
@@ -61,16 +71,22 @@ impl Look for Closing {
 impl Look for Invoice {
     fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         Box::pin(async move {
+            if field == "expired" {
+                let expired = world.node(&self.payee.0)?.has_expired(&self.bolt11).await;
+                return Ok(expired.map_err(|e| world.error(e))?.read());
+            }
             if field != "status" {
                 return Ok(None);
             }
             let status = match payment(world, &self.payee.0, self.hash, Direction::Inbound).await?.map(|p| p.status) {
                 Some(NodeStatus::Succeeded) => InvoiceStatus::Paid,
-                Some(NodeStatus::Failed) => InvoiceStatus::Failed,
-                Some(NodeStatus::Pending) | None => match is_held(world, &self.payee.0, self.hash).await? {
-                    true => InvoiceStatus::Held,
-                    false => InvoiceStatus::Pending,
-                },
+                // Failed is no end: nodes hold and settle a later payment of the same invoice.
+                Some(NodeStatus::Failed | NodeStatus::Pending) | None => {
+                    match is_held(world, &self.payee.0, self.hash).await? {
+                        true => InvoiceStatus::Held,
+                        false => InvoiceStatus::Pending,
+                    }
+                }
             };
             Ok(status.read())
         })
