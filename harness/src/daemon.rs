@@ -34,10 +34,20 @@ pub enum StartError {
     Write { path: PathBuf, source: io::Error },
     /// It ended before it was ready.
     #[error("{name} {exit}, before it was ready\n  command: {command}\n{log_tail}")]
-    Exited { name: String, exit: Exit, command: String, log_tail: String },
+    Exited {
+        name: String,
+        exit: Exit,
+        command: String,
+        log_tail: String,
+    },
     /// It runs, but was not ready in time.
     #[error("{name} is not ready: {timeout}\n  command: {command}\n{log_tail}")]
-    TimedOut { name: String, timeout: TimedOut, command: String, log_tail: String },
+    TimedOut {
+        name: String,
+        timeout: TimedOut,
+        command: String,
+        log_tail: String,
+    },
     /// It runs and answers, and what it answers can never become right.
     #[error("{name} cannot be used: {source}\n  command: {command}\n{log_tail}")]
     Unusable {
@@ -51,7 +61,13 @@ pub enum StartError {
         "{name} lost its port to another program {attempts} times (last: {ports}); \
          its output is in {logs}\n  last attempt: {last}"
     )]
-    PortsLost { name: String, attempts: u32, ports: String, logs: String, last: Box<StartError> },
+    PortsLost {
+        name: String,
+        attempts: u32,
+        ports: String,
+        logs: String,
+        last: Box<StartError>,
+    },
 }
 
 /// Waits until `probe` finds `running` ready, or it ends, or `deadline` passes.
@@ -67,20 +83,33 @@ where
 {
     let name = running.name().to_owned();
     let command = running.spec().to_string();
-    let outcome = running.unless_exited(poll_until(what, deadline, probe)).await;
+    let outcome = running
+        .unless_exited(poll_until(what, deadline, probe))
+        .await;
     if !matches!(outcome, Ok(Ok(_))) {
         // It may hang, so it is not asked; what it said so far is in the message.
         running.kill().await;
     }
     match outcome {
         Ok(Ok(ready)) => Ok(ready),
-        Ok(Err(WaitError::TimedOut(timeout))) => {
-            Err(StartError::TimedOut { name, timeout, command, log_tail: running.log_tail() })
-        }
-        Ok(Err(WaitError::Fatal(source))) => {
-            Err(StartError::Unusable { name, source: source.into(), command, log_tail: running.log_tail() })
-        }
-        Err(exit) => Err(StartError::Exited { name, exit, command, log_tail: running.log_tail() }),
+        Ok(Err(WaitError::TimedOut(timeout))) => Err(StartError::TimedOut {
+            name,
+            timeout,
+            command,
+            log_tail: running.log_tail(),
+        }),
+        Ok(Err(WaitError::Fatal(source))) => Err(StartError::Unusable {
+            name,
+            source: source.into(),
+            command,
+            log_tail: running.log_tail(),
+        }),
+        Err(exit) => Err(StartError::Exited {
+            name,
+            exit,
+            command,
+            log_tail: running.log_tail(),
+        }),
     }
 }
 
@@ -88,7 +117,11 @@ where
 /// needs to guess from the words of its log why it could not bind.
 pub(crate) fn ports_taken(claims: &[&PortClaim]) -> Vec<u16> {
     let taken = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_err();
-    claims.iter().map(|claim| claim.port()).filter(taken).collect()
+    claims
+        .iter()
+        .map(|claim| claim.port())
+        .filter(taken)
+        .collect()
 }
 
 /// Decides what follows when a stranger took a daemon's port: another attempt (logged), or the error after the last.
@@ -102,10 +135,20 @@ pub(crate) fn port_lost(
     logs: &LogFiles,
     last: StartError,
 ) -> Result<(), StartError> {
-    let ports = taken.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+    let ports = taken
+        .iter()
+        .map(u16::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     if attempts == PORT_ATTEMPTS {
         let (name, logs) = (name.to_owned(), logs.to_string());
-        return Err(StartError::PortsLost { name, attempts, ports, logs, last: last.into() });
+        return Err(StartError::PortsLost {
+            name,
+            attempts,
+            ports,
+            logs,
+            last: last.into(),
+        });
     }
     eprintln!("swaprig: {name} lost port {ports} to another program; trying others");
     Ok(())

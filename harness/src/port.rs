@@ -41,7 +41,10 @@ impl PortClaim {
     /// When the lock files cannot be written or every port of the range is taken.
     pub fn new() -> Result<Self, PortError> {
         let dir = lock_dir();
-        std::fs::create_dir_all(&dir).map_err(|source| PortError::Locks { dir: dir.clone(), source })?;
+        std::fs::create_dir_all(&dir).map_err(|source| PortError::Locks {
+            dir: dir.clone(),
+            source,
+        })?;
         let last = last_port();
         let count = u32::from(last - FIRST) + 1;
         // Each process begins elsewhere and goes on from its last claim, so that a port rests before it is used again.
@@ -70,8 +73,16 @@ impl PortClaim {
 
 fn try_claim(dir: &std::path::Path, port: u16) -> Result<Option<PortClaim>, PortError> {
     let path = dir.join(format!("{port}.lock"));
-    let locks = |source| PortError::Locks { dir: dir.to_owned(), source };
-    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(locks)?;
+    let locks = |source| PortError::Locks {
+        dir: dir.to_owned(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(locks)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(std::fs::TryLockError::WouldBlock) => return Ok(None),

@@ -27,7 +27,10 @@ pub struct RunDirSettings {
 
 impl RunDirSettings {
     /// Reads the environment; `base` stands in for `SWAPRIG_RUN_DIR`.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads these two variables")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads these two variables"
+    )]
     pub fn from_env(base: &Path) -> Self {
         let named = std::env::var_os("SWAPRIG_RUN_DIR").filter(|dir| !dir.is_empty());
         let keep = std::env::var_os("KEEP_E2E_ARTIFACTS").is_some_and(|keep| keep == "1");
@@ -40,7 +43,10 @@ impl RunDirSettings {
 
 /// Where worlds run when nobody says: a directory of this user among the temporary files.
 pub fn temporary_base() -> PathBuf {
-    std::env::temp_dir().join(format!("swaprig-runs-{}", rustix::process::getuid().as_raw()))
+    std::env::temp_dir().join(format!(
+        "swaprig-runs-{}",
+        rustix::process::getuid().as_raw()
+    ))
 }
 
 /// A directory of its own for one run or one world in it.
@@ -66,7 +72,10 @@ impl RunDir {
     /// # Errors
     /// When `base` cannot be written to.
     pub fn numbered(base: &Path, keep: Keep) -> Result<Self, RunDirError> {
-        let error = |source| RunDirError { base: base.to_owned(), source };
+        let error = |source| RunDirError {
+            base: base.to_owned(),
+            source,
+        };
         std::fs::create_dir_all(base).map_err(error)?;
         // Daemons are given absolute paths, whatever their working directory.
         let base = base.canonicalize().map_err(error)?;
@@ -86,7 +95,10 @@ impl RunDir {
     /// # Errors
     /// When it cannot be made.
     pub fn nested(&self, name: &str) -> Result<Self, RunDirError> {
-        let error = |source| RunDirError { base: self.path.clone(), source };
+        let error = |source| RunDirError {
+            base: self.path.clone(),
+            source,
+        };
         for attempt in 1.. {
             let path = match attempt {
                 1 => self.path.join(name),
@@ -96,7 +108,12 @@ impl RunDir {
                 std::fs::create_dir_all(parent).map_err(error)?;
             }
             match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(RunDir { path, keep: self.keep }),
+                Ok(()) => {
+                    return Ok(RunDir {
+                        path,
+                        keep: self.keep,
+                    });
+                }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(error(e)),
             }
@@ -128,7 +145,10 @@ impl RunDir {
 fn highest_number(base: &Path) -> io::Result<u64> {
     let mut highest = 0;
     for entry in std::fs::read_dir(base)? {
-        let number = entry?.file_name().to_str().and_then(|name| name.parse().ok());
+        let number = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
         highest = highest.max(number.unwrap_or(0));
     }
     Ok(highest)
@@ -166,7 +186,12 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let file = base.path().join("file");
         std::fs::write(&file, "").unwrap();
-        let error = RunDir::numbered(&file, Keep::OnFailure).unwrap_err().to_string();
-        assert!(error.contains("/file") && error.contains("--run-dir"), "{error}");
+        let error = RunDir::numbered(&file, Keep::OnFailure)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("/file") && error.contains("--run-dir"),
+            "{error}"
+        );
     }
 }

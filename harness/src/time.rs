@@ -25,14 +25,20 @@ impl Deadline {
     /// The deadline that lies `budget` ahead of now.
     pub fn after(budget: Duration) -> Self {
         let started = Instant::now();
-        Deadline { started, at: started + budget }
+        Deadline {
+            started,
+            at: started + budget,
+        }
     }
 
     /// The earlier one of this deadline and `budget` from now.
     #[must_use]
     pub fn at_most(self, budget: Duration) -> Self {
         let own = Deadline::after(budget);
-        Deadline { started: own.started, at: own.at.min(self.at) }
+        Deadline {
+            started: own.started,
+            at: own.at.min(self.at),
+        }
     }
 
     /// What is left; zero once it has passed.
@@ -103,7 +109,11 @@ impl TimedOut {
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let looks = if self.attempts == 1 { "look" } else { "looks" };
-        write!(f, "waited {:.1?} for {} ({} {looks})", self.waited, self.what, self.attempts)?;
+        write!(
+            f,
+            "waited {:.1?} for {} ({} {looks})",
+            self.waited, self.what, self.attempts
+        )?;
         match self.last_reason() {
             Some(reason) => write!(f, "; last seen: {reason}")?,
             None => write!(f, "; no look came to an end")?,
@@ -194,7 +204,11 @@ fn observe(observations: &mut Vec<Observation>, at: Duration, reason: String) {
         // The first one tells where the wait began; of the others the oldest goes.
         observations.remove(1);
     }
-    observations.push(Observation { at, reason, looks: 1 });
+    observations.push(Observation {
+        at,
+        reason,
+        looks: 1,
+    });
 }
 
 #[cfg(test)]
@@ -209,10 +223,18 @@ mod tests {
     #[tokio::test]
     async fn succeeds_late() {
         let looks = Cell::new(0);
-        let got = poll_until::<_, (), _>("the fourth look", Deadline::after(Duration::from_secs(5)), || async {
-            looks.set(looks.get() + 1);
-            if looks.get() == 4 { Probe::Ready("there") } else { Probe::Pending("not yet".into()) }
-        });
+        let got = poll_until::<_, (), _>(
+            "the fourth look",
+            Deadline::after(Duration::from_secs(5)),
+            || async {
+                looks.set(looks.get() + 1);
+                if looks.get() == 4 {
+                    Probe::Ready("there")
+                } else {
+                    Probe::Pending("not yet".into())
+                }
+            },
+        );
         assert_eq!(got.await.unwrap(), "there");
         assert_eq!(looks.get(), 4);
     }
@@ -226,27 +248,37 @@ mod tests {
         })
         .await
         .unwrap_err();
-        let WaitError::TimedOut(timeout) = error else { panic!("not a timeout") };
+        let WaitError::TimedOut(timeout) = error else {
+            panic!("not a timeout")
+        };
         assert_eq!(timeout.last_reason(), Some("height 2"));
         assert_eq!(timeout.observations.len(), 2);
         assert_eq!(timeout.attempts, looks.get());
         let text = timeout.to_string();
-        assert!(text.contains("for height 3") && text.contains("last seen: height 2"), "{text}");
+        assert!(
+            text.contains("for height 3") && text.contains("last seen: height 2"),
+            "{text}"
+        );
         assert!(text.contains("height 1 (1x)"), "{text}");
     }
 
     #[tokio::test]
     async fn a_fatal_probe_ends_the_wait_at_once() {
         let deadline = Deadline::after(Duration::from_secs(60));
-        let error = poll_until::<(), _, _>("anything", deadline, || async { Probe::Fatal("it exited") });
+        let error =
+            poll_until::<(), _, _>("anything", deadline, || async { Probe::Fatal("it exited") });
         assert!(matches!(error.await, Err(WaitError::Fatal("it exited"))));
         assert!(deadline.elapsed() < Duration::from_secs(5));
     }
 
     #[tokio::test]
     async fn a_hanging_probe_is_cut_at_the_deadline() {
-        let error = poll_until::<(), (), _>("an answer", soon(), std::future::pending).await.unwrap_err();
-        let WaitError::TimedOut(timeout) = error else { panic!("not a timeout") };
+        let error = poll_until::<(), (), _>("an answer", soon(), std::future::pending)
+            .await
+            .unwrap_err();
+        let WaitError::TimedOut(timeout) = error else {
+            panic!("not a timeout")
+        };
         assert!(timeout.cut_short);
         assert!(timeout.to_string().contains("no look came to an end"));
     }
@@ -256,13 +288,21 @@ mod tests {
         let mut stamps = Vec::new();
         let start = tokio::time::Instant::now();
         let looks = std::cell::RefCell::new(&mut stamps);
-        let _ = poll_until::<(), (), _>("never", Deadline::after(Duration::from_secs(5)), || async {
-            looks.borrow_mut().push(start.elapsed());
-            if looks.borrow().len() == 40 { Probe::Fatal(()) } else { Probe::Pending("no".into()) }
-        })
-        .await;
+        let _ =
+            poll_until::<(), (), _>("never", Deadline::after(Duration::from_secs(5)), || async {
+                looks.borrow_mut().push(start.elapsed());
+                if looks.borrow().len() == 40 {
+                    Probe::Fatal(())
+                } else {
+                    Probe::Pending("no".into())
+                }
+            })
+            .await;
         let longest = stamps.windows(2).map(|w| w[1] - w[0]).max().unwrap();
-        assert!(longest <= LONGEST_PAUSE + Duration::from_millis(2), "{longest:?}");
+        assert!(
+            longest <= LONGEST_PAUSE + Duration::from_millis(2),
+            "{longest:?}"
+        );
         assert_eq!(stamps.len(), 40);
     }
 

@@ -64,7 +64,11 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
             Err(error) => complain(&error),
         }
     } else {
-        println!("bench world, {} runs   {passport}\n{}", args.runs, samples.table());
+        println!(
+            "bench world, {} runs   {passport}\n{}",
+            args.runs,
+            samples.table()
+        );
     }
     Exit::Passed
 }
@@ -104,11 +108,22 @@ struct Measured {
     world_rss: u64,
 }
 
-async fn one(base: &Path, settings: &Settings, binaries: &Arc<Binaries>, cold: bool) -> Result<Measured, WorldError> {
+async fn one(
+    base: &Path,
+    settings: &Settings,
+    binaries: &Arc<Binaries>,
+    cold: bool,
+) -> Result<Measured, WorldError> {
     // A cold world has an empty cache of its own, which it fills as the first world on a machine does.
     let empty = cold.then(tempfile::tempdir).and_then(Result::ok);
-    let cache_dir = empty.as_ref().map(|dir| dir.path().to_owned()).or_else(|| settings.cache_dir.clone());
-    let settings = Settings { cache_dir, ..settings.clone() };
+    let cache_dir = empty
+        .as_ref()
+        .map(|dir| dir.path().to_owned())
+        .or_else(|| settings.cache_dir.clone());
+    let settings = Settings {
+        cache_dir,
+        ..settings.clone()
+    };
     let dir = RunDir::numbered(base, Keep::OnFailure).map_err(|error| WorldError {
         kind: error.into(),
         dir: base.to_owned(),
@@ -117,7 +132,10 @@ async fn one(base: &Path, settings: &Settings, binaries: &Arc<Binaries>, cold: b
 
     let own_before = Usage::of_self();
     let started = Instant::now();
-    let builder = World::builder().lightning(["alice", "bob"]).settings(settings).binaries(binaries.clone());
+    let builder = World::builder()
+        .lightning(["alice", "bob"])
+        .settings(settings)
+        .binaries(binaries.clone());
     let world = builder.run_dir(dir).start().await?;
     world.open_usable_channel("alice", "bob", SIZE).await?;
     let usable = started.elapsed();
@@ -134,8 +152,19 @@ async fn one(base: &Path, settings: &Settings, binaries: &Arc<Binaries>, cold: b
 
     let own_cpu = own.cpu.saturating_sub(own_before.cpu).as_secs_f64();
     let all_cpu = own_cpu + daemons.cpu.as_secs_f64();
-    let harness_cpu = if all_cpu > 0.0 { 100.0 * own_cpu / all_cpu } else { 0.0 };
-    Ok(Measured { usable, paid, teardown, harness_cpu, harness_rss: own.rss, world_rss: daemons.rss })
+    let harness_cpu = if all_cpu > 0.0 {
+        100.0 * own_cpu / all_cpu
+    } else {
+        0.0
+    };
+    Ok(Measured {
+        usable,
+        paid,
+        teardown,
+        harness_cpu,
+        harness_rss: own.rss,
+        world_rss: daemons.rss,
+    })
 }
 
 fn millis(time: Duration) -> f64 {

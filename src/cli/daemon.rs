@@ -26,7 +26,10 @@ enum Daemon {
 
 pub(super) fn run(args: DaemonArgs) -> Exit {
     let Daemon::LdkServer { detached, config } = args.daemon;
-    match swaprig_ldk_server::run(swaprig_ldk_server::Options { config, exit_with_stdin: !detached }) {
+    match swaprig_ldk_server::run(swaprig_ldk_server::Options {
+        config,
+        exit_with_stdin: !detached,
+    }) {
         Ok(()) => Exit::Passed,
         Err(error) => {
             eprintln!("swaprig daemon ldk-server: {error:#}");

@@ -30,5 +30,9 @@ pub(super) fn doctor(args: &DoctorArgs) -> Exit {
     }
     let report = doctor::examine(&settings, &runs);
     println!("{report}");
-    if report.is_ready() { Exit::Passed } else { Exit::Environment }
+    if report.is_ready() {
+        Exit::Passed
+    } else {
+        Exit::Environment
+    }
 }

@@ -46,7 +46,10 @@ pub(super) fn screen(
     if let Some(dir) = &outcome.dir {
         line("logs", &format!("{}/*.log", shown(dir)));
     }
-    line("again", &format!("swaprig run {} --keep", shown(plan.source.path())));
+    line(
+        "again",
+        &format!("swaprig run {} --keep", shown(plan.source.path())),
+    );
     text.truncate(text.trim_end().len());
     text
 }

@@ -105,7 +105,11 @@ impl RunDirFlags {
         let environment = RunDirSettings::from_env(RUNS.as_ref());
         RunDirSettings {
             base: self.run_dir.clone().unwrap_or(environment.base),
-            keep: if self.keep { Keep::Always } else { environment.keep },
+            keep: if self.keep {
+                Keep::Always
+            } else {
+                environment.keep
+            },
         }
     }
 }
@@ -125,5 +129,9 @@ pub(crate) fn main(cli: Cli) -> ExitCode {
 /// The runtime of a command. Two workers: a world is mostly waiting, and scenarios run side by side.
 fn runtime() -> tokio::runtime::Runtime {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).enable_all().build().expect("the operating system gives threads and a poller")
+    builder
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .expect("the operating system gives threads and a poller")
 }

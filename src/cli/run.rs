@@ -16,7 +16,7 @@ use swaprig_scenarios::run::{Outcome, RunSettings, Tally, Verdict, Watch, run_al
 use super::exit::complain;
 use super::select::{count, plans};
 use super::signals::Signals;
-use super::terminal::{Live, Lines};
+use super::terminal::{Lines, Live};
 use super::{DaemonFlags, Exit, RunDirFlags, failure, json, runtime};
 
 #[derive(Debug, Args)]
@@ -75,7 +75,11 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         }
     };
     let lines = Lines::new(args.json);
-    lines.say(&format!("{}   run directory {}", binaries.passport(), shown(dir.path())));
+    lines.say(&format!(
+        "{}   run directory {}",
+        binaries.passport(),
+        shown(dir.path())
+    ));
     if let Some(missing) = missing {
         lines.say(&missing);
     }
@@ -102,7 +106,12 @@ async fn run_plans(
     let signals = Signals::listen()?;
     let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let passport = binaries.passport();
-    let run = RunSettings { jobs: args.jobs.unwrap_or(cores), rounds: args.repeat, binaries, settings };
+    let run = RunSettings {
+        jobs: args.jobs.unwrap_or(cores),
+        rounds: args.repeat,
+        binaries,
+        settings,
+    };
     let watch: Arc<dyn Watch> = match std::io::stderr().is_terminal() {
         true => Arc::new(Live::new(lines, passport.clone())),
         false => Arc::new(lines.with_passport(passport.clone())),
@@ -112,7 +121,16 @@ async fn run_plans(
     let clean = tally.passed + tally.skipped == tally.total() && signals.exit().is_none();
     let path = dir.path().to_owned();
     let kept = if clean { dir.succeed() } else { Some(path) };
-    Ok((Report { outcomes, tally, passport, took: started.elapsed(), kept }, signals.exit()))
+    Ok((
+        Report {
+            outcomes,
+            tally,
+            passport,
+            took: started.elapsed(),
+            kept,
+        },
+        signals.exit(),
+    ))
 }
 
 /// What all worlds together need, and why the Lightning node is missing if it is. It is looked for only when a world has
@@ -122,7 +140,10 @@ fn binaries(
     settings: &Settings,
 ) -> Result<(Binaries, Option<String>), swaprig_harness::StartError> {
     if plans.iter().all(|plan| plan.world.lightning.is_empty()) {
-        return Ok((Binaries::resolve(settings, false, &Stderr::default())?, None));
+        return Ok((
+            Binaries::resolve(settings, false, &Stderr::default())?,
+            None,
+        ));
     }
     Binaries::resolve_available(settings, &Stderr::default())
 }
@@ -135,7 +156,12 @@ fn finish(args: &RunArgs, report: &Report, signal: Option<Exit>, lines: Lines) -
     if let Some(kept) = &report.kept {
         lines.say(&format!("kept {}", kept.display()));
     }
-    let Tally { failed, broken, skipped, .. } = report.tally;
+    let Tally {
+        failed,
+        broken,
+        skipped,
+        ..
+    } = report.tally;
     match signal {
         Some(signal) => signal,
         None if failed > 0 => Exit::Failed,
@@ -158,27 +184,49 @@ fn summary(report: &Report) -> String {
             parts.push(format!("{n} {word}"));
         }
     }
-    let parts = if parts.is_empty() { "nothing was run".to_owned() } else { parts.join(", ") };
-    format!("{parts} of {}, {:.1} s", count(tally.total(), "run"), report.took.as_secs_f64())
+    let parts = if parts.is_empty() {
+        "nothing was run".to_owned()
+    } else {
+        parts.join(", ")
+    };
+    format!(
+        "{parts} of {}, {:.1} s",
+        count(tally.total(), "run"),
+        report.took.as_secs_f64()
+    )
 }
 
 /// The line, or the screen, that tells one outcome.
-pub(super) fn outcome_text(plan: &Plan, outcome: &Outcome, passport: &swaprig_harness::binary::Passport) -> String {
-    let round = if outcome.round > 1 { format!(" (round {})", outcome.round) } else { String::new() };
+pub(super) fn outcome_text(
+    plan: &Plan,
+    outcome: &Outcome,
+    passport: &swaprig_harness::binary::Passport,
+) -> String {
+    let round = if outcome.round > 1 {
+        format!(" (round {})", outcome.round)
+    } else {
+        String::new()
+    };
     let head = format!("{}{round}", outcome.id);
     let seconds = outcome.took.as_secs_f64();
     match &outcome.verdict {
         Verdict::Passed => format!("PASS {head}   {seconds:.2} s"),
         Verdict::Skipped(why) => format!("SKIP {head}   {why}"),
         Verdict::Interrupted => format!("STOP {head}   interrupted after {seconds:.2} s"),
-        Verdict::Failed(failure) => failure::screen("FAIL", &head, plan, outcome, failure, passport),
-        Verdict::Broken(failure) => failure::screen("ERROR", &head, plan, outcome, failure, passport),
+        Verdict::Failed(failure) => {
+            failure::screen("FAIL", &head, plan, outcome, failure, passport)
+        }
+        Verdict::Broken(failure) => {
+            failure::screen("ERROR", &head, plan, outcome, failure, passport)
+        }
     }
 }
 
 /// A path as it is typed here: relative to the current directory where it lies below it.
 pub(super) fn shown(path: &Path) -> String {
     let here = std::env::current_dir().ok();
-    let below = here.as_deref().and_then(|here| path.strip_prefix(here).ok());
+    let below = here
+        .as_deref()
+        .and_then(|here| path.strip_prefix(here).ok());
     below.unwrap_or(path).display().to_string()
 }

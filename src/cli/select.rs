@@ -35,7 +35,10 @@ pub(super) struct ListArgs {
 pub(super) fn check(args: &CheckArgs) -> Exit {
     match plans(&args.paths) {
         Ok(plans) => {
-            println!("{} checked, nothing to complain about", count(plans.len(), "scenario"));
+            println!(
+                "{} checked, nothing to complain about",
+                count(plans.len(), "scenario")
+            );
             Exit::Passed
         }
         Err(exit) => exit,
@@ -68,7 +71,9 @@ pub(super) fn plans(paths: &[PathBuf]) -> Result<Vec<Arc<Plan>>, Exit> {
         complain(&error);
         match error {
             LoadError::NothingFound { .. } => Exit::Nothing,
-            LoadError::NotFound { .. } | LoadError::NotAScenario { .. } | LoadError::Read { .. } => Exit::Usage,
+            LoadError::NotFound { .. }
+            | LoadError::NotAScenario { .. }
+            | LoadError::Read { .. } => Exit::Usage,
         }
     })?;
     let registry = core_steps().expect("the core steps have distinct names, which a test holds");
@@ -87,22 +92,38 @@ pub(super) fn plans(paths: &[PathBuf]) -> Result<Vec<Arc<Plan>>, Exit> {
         eprint!("{}", render(problem));
     }
     let files = sources.len() - plans.len();
-    eprintln!("{} in {}; nothing was run", count(problems.len(), "problem"), count(files, "file"));
+    eprintln!(
+        "{} in {}; nothing was run",
+        count(problems.len(), "problem"),
+        count(files, "file")
+    );
     Err(Exit::Usage)
 }
 
 /// The whole message, in colour where somebody looks.
 pub(super) fn render(problem: &Problem) -> String {
-    if colour() { problem.render_colour(WIDTH) } else { problem.render_plain(WIDTH) }
+    if colour() {
+        problem.render_colour(WIDTH)
+    } else {
+        problem.render_plain(WIDTH)
+    }
 }
 
 /// Whether standard error is a terminal that wants colour (`NO_COLOR`).
-#[expect(clippy::disallowed_methods, reason = "the command line reads NO_COLOR for its own output")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads NO_COLOR for its own output"
+)]
 pub(super) fn colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    std::io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// `1 file`, `2 files`.
 pub(super) fn count(n: usize, what: &str) -> String {
-    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
+    }
 }

@@ -19,7 +19,10 @@ impl Signals {
     pub(super) fn listen() -> std::io::Result<Self> {
         let (raise, interrupt) = Interrupt::new();
         let received = Arc::new(OnceLock::new());
-        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut int, mut term) = (
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+        );
         let first = received.clone();
         tokio::spawn(async move {
             let number = next(&mut int, &mut term).await;
@@ -30,7 +33,10 @@ impl Signals {
             // Nothing is left running by that: every daemon dies with this process.
             std::process::exit(128 + i32::from(number));
         });
-        Ok(Signals { interrupt, received })
+        Ok(Signals {
+            interrupt,
+            received,
+        })
     }
 
     /// The exit that the first signal asks for, if there was one.

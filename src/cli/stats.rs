@@ -36,7 +36,11 @@ impl Samples {
         if !self.values.contains_key(metric) {
             self.order.push(metric);
         }
-        self.values.entry(metric).or_insert_with(|| (unit, Vec::new())).1.push(value);
+        self.values
+            .entry(metric)
+            .or_insert_with(|| (unit, Vec::new()))
+            .1
+            .push(value);
     }
 
     fn metric(&self, name: &str) -> Option<Metric> {
@@ -49,20 +53,51 @@ impl Samples {
             _ => *sorted.get(middle)?,
         };
         let round = |value: f64| (value * 10.0).round() / 10.0;
-        Some(Metric { unit, min: round(*sorted.first()?), median: round(median), max: round(*sorted.last()?) })
+        Some(Metric {
+            unit,
+            min: round(*sorted.first()?),
+            median: round(median),
+            max: round(*sorted.last()?),
+        })
     }
 
-    pub(super) fn figures<'a>(&self, bench: &'a str, runs: u32, passport: &'a Passport) -> Figures<'a> {
-        let metrics = self.order.iter().filter_map(|name| Some((*name, self.metric(name)?))).collect();
-        Figures { bench, runs, passport, metrics }
+    pub(super) fn figures<'a>(
+        &self,
+        bench: &'a str,
+        runs: u32,
+        passport: &'a Passport,
+    ) -> Figures<'a> {
+        let metrics = self
+            .order
+            .iter()
+            .filter_map(|name| Some((*name, self.metric(name)?)))
+            .collect();
+        Figures {
+            bench,
+            runs,
+            passport,
+            metrics,
+        }
     }
 
     /// A line for each metric.
     pub(super) fn table(&self) -> String {
-        let mut text = format!("{:<16} {:>10} {:>10} {:>10}  unit", "metric", "min", "median", "max");
+        let mut text = format!(
+            "{:<16} {:>10} {:>10} {:>10}  unit",
+            "metric", "min", "median", "max"
+        );
         for name in &self.order {
-            if let Some(Metric { unit, min, median, max }) = self.metric(name) {
-                let _ = write!(text, "\n{name:<16} {min:>10.1} {median:>10.1} {max:>10.1}  {unit}");
+            if let Some(Metric {
+                unit,
+                min,
+                median,
+                max,
+            }) = self.metric(name)
+            {
+                let _ = write!(
+                    text,
+                    "\n{name:<16} {min:>10.1} {median:>10.1} {max:>10.1}  {unit}"
+                );
             }
         }
         text
@@ -82,7 +117,10 @@ mod tests {
         for value in [4.0, 1.0, 2.0, 3.0] {
             samples.add("even", "ms", value);
         }
-        assert_eq!(samples.metric("odd").map(|m| (m.min, m.median, m.max)), Some((1.0, 2.0, 3.0)));
+        assert_eq!(
+            samples.metric("odd").map(|m| (m.min, m.median, m.max)),
+            Some((1.0, 2.0, 3.0))
+        );
         assert_eq!(samples.metric("even").map(|m| m.median), Some(2.5));
         assert!(samples.metric("none").is_none());
     }

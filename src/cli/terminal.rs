@@ -30,11 +30,18 @@ impl Lines {
     }
 
     pub(super) fn say(self, text: &str) {
-        if self.json { eprintln!("{text}") } else { println!("{text}") }
+        if self.json {
+            eprintln!("{text}")
+        } else {
+            println!("{text}")
+        }
     }
 
     pub(super) fn with_passport(self, passport: Passport) -> Plain {
-        Plain { lines: self, passport }
+        Plain {
+            lines: self,
+            passport,
+        }
     }
 }
 
@@ -61,7 +68,11 @@ const REDRAW: Duration = Duration::from_millis(100);
 
 impl Live {
     pub(super) fn new(lines: Lines, passport: Passport) -> Self {
-        Live { plain: lines.with_passport(passport), screen: MultiProgress::new(), running: Mutex::default() }
+        Live {
+            plain: lines.with_passport(passport),
+            screen: MultiProgress::new(),
+            running: Mutex::default(),
+        }
     }
 
     fn bar(&self, plan: &Plan, round: u32) -> Option<ProgressBar> {
@@ -72,20 +83,29 @@ impl Live {
 
 impl Watch for Live {
     fn started(&self, plan: &Plan, round: u32) {
-        let style = ProgressStyle::with_template("  {spinner} {prefix}  {pos}/{len} {wide_msg} {elapsed}");
+        let style =
+            ProgressStyle::with_template("  {spinner} {prefix}  {pos}/{len} {wide_msg} {elapsed}");
         let bar = ProgressBar::new(plan.steps.len() as u64);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_prefix(plan.id().to_owned());
         bar.set_message("starting the world");
         let bar = self.screen.add(bar);
         bar.enable_steady_tick(REDRAW);
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert((plan.id().to_owned(), round), bar);
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert((plan.id().to_owned(), round), bar);
     }
 
     fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
         if let Some(bar) = self.bar(plan, round) {
             bar.set_position(step.number as u64);
-            bar.set_message(plan.step_text(step).split_whitespace().collect::<Vec<_>>().join(" "));
+            bar.set_message(
+                plan.step_text(step)
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" "),
+            );
         }
     }
 

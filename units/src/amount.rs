@@ -8,12 +8,16 @@ use serde::{Deserialize, Serialize};
 use crate::{UnitError, grouped, split, whole};
 
 /// An amount in satoshi.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Sat(pub u64);
 
 /// An amount in millisatoshi, the unit of Lightning payments (BOLT 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Msat(pub u64);
 
@@ -76,20 +80,37 @@ impl FromStr for Msat {
             "msat" => 1,
             "sat" | "sats" => MSAT_PER_SAT,
             "btc" | "BTC" => MSAT_PER_BTC,
-            "" => return Err(UnitError::MissingUnit { suggestion: format!("{} sat", text.trim()) }),
-            other => return Err(UnitError::UnknownUnit { unit: other.to_owned(), expected: UNITS }),
+            "" => {
+                return Err(UnitError::MissingUnit {
+                    suggestion: format!("{} sat", text.trim()),
+                });
+            }
+            other => {
+                return Err(UnitError::UnknownUnit {
+                    unit: other.to_owned(),
+                    expected: UNITS,
+                });
+            }
         };
         let shown = text.trim();
         let (int, fraction) = number.split_once('.').unwrap_or((&number, ""));
-        let too_large = || UnitError::TooLarge { number: shown.to_owned() };
-        let mut msat = whole(int, shown)?.checked_mul(per_unit).ok_or_else(too_large)?;
+        let too_large = || UnitError::TooLarge {
+            number: shown.to_owned(),
+        };
+        let mut msat = whole(int, shown)?
+            .checked_mul(per_unit)
+            .ok_or_else(too_large)?;
         let mut place = per_unit;
         for digit in fraction.bytes() {
             place /= 10;
             if place == 0 || !digit.is_ascii_digit() {
-                return Err(UnitError::NotANumber { number: shown.to_owned() });
+                return Err(UnitError::NotANumber {
+                    number: shown.to_owned(),
+                });
             }
-            msat = msat.checked_add(u64::from(digit - b'0') * place).ok_or_else(too_large)?;
+            msat = msat
+                .checked_add(u64::from(digit - b'0') * place)
+                .ok_or_else(too_large)?;
         }
         Ok(Msat(msat))
     }
@@ -137,19 +158,34 @@ mod tests {
             ("1 msat", Ok(1)),
             ("0.5 btc", Ok(50_000_000_000)),
             ("0.00000000001 btc", Ok(1)),
-            ("0.000000000001 btc", Err("`0.000000000001 btc` is not a whole number")),
+            (
+                "0.000000000001 btc",
+                Err("`0.000000000001 btc` is not a whole number"),
+            ),
             ("50000", Err("it has no unit; write \"50000 sat\"")),
             ("5 sats", Ok(5_000)),
-            ("5 ltc", Err("`ltc` is not a unit of it; use `sat`, `msat` or `btc`")),
-            ("-5 sat", Err("`-5 sat` is not a unit of it; use `sat`, `msat` or `btc`")),
+            (
+                "5 ltc",
+                Err("`ltc` is not a unit of it; use `sat`, `msat` or `btc`"),
+            ),
+            (
+                "-5 sat",
+                Err("`-5 sat` is not a unit of it; use `sat`, `msat` or `btc`"),
+            ),
             ("", Err("it has no unit; write \" sat\"")),
-            ("99999999999999999999 sat", Err("`99999999999999999999 sat` is too large")),
+            (
+                "99999999999999999999 sat",
+                Err("`99999999999999999999 sat` is too large"),
+            ),
         ];
         for (text, expected) in cases {
             let got = text.parse::<Msat>().map(|m| m.0).map_err(|e| e.to_string());
             assert_eq!(got, expected.map_err(str::to_owned), "{text}");
         }
-        assert_eq!("1500 msat".parse::<Sat>(), Err(UnitError::FractionOfASatoshi { msat: 1500 }));
+        assert_eq!(
+            "1500 msat".parse::<Sat>(),
+            Err(UnitError::FractionOfASatoshi { msat: 1500 })
+        );
     }
 
     proptest! {

@@ -10,12 +10,16 @@ use crate::{UnitError, split, whole};
 const UNITS: &str = "`blocks`";
 
 /// The height of a block; the genesis block has height 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct Height(pub u32);
 
 /// A number of blocks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
 #[serde(transparent)]
 pub struct BlockDelta(pub u32);
 
@@ -30,11 +34,15 @@ impl Height {
 fn blocks(text: &str) -> Result<u32, UnitError> {
     let (number, unit) = split(text);
     if !matches!(unit, "" | "block" | "blocks") {
-        return Err(UnitError::UnknownUnit { unit: unit.to_owned(), expected: UNITS });
+        return Err(UnitError::UnknownUnit {
+            unit: unit.to_owned(),
+            expected: UNITS,
+        });
     }
     let shown = text.trim();
-    u32::try_from(whole(&number, shown)?)
-        .map_err(|_| UnitError::TooLarge { number: shown.to_owned() })
+    u32::try_from(whole(&number, shown)?).map_err(|_| UnitError::TooLarge {
+        number: shown.to_owned(),
+    })
 }
 
 /// Reads `"6 blocks"`, `"1 block"` or `"6"`.
@@ -87,7 +95,10 @@ mod tests {
             ("4294967296", Err("`4294967296` is too large")),
         ];
         for (text, expected) in cases {
-            let got = text.parse::<BlockDelta>().map(|b| b.0).map_err(|e| e.to_string());
+            let got = text
+                .parse::<BlockDelta>()
+                .map(|b| b.0)
+                .map_err(|e| e.to_string());
             assert_eq!(got, expected.map_err(str::to_owned), "{text}");
         }
     }

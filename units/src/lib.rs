@@ -19,7 +19,10 @@ pub enum UnitError {
     MissingUnit { suggestion: String },
     /// A unit that this type does not have.
     #[error("`{unit}` is not a unit of it; use {expected}")]
-    UnknownUnit { unit: String, expected: &'static str },
+    UnknownUnit {
+        unit: String,
+        expected: &'static str,
+    },
     /// The part before the unit is not a whole number (`_` may separate digits).
     #[error("`{number}` is not a whole number")]
     NotANumber { number: String },
@@ -47,9 +50,13 @@ fn split(text: &str) -> (String, &str) {
 /// Reads a whole number of digits; `shown` is the text the message quotes.
 fn whole(digits: &str, shown: &str) -> Result<u64, UnitError> {
     if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(UnitError::NotANumber { number: shown.to_owned() });
+        return Err(UnitError::NotANumber {
+            number: shown.to_owned(),
+        });
     }
-    digits.parse().map_err(|_| UnitError::TooLarge { number: shown.to_owned() })
+    digits.parse().map_err(|_| UnitError::TooLarge {
+        number: shown.to_owned(),
+    })
 }
 
 /// `1234567` as `1_234_567`, which can be pasted back into a scenario.

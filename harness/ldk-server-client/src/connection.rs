@@ -85,7 +85,8 @@ impl Connection {
         if let Some(alive) = sender.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(alive.clone());
         }
-        let fresh = self.connect(method).await?;
+        // Boxed because it is rare and large: every call, and every future that makes calls, would carry it.
+        let fresh = Box::pin(self.connect(method)).await?;
         *sender = Some(fresh.clone());
         Ok(fresh)
     }

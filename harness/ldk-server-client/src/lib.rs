@@ -139,6 +139,17 @@ unary_calls! {
     verify_signature, VERIFY_SIGNATURE, VerifySignatureRequest => VerifySignatureResponse;
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a credential is bound to the time of day"
+)]
+fn seconds_since_epoch() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}
+
 fn is_refused(result: &Result<Response<Incoming>, ClientError>) -> bool {
     matches!(
         result,
@@ -314,10 +325,7 @@ impl LdkServerClient {
         timeout: Option<Duration>,
         scope: HmacScope,
     ) -> Result<Request<connection::RequestBody>, ClientError> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = seconds_since_epoch();
         let (name, value) = match &self.shared.credential {
             Credential::ApiKey(key) => (auth::X_AUTH, key.x_auth(scope, now, &body)),
             Credential::Macaroon(macaroon) => {

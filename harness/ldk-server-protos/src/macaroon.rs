@@ -66,7 +66,7 @@ impl Macaroon {
     /// Reads the content of a macaroon file: hex digits, with white space around them.
     pub fn parse_hex(text: &str) -> Result<Self, MacaroonError> {
         let digits = text.trim().as_bytes();
-        if digits.len() % 2 != 0 {
+        if !digits.len().is_multiple_of(2) {
             return Err(MacaroonError::NotHex);
         }
         let bytes: Option<Vec<u8>> = digits

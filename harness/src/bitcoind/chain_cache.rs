@@ -2,7 +2,7 @@
 //!
 //! A coinbase can be spent after 100 blocks, so a world needs 101 before anybody can be paid. The cache is a data
 //! directory of a node that was stopped cleanly. It appears by a rename, whole or not at all, and is never written to
-//! again, so that any number of processes may use it at once.
+//! again, so that any number of processes may use it at once. An entry that a node cannot use is taken away as a whole.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,14 @@ use std::path::{Path, PathBuf};
 /// Raise it when the settings that made the cached data change.
 const FORMAT: u32 = 1;
 /// Files of a stopped node that belong to that one node.
-const LEFT_OUT: &[&str] = &[".lock", ".cookie", "peers.dat", "anchors.dat", "banlist.json", "bitcoind.pid"];
+const LEFT_OUT: &[&str] = &[
+    ".lock",
+    ".cookie",
+    "peers.dat",
+    "anchors.dat",
+    "banlist.json",
+    "bitcoind.pid",
+];
 
 /// Where cached chains are kept; a missing one is made by the first world that needs it.
 #[derive(Debug, Clone)]
@@ -27,8 +34,16 @@ impl ChainCache {
 
     /// The entry for nodes of this version text.
     pub(super) fn entry(&self, version: &str) -> PathBuf {
-        let name: String =
-            version.chars().map(|c| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' }).collect();
+        let name: String = version
+            .chars()
+            .map(|c| {
+                if c.is_ascii_alphanumeric() || c == '.' {
+                    c
+                } else {
+                    '-'
+                }
+            })
+            .collect();
         self.dir.join(format!("{name}-v{FORMAT}"))
     }
 
@@ -42,11 +57,25 @@ impl ChainCache {
         Ok(true)
     }
 
+    /// Takes the entry for `version` away, whole and at once. Who copies it at this moment sees an error and mines.
+    pub(super) fn discard(&self, version: &str) -> io::Result<()> {
+        let aside = tempfile::Builder::new()
+            .prefix(".discarded-")
+            .tempdir_in(&self.dir)?;
+        match fs::rename(self.entry(version), aside.path().join("data")) {
+            // Another process was first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
     /// Makes an entry of the data directory of a stopped node. When another process was first, its entry stays.
     pub(super) fn store(&self, version: &str, from: &Path) -> io::Result<()> {
         let entry = self.entry(version);
         fs::create_dir_all(&self.dir)?;
-        let staging = tempfile::Builder::new().prefix(".staging-").tempdir_in(&self.dir)?;
+        let staging = tempfile::Builder::new()
+            .prefix(".staging-")
+            .tempdir_in(&self.dir)?;
         let whole = staging.path().join("data");
         copy_tree(from, &whole)?;
         match fs::rename(&whole, &entry) {

@@ -27,6 +27,8 @@ use conf::Conf;
 pub const FIRST_BLOCKS: BlockDelta = BlockDelta(101);
 /// Name of the instance.
 const NAME: &str = "bitcoind";
+/// The directory of the chain in the data directory.
+const CHAIN: &str = "regtest";
 /// How long a node has for one call that only reads.
 const CALL: Duration = Duration::from_secs(20);
 
@@ -59,28 +61,42 @@ impl Bitcoind {
     ) -> Result<Self, StartError> {
         let home = dir.join(NAME);
         let logs = LogFiles::in_dir(dir, NAME);
-        let restored = cache.is_some_and(|cache| restore(cache, binary, &home));
-        let mut started = Started::with_fresh_ports(binary, &home, &logs, restored, deadline).await?;
-        if !restored {
-            started.mine_first_blocks(deadline).await?;
-            if let Some(cache) = cache {
-                started.stop(deadline).await;
-                if let Err(error) = cache.store(&cache_key(binary), &home.join("regtest")) {
-                    eprintln!("swaprig: the first blocks were not cached: {error}");
-                }
-                started = Started::with_fresh_ports(binary, &home, &logs, true, deadline).await?;
+        let cached = match cache {
+            Some(cache) => Started::on_cached_blocks(cache, binary, &home, &logs, deadline).await?,
+            None => Cached::None,
+        };
+        let (started, miner) = match cached {
+            Cached::Started(started, miner) => (started, miner),
+            Cached::None | Cached::Unusable => {
+                let replaces = matches!(cached, Cached::Unusable);
+                Started::on_first_blocks(cache, replaces, binary, &home, &logs, deadline).await?
             }
-        }
-        let miner = started.rpc.new_address(deadline).await;
-        let miner = miner.map_err(|error| unusable(&started.running, error))?;
-        let Started { rpc_port, p2p_port, rpc, running } = started;
+        };
+        let Started {
+            rpc_port,
+            p2p_port,
+            rpc,
+            running,
+        } = started;
         let running = Mutex::new(Arc::new(running));
-        Ok(Bitcoind { dir: home, binary: binary.clone(), logs, rpc_port, p2p_port, rpc, miner, running })
+        Ok(Bitcoind {
+            dir: home,
+            binary: binary.clone(),
+            logs,
+            rpc_port,
+            p2p_port,
+            rpc,
+            miner,
+            running,
+        })
     }
 
     /// The process that runs now, or ran last.
     pub fn running(&self) -> Arc<Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Its JSON-RPC.
@@ -128,7 +144,11 @@ impl Bitcoind {
     ///
     /// # Errors
     /// When the node does not answer before `deadline`.
-    pub async fn generate(&self, blocks: BlockDelta, deadline: Deadline) -> Result<Vec<BlockHash>, RpcError> {
+    pub async fn generate(
+        &self,
+        blocks: BlockDelta,
+        deadline: Deadline,
+    ) -> Result<Vec<BlockHash>, RpcError> {
         self.rpc.generate(blocks, &self.miner, deadline).await
     }
 
@@ -137,7 +157,9 @@ impl Bitcoind {
     /// # Errors
     /// When the wallet cannot pay it or the node does not answer.
     pub async fn send(&self, address: &Address, amount: Sat) -> Result<Txid, RpcError> {
-        self.rpc.send_to_address(address, amount, Deadline::after(CALL)).await
+        self.rpc
+            .send_to_address(address, amount, Deadline::after(CALL))
+            .await
     }
 
     /// Ends it: RPC `stop`, then SIGTERM, then SIGKILL.
@@ -162,11 +184,22 @@ impl Bitcoind {
     pub async fn restart(&self, deadline: Deadline) -> Result<(), StartError> {
         self.stop(deadline).await;
         let running = launch(&self.binary, &self.dir, &self.logs, &self.rpc, deadline).await?;
-        let load = self.rpc.call::<Value>("loadwallet", &[json!(rpc::WALLET)], deadline).await;
+        let load = self
+            .rpc
+            .call::<Value>("loadwallet", &[json!(rpc::WALLET)], deadline)
+            .await;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
         match load {
             // Loaded already: by the setting, or by the node's own list.
-            Err(RpcError { kind: RpcErrorKind::Refused { code: ALREADY_LOADED, .. }, .. }) | Ok(_) => Ok(()),
+            Err(RpcError {
+                kind:
+                    RpcErrorKind::Refused {
+                        code: ALREADY_LOADED,
+                        ..
+                    },
+                ..
+            })
+            | Ok(_) => Ok(()),
             Err(error) => Err(unusable(&self.running(), error)),
         }
     }
@@ -175,18 +208,6 @@ impl Bitcoind {
 /// `RPC_WALLET_ALREADY_LOADED` in Bitcoin Core's `rpc/protocol.h`.
 const ALREADY_LOADED: i32 = -35;
 
-/// Copies the cached blocks. A cache that cannot be read costs half a second, not the run.
-fn restore(cache: &ChainCache, binary: &Binary, home: &Path) -> bool {
-    match cache.restore(&cache_key(binary), &home.join("regtest")) {
-        Ok(restored) => restored,
-        Err(error) => {
-            eprintln!("swaprig: the cached blocks are not used: {error}");
-            let _ = std::fs::remove_dir_all(home.join("regtest"));
-            false
-        }
-    }
-}
-
 fn unusable(running: &Running, source: RpcError) -> StartError {
     StartError::Unusable {
         name: NAME.into(),
@@ -194,6 +215,16 @@ fn unusable(running: &Running, source: RpcError) -> StartError {
         command: running.spec().to_string(),
         log_tail: running.log_tail(),
     }
+}
+
+/// What became of a start on cached blocks.
+enum Cached {
+    /// There are none.
+    None,
+    /// There are some that the node cannot use.
+    Unusable,
+    /// It runs on them.
+    Started(Started, Address),
 }
 
 /// A node that answers, before its wallet is known.
@@ -218,14 +249,29 @@ impl Started {
             attempts += 1;
             let (rpc_port, p2p_port) = (PortClaim::new()?, PortClaim::new()?);
             let knots = binary.is_knots();
-            let conf = Conf { rpc_port: rpc_port.port(), p2p_port: p2p_port.port(), knots, with_wallet };
+            let conf = Conf {
+                rpc_port: rpc_port.port(),
+                p2p_port: p2p_port.port(),
+                knots,
+                with_wallet,
+            };
             let path = home.join("bitcoin.conf");
-            let write = |source| StartError::Write { path: path.clone(), source };
+            let write = |source| StartError::Write {
+                path: path.clone(),
+                source,
+            };
             std::fs::create_dir_all(home).map_err(write)?;
             std::fs::write(&path, conf.text()).map_err(write)?;
             let rpc = Rpc::new(NAME, rpc_port.port());
             let error = match launch(binary, home, logs, &rpc, deadline).await {
-                Ok(running) => return Ok(Started { rpc_port, p2p_port, rpc, running }),
+                Ok(running) => {
+                    return Ok(Started {
+                        rpc_port,
+                        p2p_port,
+                        rpc,
+                        running,
+                    });
+                }
                 Err(error @ StartError::Exited { .. }) => error,
                 Err(error) => return Err(error),
             };
@@ -237,13 +283,105 @@ impl Started {
         }
     }
 
+    /// Starts on a copy of the cached blocks. An entry that the node cannot use is told of, and passed over: it costs
+    /// half a second, not the run.
+    async fn on_cached_blocks(
+        cache: &ChainCache,
+        binary: &Binary,
+        home: &Path,
+        logs: &LogFiles,
+        deadline: Deadline,
+    ) -> Result<Cached, StartError> {
+        let chain = home.join(CHAIN);
+        let why = match cache.restore(&cache_key(binary), &chain) {
+            Ok(false) => return Ok(Cached::None),
+            Ok(true) => {
+                let with_miner = async {
+                    let started =
+                        Started::with_fresh_ports(binary, home, logs, true, deadline).await?;
+                    let miner = started.miner(deadline).await?;
+                    Ok((started, miner))
+                };
+                match with_miner.await {
+                    Ok((started, miner)) => return Ok(Cached::Started(started, miner)),
+                    Err(error @ (StartError::Exited { .. } | StartError::Unusable { .. })) => {
+                        error.to_string()
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => error.to_string(),
+        };
+        eprintln!("swaprig: the cached blocks cannot be used, so new ones are mined: {why}");
+        match std::fs::remove_dir_all(&chain) {
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(StartError::Write {
+                    path: chain,
+                    source,
+                })
+            }
+            Ok(()) | Err(_) => Ok(Cached::Unusable),
+        }
+    }
+
+    /// Starts on no blocks, mines the first ones and leaves them in `cache`, in place of an entry that cannot be used.
+    async fn on_first_blocks(
+        cache: Option<&ChainCache>,
+        replaces: bool,
+        binary: &Binary,
+        home: &Path,
+        logs: &LogFiles,
+        deadline: Deadline,
+    ) -> Result<(Self, Address), StartError> {
+        let mut started = Started::with_fresh_ports(binary, home, logs, false, deadline).await?;
+        started.mine_first_blocks(deadline).await?;
+        if let Some(cache) = cache {
+            started.stop(deadline).await;
+            let key = cache_key(binary);
+            let discarded = if replaces {
+                cache.discard(&key)
+            } else {
+                Ok(())
+            };
+            if let Err(error) = discarded.and_then(|()| cache.store(&key, &home.join(CHAIN))) {
+                eprintln!("swaprig: the first blocks were not cached: {error}");
+            }
+            started = Started::with_fresh_ports(binary, home, logs, true, deadline).await?;
+        }
+        let miner = started.miner(deadline).await?;
+        Ok((started, miner))
+    }
+
+    /// An address of the miner's wallet, after a look at what the node has: a world counts on both.
+    async fn miner(&self, deadline: Deadline) -> Result<Address, StartError> {
+        let unusable = |error| unusable(&self.running, error);
+        let tip = self.rpc.tip(deadline).await.map_err(unusable)?;
+        if tip.height.0 != FIRST_BLOCKS.0 {
+            let text = format!(
+                "its chain ends at {}, not at block {}",
+                tip.height, FIRST_BLOCKS.0
+            );
+            return Err(StartError::Unusable {
+                name: NAME.into(),
+                source: text.into(),
+                command: self.running.spec().to_string(),
+                log_tail: self.running.log_tail(),
+            });
+        }
+        self.rpc.new_address(deadline).await.map_err(unusable)
+    }
+
     async fn mine_first_blocks(&self, deadline: Deadline) -> Result<(), StartError> {
         let work = async {
-            self.rpc.call::<Value>("createwallet", &[json!(rpc::WALLET)], deadline).await?;
+            self.rpc
+                .call::<Value>("createwallet", &[json!(rpc::WALLET)], deadline)
+                .await?;
             let miner = self.rpc.new_address(deadline).await?;
             self.rpc.generate(FIRST_BLOCKS, &miner, deadline).await
         };
-        work.await.map(drop).map_err(|error| unusable(&self.running, error))
+        work.await
+            .map(drop)
+            .map_err(|error| unusable(&self.running, error))
     }
 
     async fn stop(&self, deadline: Deadline) {
@@ -278,14 +416,22 @@ async fn launch(
         stdin: Stdin::Null,
     };
     let running = spec.start()?;
-    wait_ready(&running, format!("{NAME} to answer getblockchaininfo"), deadline, || async {
-        match rpc.tip(deadline).await {
-            Ok(_) => Probe::Ready(()),
-            Err(error) if error.kind.is_warmup() => Probe::Pending(error.kind.to_string()),
-            Err(RpcError { kind: RpcErrorKind::Transport(error), .. }) => Probe::Pending(error.to_string()),
-            Err(error) => Probe::Fatal(error),
-        }
-    })
+    wait_ready(
+        &running,
+        format!("{NAME} to answer getblockchaininfo"),
+        deadline,
+        || async {
+            match rpc.tip(deadline).await {
+                Ok(_) => Probe::Ready(()),
+                Err(error) if error.kind.is_warmup() => Probe::Pending(error.kind.to_string()),
+                Err(RpcError {
+                    kind: RpcErrorKind::Transport(error),
+                    ..
+                }) => Probe::Pending(error.to_string()),
+                Err(error) => Probe::Fatal(error),
+            }
+        },
+    )
     .await?;
     Ok(running)
 }

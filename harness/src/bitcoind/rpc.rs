@@ -49,7 +49,13 @@ pub enum RpcErrorKind {
 impl RpcErrorKind {
     /// Whether the node only said that it is still starting.
     pub fn is_warmup(&self) -> bool {
-        matches!(self, RpcErrorKind::Refused { code: IN_WARMUP, .. })
+        matches!(
+            self,
+            RpcErrorKind::Refused {
+                code: IN_WARMUP,
+                ..
+            }
+        )
     }
 }
 
@@ -77,7 +83,8 @@ impl Rpc {
         let url = format!("http://127.0.0.1:{port}");
         let client = |url: &str| {
             let auth = corepc_client::Auth::UserPass(USER.into(), PASSWORD.into());
-            corepc_client::Client::new_with_auth(url, auth).expect("a user and a password are given")
+            corepc_client::Client::new_with_auth(url, auth)
+                .expect("a user and a password are given")
         };
         Rpc {
             instance: instance.to_owned(),
@@ -96,7 +103,12 @@ impl Rpc {
     ///
     /// # Errors
     /// What the node answered, a broken connection, or the deadline.
-    pub async fn call<T>(&self, method: &str, params: &[Value], deadline: Deadline) -> Result<T, RpcError>
+    pub async fn call<T>(
+        &self,
+        method: &str,
+        params: &[Value],
+        deadline: Deadline,
+    ) -> Result<T, RpcError>
     where
         T: for<'de> Deserialize<'de>,
     {
@@ -107,7 +119,12 @@ impl Rpc {
     ///
     /// # Errors
     /// As [`Rpc::call`].
-    pub async fn wallet_call<T>(&self, method: &str, params: &[Value], deadline: Deadline) -> Result<T, RpcError>
+    pub async fn wallet_call<T>(
+        &self,
+        method: &str,
+        params: &[Value],
+        deadline: Deadline,
+    ) -> Result<T, RpcError>
     where
         T: for<'de> Deserialize<'de>,
     {
@@ -128,12 +145,19 @@ impl Rpc {
         let result = match answer {
             Some(Ok(value)) => return Ok(value),
             Some(Err(corepc_client::Error::JsonRpc(jsonrpc::Error::Rpc(e)))) => {
-                RpcErrorKind::Refused { code: e.code, message: e.message }
+                RpcErrorKind::Refused {
+                    code: e.code,
+                    message: e.message,
+                }
             }
             Some(Err(error)) => RpcErrorKind::Transport(error),
             None => RpcErrorKind::TimedOut(deadline.elapsed()),
         };
-        Err(RpcError { instance: self.instance.clone(), method: method.to_owned(), kind: result })
+        Err(RpcError {
+            instance: self.instance.clone(),
+            method: method.to_owned(),
+            kind: result,
+        })
     }
 
     /// The end of the best chain.
@@ -148,7 +172,12 @@ impl Rpc {
         address: &Address,
         deadline: Deadline,
     ) -> Result<Vec<BlockHash>, RpcError> {
-        self.call("generatetoaddress", &[json!(blocks.0), json!(address.to_string())], deadline).await
+        self.call(
+            "generatetoaddress",
+            &[json!(blocks.0), json!(address.to_string())],
+            deadline,
+        )
+        .await
     }
 
     /// Pays `amount` to `address` from the miner's wallet; the fee comes on top.
@@ -158,17 +187,28 @@ impl Rpc {
         amount: Sat,
         deadline: Deadline,
     ) -> Result<Txid, RpcError> {
-        let btc = amount.to_amount().to_string_in(bitcoin::Denomination::Bitcoin);
-        self.wallet_call("sendtoaddress", &[json!(address.to_string()), json!(btc)], deadline).await
+        let btc = amount
+            .to_amount()
+            .to_string_in(bitcoin::Denomination::Bitcoin);
+        self.wallet_call(
+            "sendtoaddress",
+            &[json!(address.to_string()), json!(btc)],
+            deadline,
+        )
+        .await
     }
 
     /// A fresh address of the miner's wallet.
     pub async fn new_address(&self, deadline: Deadline) -> Result<Address, RpcError> {
-        let address: Address<NetworkUnchecked> = self.wallet_call("getnewaddress", &[], deadline).await?;
+        let address: Address<NetworkUnchecked> =
+            self.wallet_call("getnewaddress", &[], deadline).await?;
         let wrong = |e: bitcoin::address::ParseError| RpcError {
             instance: self.instance.clone(),
             method: "getnewaddress".into(),
-            kind: RpcErrorKind::Refused { code: 0, message: e.to_string() },
+            kind: RpcErrorKind::Refused {
+                code: 0,
+                message: e.to_string(),
+            },
         };
         address.require_network(Network::Regtest).map_err(wrong)
     }
@@ -180,7 +220,10 @@ impl Rpc {
         amount.map(Sat::from).map_err(|e| RpcError {
             instance: self.instance.clone(),
             method: "getbalance".into(),
-            kind: RpcErrorKind::Refused { code: 0, message: format!("`{btc}` is not an amount: {e}") },
+            kind: RpcErrorKind::Refused {
+                code: 0,
+                message: format!("`{btc}` is not an amount: {e}"),
+            },
         })
     }
 
@@ -190,12 +233,20 @@ impl Rpc {
     }
 
     /// Declares a block invalid, and with it every block on top: the chain is cut back to its parent.
-    pub async fn invalidate_block(&self, hash: BlockHash, deadline: Deadline) -> Result<(), RpcError> {
+    pub async fn invalidate_block(
+        &self,
+        hash: BlockHash,
+        deadline: Deadline,
+    ) -> Result<(), RpcError> {
         self.call("invalidateblock", &[json!(hash)], deadline).await
     }
 
     /// Takes back [`Rpc::invalidate_block`].
-    pub async fn reconsider_block(&self, hash: BlockHash, deadline: Deadline) -> Result<(), RpcError> {
+    pub async fn reconsider_block(
+        &self,
+        hash: BlockHash,
+        deadline: Deadline,
+    ) -> Result<(), RpcError> {
         self.call("reconsiderblock", &[json!(hash)], deadline).await
     }
 

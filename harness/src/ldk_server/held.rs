@@ -24,7 +24,10 @@ pub(super) struct Held {
 
 impl Held {
     /// Subscribes before anybody can pay, so that no offer is missed.
-    pub(super) async fn watch(client: &LdkServerClient, after_restart: bool) -> Result<Self, ClientError> {
+    pub(super) async fn watch(
+        client: &LdkServerClient,
+        after_restart: bool,
+    ) -> Result<Self, ClientError> {
         let mut stream = client.subscribe_events().await?;
         let offered = Arc::new(Mutex::new(HashSet::new()));
         let seen = offered.clone();
@@ -38,7 +41,11 @@ impl Held {
                 }
             }
         });
-        Ok(Held { offered, listener, after_restart })
+        Ok(Held {
+            offered,
+            listener,
+            after_restart,
+        })
     }
 
     /// Whether this run of the node has offered the payment.

@@ -32,12 +32,19 @@ pub(super) async fn start(
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let ports = Ports { grpc: PortClaim::new()?, p2p: PortClaim::new()? };
+        let ports = Ports {
+            grpc: PortClaim::new()?,
+            p2p: PortClaim::new()?,
+        };
         let path = home.join(CONFIG);
-        let write = |source| StartError::Write { path: path.clone(), source };
+        let write = |source| StartError::Write {
+            path: path.clone(),
+            source,
+        };
         std::fs::create_dir_all(&home).map_err(write)?;
         std::fs::write(&path, config(name, &home, &ports, bitcoind_rpc)).map_err(write)?;
-        let error = match Launched::start(binary, name, &home, &logs, &ports, false, deadline).await {
+        let error = match Launched::start(binary, name, &home, &logs, &ports, false, deadline).await
+        {
             Ok(Launched { running, api, info }) => {
                 return Ok(LdkServer {
                     name: name.to_owned(),
@@ -127,12 +134,17 @@ impl Launched {
         let running = spec.start()?;
         let storage = storage(home);
         let address = ports.grpc.address();
-        let ready = wait_ready(&running, format!("{name} to answer GetNodeInfo"), deadline, || async {
-            match connect(&storage, &address) {
-                Ok(client) => probe(client, again).await,
-                Err(reason) => Probe::Pending(reason),
-            }
-        });
+        let ready = wait_ready(
+            &running,
+            format!("{name} to answer GetNodeInfo"),
+            deadline,
+            || async {
+                match connect(&storage, &address) {
+                    Ok(client) => probe(client, again).await,
+                    Err(reason) => Probe::Pending(reason),
+                }
+            },
+        );
         let (api, info) = ready.await?;
         Ok(Launched { running, api, info })
     }
@@ -148,8 +160,13 @@ fn connect(storage: &Path, address: &str) -> Result<LdkServerClient, String> {
         Detected::Pending(reason) => return Err(reason),
     };
     let certificate = storage.join("tls.crt");
-    let tls_cert_pem = std::fs::read(&certificate).map_err(|e| format!("{}: {e}", certificate.display()))?;
-    let config = Config { address: address.to_owned(), tls_cert_pem, credential };
+    let tls_cert_pem =
+        std::fs::read(&certificate).map_err(|e| format!("{}: {e}", certificate.display()))?;
+    let config = Config {
+        address: address.to_owned(),
+        tls_cert_pem,
+        credential,
+    };
     let client = LdkServerClient::new(config).map_err(|e| e.to_string())?;
     Ok(client.with_timeout(CALL))
 }
@@ -166,7 +183,9 @@ async fn probe(client: LdkServerClient, again: bool) -> Probe<(Api, NodeInfo), C
             // A node that has not seen a block yet tells none.
             Err(malformed) => Probe::Pending(malformed.to_string()),
         },
-        Err(error) if ClientError::is_transient(&error) => Probe::Pending(crate::error_chain(&error)),
+        Err(error) if ClientError::is_transient(&error) => {
+            Probe::Pending(crate::error_chain(&error))
+        }
         Err(error) => Probe::Fatal(error),
     }
 }

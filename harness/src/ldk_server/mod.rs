@@ -13,6 +13,7 @@ use std::time::Duration;
 use bitcoin::secp256k1::PublicKey;
 use ldk_server_client::{ClientError, LdkServerClient};
 
+use model::Htlc;
 pub use model::{
     Balances, ChannelView, Direction, MalformedAnswer, NodeInfo, PaymentStatus, PaymentView,
 };
@@ -58,7 +59,7 @@ struct Ports {
 
 /// A call to a node that did not bring what it should.
 #[derive(Debug, thiserror::Error)]
-#[error("{node} did not carry out {method}: {kind}")]
+#[error("{node}: {kind}")]
 pub struct NodeError {
     /// The instance.
     pub node: String,
@@ -76,7 +77,7 @@ pub enum NodeErrorKind {
     #[error(transparent)]
     Call(#[from] ClientError),
     /// The node's answer does not have the form that its API promises.
-    #[error(transparent)]
+    #[error("its answer cannot be used: {0}")]
     Malformed(#[from] MalformedAnswer),
 }
 
@@ -130,12 +131,19 @@ impl LdkServer {
 
     /// The process that runs now, or ran last.
     pub fn running(&self) -> Arc<Running> {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Its whole API, for calls that this driver does not wrap.
     pub fn client(&self) -> LdkServerClient {
-        self.api.read().unwrap_or_else(PoisonError::into_inner).client.clone()
+        self.api
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .client
+            .clone()
     }
 
     /// Whether its process runs.
@@ -159,7 +167,15 @@ impl LdkServer {
     /// [`StartError`]; the node is then not running.
     pub async fn restart(&self, deadline: Deadline) -> Result<(), StartError> {
         self.stop(deadline).await;
-        let again = Launched::start(&self.binary, &self.name, &self.dir, &self.logs, &self.ports, true, deadline);
+        let again = Launched::start(
+            &self.binary,
+            &self.name,
+            &self.dir,
+            &self.logs,
+            &self.ports,
+            true,
+            deadline,
+        );
         let Launched { running, api, .. } = again.await?;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
         *self.api.write().unwrap_or_else(PoisonError::into_inner) = api;

@@ -21,8 +21,16 @@ pub struct MalformedAnswer {
     pub found: String,
 }
 
-fn parse<T: FromStr>(field: &'static str, expected: &'static str, text: &str) -> Result<T, MalformedAnswer> {
-    text.parse().map_err(|_| MalformedAnswer { field, expected, found: text.to_owned() })
+fn parse<T: FromStr>(
+    field: &'static str,
+    expected: &'static str,
+    text: &str,
+) -> Result<T, MalformedAnswer> {
+    text.parse().map_err(|_| MalformedAnswer {
+        field,
+        expected,
+        found: text.to_owned(),
+    })
 }
 
 /// A node's identity and how far it has followed the chain.
@@ -45,6 +53,8 @@ pub struct Balances {
     pub onchain_spendable: Sat,
     /// What it would get if all its channels closed now.
     pub lightning: Sat,
+    /// Outputs of closed channels whose transaction to its wallet is broadcast and not confirmed.
+    pub sweeps: usize,
 }
 
 /// One node's view of one of its channels.
@@ -116,8 +126,45 @@ impl TryFrom<api::GetNodeInfoResponse> for NodeInfo {
         Ok(NodeInfo {
             node_id: parse("node_id", "a public key", &info.node_id)?,
             height: Height(best.height),
-            block_hash: parse("current_best_block.block_hash", "a block hash", &best.block_hash)?,
+            block_hash: parse(
+                "current_best_block.block_hash",
+                "a block hash",
+                &best.block_hash,
+            )?,
         })
+    }
+}
+
+/// An HTLC in one of a node's commitment transactions, by its payment hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Htlc {
+    /// To this node, which can take it with the preimage.
+    Offered(PaymentHash),
+    /// From this node, which gets it back if nobody takes it.
+    Sent(PaymentHash),
+    /// To this node, which has shown the preimage.
+    Claimed(PaymentHash),
+}
+
+impl Htlc {
+    /// The HTLC that a balance stands for; `None` for a balance of another kind.
+    pub(super) fn of(balance: &types::LightningBalance) -> Option<Result<Self, MalformedAnswer>> {
+        use types::lightning_balance::BalanceType;
+        let hash = |text: &str| parse("payment_hash", "32 bytes in hex", text);
+        match balance.balance_type.as_ref()? {
+            BalanceType::MaybePreimageClaimableHtlc(htlc) => {
+                Some(hash(&htlc.payment_hash).map(Htlc::Offered))
+            }
+            BalanceType::MaybeTimeoutClaimableHtlc(htlc) => {
+                Some(hash(&htlc.payment_hash).map(Htlc::Sent))
+            }
+            BalanceType::ContentiousClaimable(htlc) => {
+                Some(hash(&htlc.payment_hash).map(Htlc::Claimed))
+            }
+            BalanceType::ClaimableOnChannelClose(_)
+            | BalanceType::ClaimableAwaitingConfirmations(_)
+            | BalanceType::CounterpartyRevokedOutputClaimable(_) => None,
+        }
     }
 }
 
@@ -127,8 +174,14 @@ impl From<api::GetBalancesResponse> for Balances {
             onchain_total: Sat(balances.total_onchain_balance_sats),
             onchain_spendable: Sat(balances.spendable_onchain_balance_sats),
             lightning: Sat(balances.total_lightning_balance_sats),
+            sweeps: balances.pending_balances_from_channel_closures.iter().filter(|sweep| is_broadcast(sweep)).count(),
         }
     }
+}
+
+fn is_broadcast(sweep: &types::PendingSweepBalance) -> bool {
+    use types::pending_sweep_balance::BalanceType;
+    matches!(sweep.balance_type, Some(BalanceType::BroadcastAwaitingConfirmation(_)))
 }
 
 impl TryFrom<types::Channel> for ChannelView {
@@ -143,8 +196,16 @@ impl TryFrom<types::Channel> for ChannelView {
             None => None,
         };
         Ok(ChannelView {
-            counterparty: parse("counterparty_node_id", "a public key", &channel.counterparty_node_id)?,
-            user_channel_id: parse("user_channel_id", "a decimal number of 128 bits", &channel.user_channel_id)?,
+            counterparty: parse(
+                "counterparty_node_id",
+                "a public key",
+                &channel.counterparty_node_id,
+            )?,
+            user_channel_id: parse(
+                "user_channel_id",
+                "a decimal number of 128 bits",
+                &channel.user_channel_id,
+            )?,
             channel_id: channel.channel_id,
             funding,
             size: Sat(channel.channel_value_sats),
@@ -160,11 +221,16 @@ impl TryFrom<types::Channel> for ChannelView {
 impl PaymentView {
     /// The view of a BOLT 11 payment; `None` for one of another kind.
     pub(super) fn bolt11(payment: &types::Payment) -> Result<Option<Self>, MalformedAnswer> {
-        let Some(types::payment_kind::Kind::Bolt11(bolt11)) = payment.kind.as_ref().and_then(|k| k.kind.as_ref())
+        let Some(types::payment_kind::Kind::Bolt11(bolt11)) =
+            payment.kind.as_ref().and_then(|k| k.kind.as_ref())
         else {
             return Ok(None);
         };
-        let preimage = bolt11.preimage.as_deref().map(|p| parse("preimage", "32 bytes in hex", p)).transpose()?;
+        let preimage = bolt11
+            .preimage
+            .as_deref()
+            .map(|p| parse("preimage", "32 bytes in hex", p))
+            .transpose()?;
         Ok(Some(PaymentView {
             hash: parse("hash", "32 bytes in hex", &bolt11.hash)?,
             preimage,

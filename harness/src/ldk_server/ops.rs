@@ -10,7 +10,8 @@ use ldk_server_client::{api, types};
 use swaprig_units::{BlockDelta, Msat, PaymentHash, Preimage, Sat};
 
 use super::{
-    Balances, ChannelView, Direction, LdkServer, MalformedAnswer, NodeError, NodeErrorKind, NodeInfo, PaymentView,
+    Balances, ChannelView, Direction, Htlc, LdkServer, MalformedAnswer, NodeError, NodeErrorKind,
+    NodeInfo, PaymentView,
 };
 
 /// What an invoice should say.
@@ -64,11 +65,19 @@ const DEFAULT_SATURATION: u32 = 2;
 
 impl LdkServer {
     fn failed(&self, method: &'static str) -> impl FnOnce(ClientError) -> NodeError + '_ {
-        move |error| NodeError { node: self.name.clone(), method, kind: error.into() }
+        move |error| NodeError {
+            node: self.name.clone(),
+            method,
+            kind: error.into(),
+        }
     }
 
     fn malformed(&self, method: &'static str) -> impl FnOnce(MalformedAnswer) -> NodeError + '_ {
-        move |error| NodeError { node: self.name.clone(), method, kind: NodeErrorKind::Malformed(error) }
+        move |error| NodeError {
+            node: self.name.clone(),
+            method,
+            kind: NodeErrorKind::Malformed(error),
+        }
     }
 
     /// Its identity, and the block it has reached.
@@ -77,7 +86,11 @@ impl LdkServer {
     /// When the node cannot be reached or refuses; this holds for every method here.
     pub async fn info(&self) -> Result<NodeInfo, NodeError> {
         const METHOD: &str = "GetNodeInfo";
-        let info = self.client().get_node_info(api::GetNodeInfoRequest {}).await.map_err(self.failed(METHOD))?;
+        let info = self
+            .client()
+            .get_node_info(api::GetNodeInfoRequest {})
+            .await
+            .map_err(self.failed(METHOD))?;
         info.try_into().map_err(self.malformed(METHOD))
     }
 
@@ -87,19 +100,30 @@ impl LdkServer {
     }
 
     async fn raw_balances(&self) -> Result<api::GetBalancesResponse, NodeError> {
-        self.client().get_balances(api::GetBalancesRequest {}).await.map_err(self.failed("GetBalances"))
+        self.client()
+            .get_balances(api::GetBalancesRequest {})
+            .await
+            .map_err(self.failed("GetBalances"))
     }
 
     /// A fresh address of its on-chain wallet.
     pub async fn new_address(&self) -> Result<Address, NodeError> {
         const METHOD: &str = "OnchainReceive";
         let request = api::OnchainReceiveRequest {};
-        let answer = self.client().onchain_receive(request).await.map_err(self.failed(METHOD))?;
+        let answer = self
+            .client()
+            .onchain_receive(request)
+            .await
+            .map_err(self.failed(METHOD))?;
         let address = Address::<NetworkUnchecked>::from_str(&answer.address)
             .and_then(|address| address.require_network(Network::Regtest));
         let expected = "a regtest address";
         address
-            .map_err(|_| MalformedAnswer { field: "address", expected, found: answer.address })
+            .map_err(|_| MalformedAnswer {
+                field: "address",
+                expected,
+                found: answer.address,
+            })
             .map_err(self.malformed(METHOD))
     }
 
@@ -111,31 +135,62 @@ impl LdkServer {
             amount: Some(api::onchain_send_request::Amount::AmountSats(amount.0)),
             fee_rate_sat_per_vb: None,
         };
-        let answer = self.client().onchain_send(request).await.map_err(self.failed(METHOD))?;
+        let answer = self
+            .client()
+            .onchain_send(request)
+            .await
+            .map_err(self.failed(METHOD))?;
         answer
             .txid
             .parse()
-            .map_err(|_| MalformedAnswer { field: "txid", expected: "a transaction id", found: answer.txid })
+            .map_err(|_| MalformedAnswer {
+                field: "txid",
+                expected: "a transaction id",
+                found: answer.txid,
+            })
             .map_err(self.malformed(METHOD))
     }
 
     /// Connects to another node, and again after a restart when `persist` is set.
-    pub async fn connect(&self, peer: PublicKey, address: &str, persist: bool) -> Result<(), NodeError> {
-        let request =
-            api::ConnectPeerRequest { node_pubkey: peer.to_string(), address: address.to_owned(), persist };
-        self.client().connect_peer(request).await.map(drop).map_err(self.failed("ConnectPeer"))
+    pub async fn connect(
+        &self,
+        peer: PublicKey,
+        address: &str,
+        persist: bool,
+    ) -> Result<(), NodeError> {
+        let request = api::ConnectPeerRequest {
+            node_pubkey: peer.to_string(),
+            address: address.to_owned(),
+            persist,
+        };
+        self.client()
+            .connect_peer(request)
+            .await
+            .map(drop)
+            .map_err(self.failed("ConnectPeer"))
     }
 
     /// The nodes it is connected to now.
     pub async fn connected_peers(&self) -> Result<Vec<PublicKey>, NodeError> {
         const METHOD: &str = "ListPeers";
-        let answer = self.client().list_peers(api::ListPeersRequest {}).await.map_err(self.failed(METHOD))?;
+        let answer = self
+            .client()
+            .list_peers(api::ListPeersRequest {})
+            .await
+            .map_err(self.failed(METHOD))?;
         let connected = answer.peers.into_iter().filter(|peer| peer.is_connected);
         let key = |peer: types::Peer| {
-            let wrong = |_| MalformedAnswer { field: "node_id", expected: "a public key", found: peer.node_id.clone() };
+            let wrong = |_| MalformedAnswer {
+                field: "node_id",
+                expected: "a public key",
+                found: peer.node_id.clone(),
+            };
             peer.node_id.parse().map_err(wrong)
         };
-        connected.map(key).collect::<Result<_, _>>().map_err(self.malformed(METHOD))
+        connected
+            .map(key)
+            .collect::<Result<_, _>>()
+            .map_err(self.malformed(METHOD))
     }
 
     /// Begins to open a channel and gives the id by which this node knows it. Negotiation and funding happen after the
@@ -145,18 +200,28 @@ impl LdkServer {
         let request = api::OpenChannelRequest {
             node_pubkey: channel.peer.to_string(),
             address: channel.address.clone(),
-            amount: Some(api::open_channel_request::Amount::ChannelAmountSats(channel.size.0)),
+            amount: Some(api::open_channel_request::Amount::ChannelAmountSats(
+                channel.size.0,
+            )),
             push_to_counterparty_msat: channel.push.map(|push| push.0),
             channel_config: None,
             announce_channel: channel.announce,
             disable_counterparty_reserve: false,
         };
-        let answer = self.client().open_channel(request).await.map_err(self.failed(METHOD))?;
+        let answer = self
+            .client()
+            .open_channel(request)
+            .await
+            .map_err(self.failed(METHOD))?;
         let expected = "a decimal number of 128 bits";
         answer
             .user_channel_id
             .parse()
-            .map_err(|_| MalformedAnswer { field: "user_channel_id", expected, found: answer.user_channel_id })
+            .map_err(|_| MalformedAnswer {
+                field: "user_channel_id",
+                expected,
+                found: answer.user_channel_id,
+            })
             .map_err(self.malformed(METHOD))
     }
 
@@ -164,9 +229,15 @@ impl LdkServer {
     pub async fn channels(&self) -> Result<Vec<ChannelView>, NodeError> {
         const METHOD: &str = "ListChannels";
         let request = api::ListChannelsRequest {};
-        let answer = self.client().list_channels(request).await.map_err(self.failed(METHOD))?;
+        let answer = self
+            .client()
+            .list_channels(request)
+            .await
+            .map_err(self.failed(METHOD))?;
         let views = answer.channels.into_iter().map(ChannelView::try_from);
-        views.collect::<Result<_, _>>().map_err(self.malformed(METHOD))
+        views
+            .collect::<Result<_, _>>()
+            .map_err(self.malformed(METHOD))
     }
 
     /// Begins to close a channel together with the other side (BOLT 2).
@@ -175,7 +246,11 @@ impl LdkServer {
             user_channel_id: channel.user_channel_id.to_string(),
             counterparty_node_id: channel.counterparty.to_string(),
         };
-        self.client().close_channel(request).await.map(drop).map_err(self.failed("CloseChannel"))
+        self.client()
+            .close_channel(request)
+            .await
+            .map(drop)
+            .map_err(self.failed("CloseChannel"))
     }
 
     /// Closes a channel with this side's latest commitment transaction (BOLT 5).
@@ -185,7 +260,11 @@ impl LdkServer {
             counterparty_node_id: channel.counterparty.to_string(),
             force_close_reason: None,
         };
-        self.client().force_close_channel(request).await.map(drop).map_err(self.failed("ForceCloseChannel"))
+        self.client()
+            .force_close_channel(request)
+            .await
+            .map(drop)
+            .map_err(self.failed("ForceCloseChannel"))
     }
 
     /// Makes an invoice that settles as soon as it is paid.
@@ -196,18 +275,29 @@ impl LdkServer {
             description: Some(description(&request.description)),
             expiry_secs: whole_seconds(request.expiry),
         };
-        let answer = self.client().bolt11_receive(bolt11_request).await.map_err(self.failed(METHOD))?;
+        let answer = self
+            .client()
+            .bolt11_receive(bolt11_request)
+            .await
+            .map_err(self.failed(METHOD))?;
         let expected = "32 bytes in hex";
         let hash = answer.payment_hash.parse().map_err(|_| MalformedAnswer {
             field: "payment_hash",
             expected,
             found: answer.payment_hash,
         });
-        Ok(Invoice { bolt11: answer.invoice, hash: hash.map_err(self.malformed(METHOD))? })
+        Ok(Invoice {
+            bolt11: answer.invoice,
+            hash: hash.map_err(self.malformed(METHOD))?,
+        })
     }
 
     /// Makes an invoice for `hash` whose payment is held until it is claimed or failed.
-    pub async fn hold_invoice(&self, request: &InvoiceRequest, hash: PaymentHash) -> Result<Invoice, NodeError> {
+    pub async fn hold_invoice(
+        &self,
+        request: &InvoiceRequest,
+        hash: PaymentHash,
+    ) -> Result<Invoice, NodeError> {
         let bolt11_request = api::Bolt11ReceiveForHashRequest {
             amount_msat: request.amount.map(|amount| amount.0),
             description: Some(description(&request.description)),
@@ -215,13 +305,22 @@ impl LdkServer {
             payment_hash: hash.to_string(),
         };
         let answer = self.client().bolt11_receive_for_hash(bolt11_request).await;
-        Ok(Invoice { bolt11: answer.map_err(self.failed("Bolt11ReceiveForHash"))?.invoice, hash })
+        Ok(Invoice {
+            bolt11: answer.map_err(self.failed("Bolt11ReceiveForHash"))?.invoice,
+            hash,
+        })
     }
 
     /// Whether an invoice has expired, by this node's clock.
     pub async fn has_expired(&self, bolt11: &str) -> Result<bool, NodeError> {
-        let request = api::DecodeInvoiceRequest { invoice: bolt11.to_owned() };
-        let said = self.client().decode_invoice(request).await.map_err(self.failed("DecodeInvoice"))?;
+        let request = api::DecodeInvoiceRequest {
+            invoice: bolt11.to_owned(),
+        };
+        let said = self
+            .client()
+            .decode_invoice(request)
+            .await
+            .map_err(self.failed("DecodeInvoice"))?;
         Ok(said.is_expired)
     }
 
@@ -232,68 +331,129 @@ impl LdkServer {
             claimable_amount_msat: None,
             preimage: preimage.to_string(),
         };
-        self.client().bolt11_claim_for_hash(request).await.map(drop).map_err(self.failed("Bolt11ClaimForHash"))
+        self.client()
+            .bolt11_claim_for_hash(request)
+            .await
+            .map(drop)
+            .map_err(self.failed("Bolt11ClaimForHash"))
     }
 
     /// Fails a held payment. The invoice stays payable. Never call it after a claim was tried: the node's store would
     /// say FAILED of a payment that succeeded.
     pub async fn fail(&self, hash: PaymentHash) -> Result<(), NodeError> {
-        let request = api::Bolt11FailForHashRequest { payment_hash: hash.to_string() };
-        self.client().bolt11_fail_for_hash(request).await.map(drop).map_err(self.failed("Bolt11FailForHash"))
+        let request = api::Bolt11FailForHashRequest {
+            payment_hash: hash.to_string(),
+        };
+        self.client()
+            .bolt11_fail_for_hash(request)
+            .await
+            .map(drop)
+            .map_err(self.failed("Bolt11FailForHash"))
     }
 
     /// Hands a payment to the first hop. OK does not mean that it has settled: watch [`LdkServer::payment`].
     /// `amount` is for an invoice that has none.
-    pub async fn pay(&self, bolt11: &str, amount: Option<Msat>, limits: RouteLimits) -> Result<(), NodeError> {
+    pub async fn pay(
+        &self,
+        bolt11: &str,
+        amount: Option<Msat>,
+        limits: RouteLimits,
+    ) -> Result<(), NodeError> {
         let limited = limits != RouteLimits::default();
         let request = api::Bolt11SendRequest {
             invoice: bolt11.to_owned(),
             amount_msat: amount.map(|amount| amount.0),
             route_parameters: limited.then(|| types::RouteParametersConfig {
                 max_total_routing_fee_msat: limits.max_fee.map(|fee| fee.0),
-                max_total_cltv_expiry_delta: limits.max_cltv.map_or(DEFAULT_MAX_CLTV, |cltv| cltv.0),
+                max_total_cltv_expiry_delta: limits
+                    .max_cltv
+                    .map_or(DEFAULT_MAX_CLTV, |cltv| cltv.0),
                 max_path_count: DEFAULT_MAX_PATHS,
                 max_channel_saturation_power_of_half: DEFAULT_SATURATION,
             }),
         };
-        self.client().bolt11_send(request).await.map(drop).map_err(self.failed("Bolt11Send"))
+        self.client()
+            .bolt11_send(request)
+            .await
+            .map(drop)
+            .map_err(self.failed("Bolt11Send"))
     }
 
     /// Its BOLT 11 payments, newest first. One that is still pending may be missing from some versions' lists.
     pub async fn payments(&self) -> Result<Vec<PaymentView>, NodeError> {
         const METHOD: &str = "ListPayments";
-        let payments = self.client().list_all_payments().await.map_err(self.failed(METHOD))?;
-        let views = payments.iter().map(PaymentView::bolt11).filter_map(Result::transpose);
-        views.collect::<Result<_, _>>().map_err(self.malformed(METHOD))
+        let payments = self
+            .client()
+            .list_all_payments()
+            .await
+            .map_err(self.failed(METHOD))?;
+        let views = payments
+            .iter()
+            .map(PaymentView::bolt11)
+            .filter_map(Result::transpose);
+        views
+            .collect::<Result<_, _>>()
+            .map_err(self.malformed(METHOD))
     }
 
     /// Its view of the payment with this hash, if it has one.
-    pub async fn payment(&self, hash: PaymentHash, direction: Direction) -> Result<Option<PaymentView>, NodeError> {
+    pub async fn payment(
+        &self,
+        hash: PaymentHash,
+        direction: Direction,
+    ) -> Result<Option<PaymentView>, NodeError> {
         let payments = self.payments().await?;
-        Ok(payments.into_iter().find(|payment| payment.hash == hash && payment.direction == direction))
+        Ok(payments
+            .into_iter()
+            .find(|payment| payment.hash == hash && payment.direction == direction))
     }
 
     /// Whether this node holds a payment with this hash and would claim it now. It was offered, and its HTLC is still in
     /// a channel; one below the dust limit (354 sat) cannot be seen there and counts as not held.
     pub async fn holds(&self, hash: PaymentHash) -> Result<bool, NodeError> {
         let offered = {
-            let api = self.api.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let api = self
+                .api
+                .read()
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             api.held.was_offered(hash) || api.held.is_after_restart()
         };
         if !offered {
             return Ok(false);
         }
-        let hash = hash.to_string();
-        let is_it = |balance: &types::LightningBalance| match &balance.balance_type {
-            Some(types::lightning_balance::BalanceType::MaybePreimageClaimableHtlc(htlc)) => htlc.payment_hash == hash,
-            _ => false,
-        };
-        Ok(self.raw_balances().await?.lightning_balances.iter().any(is_it))
+        self.any_htlc(|htlc| matches!(htlc, Htlc::Offered(offered) if *offered == hash))
+            .await
+    }
+
+    /// Whether an HTLC with this hash is still part of a commitment transaction of this node (BOLT 2). A payment has
+    /// moved coins that the other side can spend only when it is in neither node's. One below the dust limit (354 sat)
+    /// cannot be seen.
+    pub async fn has_in_flight(&self, hash: PaymentHash) -> Result<bool, NodeError> {
+        self.any_htlc(|htlc| match htlc {
+            Htlc::Offered(found) | Htlc::Sent(found) | Htlc::Claimed(found) => *found == hash,
+        })
+        .await
+    }
+
+    async fn any_htlc(&self, wanted: impl Fn(&Htlc) -> bool) -> Result<bool, NodeError> {
+        let balances = self.raw_balances().await?.lightning_balances;
+        let htlcs = balances
+            .iter()
+            .filter_map(Htlc::of)
+            .collect::<Result<Vec<_>, _>>();
+        Ok(htlcs
+            .map_err(self.malformed("GetBalances"))?
+            .iter()
+            .any(wanted))
     }
 }
 
 fn description(text: &str) -> types::Bolt11InvoiceDescription {
-    types::Bolt11InvoiceDescription { kind: Some(types::bolt11_invoice_description::Kind::Direct(text.to_owned())) }
+    types::Bolt11InvoiceDescription {
+        kind: Some(types::bolt11_invoice_description::Kind::Direct(
+            text.to_owned(),
+        )),
+    }
 }
 
 /// BOLT 11 counts an expiry in whole seconds; a shorter one would be none at all.

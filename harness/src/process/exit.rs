@@ -26,8 +26,10 @@ impl fmt::Display for Exit {
 }
 
 fn signal_name(number: i32) -> String {
-    rustix::process::Signal::from_named_raw(number)
-        .map_or_else(|| format!("signal {number}"), |signal| format!("{signal:?}"))
+    rustix::process::Signal::from_named_raw(number).map_or_else(
+        || format!("signal {number}"),
+        |signal| format!("{signal:?}"),
+    )
 }
 
 /// What it took to stop a process.

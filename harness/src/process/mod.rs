@@ -15,5 +15,5 @@ mod usage;
 pub use exit::{Exit, Stopped};
 pub(crate) use run::{RunError, Said, run_to_end, run_watching};
 pub use running::Running;
-pub use spec::{LogFiles, Spec, SpawnError, Stdin};
+pub use spec::{LogFiles, SpawnError, Spec, Stdin};
 pub use usage::Usage;

@@ -44,7 +44,9 @@ enum State {
 }
 
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    state
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl Running {
@@ -60,7 +62,14 @@ impl Running {
             .stack_size(64 * 1024)
             .spawn(move || reap(child, pid, started, &reaper_state, &sender))
             .expect("a thread can be started");
-        Running { spec, pid, started, state, exit, _lifeline: lifeline }
+        Running {
+            spec,
+            pid,
+            started,
+            state,
+            exit,
+            _lifeline: lifeline,
+        }
     }
 
     /// The instance's name.
@@ -97,7 +106,10 @@ impl Running {
     pub async fn exited(&self) -> Exit {
         let mut exit = self.exit.clone();
         let ended = exit.wait_for(Option::is_some).await;
-        ended.ok().and_then(|exit| *exit).expect("the reaper reports the end before it goes")
+        ended
+            .ok()
+            .and_then(|exit| *exit)
+            .expect("the reaper reports the end before it goes")
     }
 
     /// Runs `work` until it is done or the process ends, whichever comes first.
@@ -160,7 +172,11 @@ impl Running {
     /// The last lines of both logs, each with its path; for messages.
     pub fn log_tail(&self) -> String {
         let LogFiles { stdout, stderr } = self.logs();
-        [stdout, stderr].into_iter().map(|path| tail(path)).collect::<Vec<_>>().join("\n")
+        [stdout, stderr]
+            .into_iter()
+            .map(|path| tail(path))
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 }
 
@@ -180,7 +196,10 @@ fn reap(
     let status = child.wait().expect("a child that ended can be reaped once");
     *state = State::Reaped;
     drop(state);
-    exit.send_replace(Some(Exit { status, after: started.elapsed() }));
+    exit.send_replace(Some(Exit {
+        status,
+        after: started.elapsed(),
+    }));
 }
 
 /// The last lines of the file at `path`, under a line that names it.
@@ -192,7 +211,10 @@ fn tail(path: &Path) -> String {
             let text = String::from_utf8_lossy(&bytes);
             let lines: Vec<_> = text.lines().collect();
             let from = lines.len().saturating_sub(TAIL_LINES);
-            let shown_lines: String = lines[from..].iter().map(|line| format!("\n    {line}")).collect();
+            let shown_lines: String = lines[from..]
+                .iter()
+                .map(|line| format!("\n    {line}"))
+                .collect();
             format!("  {shown}:{shown_lines}")
         }
         Err(error) => format!("  {shown}: {error}"),
@@ -220,13 +242,24 @@ impl Drop for Running {
             crate::time::block_briefly();
         }
         let log = &self.spec.logs.stdout;
-        eprintln!("swaprig: {} (pid {}) was killed without a stop; its log: {}", self.name(), self.pid(), log.display());
+        eprintln!(
+            "swaprig: {} (pid {}) was killed without a stop; its log: {}",
+            self.name(),
+            self.pid(),
+            log.display()
+        );
     }
 }
 
 impl fmt::Debug for Running {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Running({}, pid {}, {})", self.name(), self.pid(), self.spec)
+        write!(
+            f,
+            "Running({}, pid {}, {})",
+            self.name(),
+            self.pid(),
+            self.spec
+        )
     }
 }
 
@@ -236,7 +269,11 @@ impl LogFiles {
         let last = |path: &Path| {
             let bytes = read_end(path).ok()?;
             let text = String::from_utf8_lossy(&bytes);
-            text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+            text.lines()
+                .rev()
+                .map(str::trim)
+                .find(|line| !line.is_empty())
+                .map(str::to_owned)
         };
         last(&self.stderr).or_else(|| last(&self.stdout))
     }

@@ -26,7 +26,11 @@ pub(super) fn spawn(mut command: Command) -> io::Result<Child> {
     let (reply, answer) = channel();
     // The receiver lives as long as the process, and a request is answered before the next one is taken.
     let gone = |_| io::Error::other("the thread that starts processes is gone");
-    requests().lock().unwrap_or_else(|e| e.into_inner()).send(Request { command, reply }).map_err(|_| gone(()))?;
+    requests()
+        .lock()
+        .unwrap_or_else(|e| e.into_inner())
+        .send(Request { command, reply })
+        .map_err(|_| gone(()))?;
     answer.recv().map_err(|_| gone(()))?
 }
 
@@ -38,7 +42,10 @@ fn requests() -> &'static Mutex<Sender<Request>> {
             .name("spawner".into())
             .spawn(move || {
                 for Request { mut command, reply } in receiver {
-                    #[expect(clippy::disallowed_methods, reason = "the one place that starts daemons")]
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "the one place that starts daemons"
+                    )]
                     let child = command.spawn();
                     // Whoever asked may have given up; then the child has no guard and must not live on.
                     if let Err(unwanted) = reply.send(child)
@@ -64,7 +71,11 @@ fn die_with_parent(command: &mut Command) {
         command.pre_exec(move || {
             set_parent_process_death_signal(Some(Signal::KILL))?;
             // The parent may have died before the request reached the kernel.
-            if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+            if getppid() == Some(parent) {
+                Ok(())
+            } else {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
         });
     }
 }

@@ -85,7 +85,11 @@ impl Spec {
         let stdout = append(&self.logs.stdout).map_err(|e| error("open the output log", e))?;
         let stderr = append(&self.logs.stderr).map_err(|e| error("open the error log", e))?;
         let mut command = Command::new(&self.program);
-        command.args(&self.args).current_dir(&self.dir).stdout(stdout).stderr(stderr);
+        command
+            .args(&self.args)
+            .current_dir(&self.dir)
+            .stdout(stdout)
+            .stderr(stderr);
         for name in self.hidden_variables() {
             command.env_remove(name);
         }
@@ -97,11 +101,16 @@ impl Spec {
         Ok(Running::new(self, child))
     }
 
-    #[expect(clippy::disallowed_methods, reason = "names only, to take them out of a child's environment")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "names only, to take them out of a child's environment"
+    )]
     fn hidden_variables(&self) -> impl Iterator<Item = OsString> {
-        std::env::vars_os()
-            .map(|(name, _)| name)
-            .filter(|name| self.hidden_env.iter().any(|p| name.as_encoded_bytes().starts_with(p.as_bytes())))
+        std::env::vars_os().map(|(name, _)| name).filter(|name| {
+            self.hidden_env
+                .iter()
+                .any(|p| name.as_encoded_bytes().starts_with(p.as_bytes()))
+        })
     }
 }
 

@@ -27,13 +27,19 @@ impl Usage {
         let seconds = Duration::from_secs(ticks);
         let per_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
         let page = u64::try_from(rustix::param::page_size()).ok()?;
-        Some(Usage { cpu: seconds / per_second, rss: number(24)? * page })
+        Some(Usage {
+            cpu: seconds / per_second,
+            rss: number(24)? * page,
+        })
     }
 
     /// Both together.
     #[must_use]
     pub fn and(self, other: Usage) -> Self {
-        Usage { cpu: self.cpu + other.cpu, rss: self.rss + other.rss }
+        Usage {
+            cpu: self.cpu + other.cpu,
+            rss: self.rss + other.rss,
+        }
     }
 }
 

@@ -29,10 +29,18 @@ impl Binaries {
     ///
     /// # Errors
     /// When one of them is not to be had; the message lists what was tried.
-    pub fn resolve(settings: &Settings, lightning: bool, progress: &dyn Progress) -> Result<Self, StartError> {
+    pub fn resolve(
+        settings: &Settings,
+        lightning: bool,
+        progress: &dyn Progress,
+    ) -> Result<Self, StartError> {
         Ok(Binaries {
             bitcoind: resolve(Role::Bitcoind, settings, progress)?,
-            ldk_server: if lightning { Some(resolve(Role::LdkServer, settings, progress)?) } else { None },
+            ldk_server: if lightning {
+                Some(resolve(Role::LdkServer, settings, progress)?)
+            } else {
+                None
+            },
         })
     }
 
@@ -47,17 +55,29 @@ impl Binaries {
     ) -> Result<(Self, Option<String>), StartError> {
         let bitcoind = resolve(Role::Bitcoind, settings, progress)?;
         match resolve(Role::LdkServer, settings, progress) {
-            Ok(found) => Ok((Binaries { bitcoind, ldk_server: Some(found) }, None)),
-            Err(missing @ ResolveError::NothingFound { .. }) => {
-                Ok((Binaries { bitcoind, ldk_server: None }, Some(missing.to_string())))
-            }
+            Ok(found) => Ok((
+                Binaries {
+                    bitcoind,
+                    ldk_server: Some(found),
+                },
+                None,
+            )),
+            Err(missing @ ResolveError::NothingFound { .. }) => Ok((
+                Binaries {
+                    bitcoind,
+                    ldk_server: None,
+                },
+                Some(missing.to_string()),
+            )),
             Err(error) => Err(error.into()),
         }
     }
 
     /// Which programs they are.
     pub fn passport(&self) -> Passport {
-        std::iter::once(&self.bitcoind).chain(&self.ldk_server).collect()
+        std::iter::once(&self.bitcoind)
+            .chain(&self.ldk_server)
+            .collect()
     }
 }
 
@@ -124,7 +144,11 @@ impl Builder {
     pub async fn start(self) -> Result<World, WorldError> {
         let environment = RunDirSettings::from_env(&temporary_base());
         let base = self.base.unwrap_or(environment.base);
-        let early = |kind: WorldErrorKind, dir: PathBuf| WorldError { kind, dir, logs: Vec::new() };
+        let early = |kind: WorldErrorKind, dir: PathBuf| WorldError {
+            kind,
+            dir,
+            logs: Vec::new(),
+        };
         let dir = match self.dir {
             Some(dir) => dir,
             None => RunDir::numbered(&base, environment.keep).map_err(|e| early(e.into(), base))?,
@@ -132,7 +156,9 @@ impl Builder {
         let path = dir.path().to_owned();
         let failed = |error: StartError| early(error.into(), path.clone());
         if let Some(name) = unusable_name(&self.lightning) {
-            let text = format!("`{name}` cannot name a Lightning node: names are distinct, and `bitcoind` is taken");
+            let text = format!(
+                "`{name}` cannot name a Lightning node: names are distinct, and `bitcoind` is taken"
+            );
             return Err(early(WorldErrorKind::Setup(text), path));
         }
         let settings = self.settings.unwrap_or_else(Settings::from_env);
@@ -140,14 +166,23 @@ impl Builder {
         let cache = cache.map(|dir| ChainCache::in_dir(dir.join("chains")));
         let binaries = match self.binaries {
             Some(binaries) => binaries,
-            None => find(settings, !self.lightning.is_empty()).await.map_err(failed)?,
+            None => find(settings, !self.lightning.is_empty())
+                .await
+                .map_err(failed)?,
         };
 
         let deadline = Deadline::after(self.within.unwrap_or(START));
-        let bitcoind = Bitcoind::start(&binaries.bitcoind, &path, cache.as_ref(), deadline).await.map_err(failed)?;
+        let bitcoind = Bitcoind::start(&binaries.bitcoind, &path, cache.as_ref(), deadline)
+            .await
+            .map_err(failed)?;
         let nodes = start_nodes(&self.lightning, &binaries, &path, &bitcoind, deadline).await;
         match nodes {
-            Ok(nodes) => Ok(World { dir, bitcoind, nodes, passport: binaries.passport() }),
+            Ok(nodes) => Ok(World {
+                dir,
+                bitcoind,
+                nodes,
+                passport: binaries.passport(),
+            }),
             Err(error) => {
                 bitcoind.stop(Deadline::after(START)).await;
                 Err(failed(error))
@@ -158,13 +193,21 @@ impl Builder {
 
 /// A name that stands twice, or that would be another daemon's.
 fn unusable_name(names: &[String]) -> Option<&String> {
-    names.iter().enumerate().find(|(i, name)| *name == "bitcoind" || names[..*i].contains(name)).map(|(_, name)| name)
+    names
+        .iter()
+        .enumerate()
+        .find(|(i, name)| *name == "bitcoind" || names[..*i].contains(name))
+        .map(|(_, name)| name)
 }
 
 /// Resolving may download for minutes, with calls that block.
 async fn find(settings: Settings, lightning: bool) -> Result<Arc<Binaries>, StartError> {
-    let found = tokio::task::spawn_blocking(move || Binaries::resolve(&settings, lightning, &Stderr::default()));
-    let binaries = found.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+    let found = tokio::task::spawn_blocking(move || {
+        Binaries::resolve(&settings, lightning, &Stderr::default())
+    });
+    let binaries = found
+        .await
+        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
     Ok(Arc::new(binaries))
 }
 
@@ -175,9 +218,13 @@ async fn start_nodes(
     bitcoind: &Bitcoind,
     deadline: Deadline,
 ) -> Result<Vec<LdkServer>, StartError> {
-    let Some(binary) = &binaries.ldk_server else { return Ok(Vec::new()) };
+    let Some(binary) = &binaries.ldk_server else {
+        return Ok(Vec::new());
+    };
     let rpc = bitcoind.rpc_address();
-    let starts = names.iter().map(|name| LdkServer::start(binary, name, dir, &rpc, deadline));
+    let starts = names
+        .iter()
+        .map(|name| LdkServer::start(binary, name, dir, &rpc, deadline));
     let mut started = Vec::new();
     let mut failure = None;
     for result in join_all(starts).await {

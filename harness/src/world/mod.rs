@@ -131,29 +131,46 @@ impl World {
     /// # Errors
     /// [`WorldErrorKind::NoSuchNode`].
     pub fn node(&self, name: &str) -> Result<&LdkServer, WorldError> {
-        self.nodes.iter().find(|node| node.name() == name).ok_or_else(|| {
-            let known = self.nodes.iter().map(LdkServer::name).collect::<Vec<_>>().join(", ");
-            self.error(WorldErrorKind::NoSuchNode { name: name.to_owned(), known })
-        })
+        self.nodes
+            .iter()
+            .find(|node| node.name() == name)
+            .ok_or_else(|| {
+                let known = self
+                    .nodes
+                    .iter()
+                    .map(LdkServer::name)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                self.error(WorldErrorKind::NoSuchNode {
+                    name: name.to_owned(),
+                    known,
+                })
+            })
     }
 
     /// The logs of every process.
     pub fn logs(&self) -> Vec<(String, LogFiles)> {
         let running = self.nodes.iter().map(LdkServer::running);
         let all = std::iter::once(self.bitcoind.running()).chain(running);
-        all.map(|process| (process.name().to_owned(), process.logs().clone())).collect()
+        all.map(|process| (process.name().to_owned(), process.logs().clone()))
+            .collect()
     }
 
     /// What its daemons have used together.
     pub fn usage(&self) -> Usage {
         let running = self.nodes.iter().map(LdkServer::running);
         let all = std::iter::once(self.bitcoind.running()).chain(running);
-        all.filter_map(|process| Usage::of(process.pid())).fold(Usage::default(), Usage::and)
+        all.filter_map(|process| Usage::of(process.pid()))
+            .fold(Usage::default(), Usage::and)
     }
 
     /// `kind` with the directory and the logs of this world.
     pub fn error(&self, kind: impl Into<WorldErrorKind>) -> WorldError {
-        WorldError { kind: kind.into(), dir: self.dir().to_owned(), logs: self.logs() }
+        WorldError {
+            kind: kind.into(),
+            dir: self.dir().to_owned(),
+            logs: self.logs(),
+        }
     }
 
     /// Mines `blocks` blocks; returns when every daemon that runs has reached the new tip.
@@ -168,8 +185,15 @@ impl World {
     ///
     /// # Errors
     /// When bitcoind does not answer, or a daemon does not follow before `deadline`.
-    pub async fn mine_within(&self, blocks: BlockDelta, deadline: Deadline) -> Result<Height, WorldError> {
-        self.bitcoind.generate(blocks, deadline).await.map_err(|e| self.error(e))?;
+    pub async fn mine_within(
+        &self,
+        blocks: BlockDelta,
+        deadline: Deadline,
+    ) -> Result<Height, WorldError> {
+        self.bitcoind
+            .generate(blocks, deadline)
+            .await
+            .map_err(|e| self.error(e))?;
         Ok(self.barrier(deadline).await?.height)
     }
 
@@ -178,8 +202,15 @@ impl World {
     /// # Errors
     /// When a daemon refuses or does not answer.
     pub async fn fund(&self, node: &str, amount: Sat) -> Result<Txid, WorldError> {
-        let address = self.node(node)?.new_address().await.map_err(|e| self.error(e))?;
-        self.bitcoind.send(&address, amount).await.map_err(|e| self.error(e))
+        let address = self
+            .node(node)?
+            .new_address()
+            .await
+            .map_err(|e| self.error(e))?;
+        self.bitcoind
+            .send(&address, amount)
+            .await
+            .map_err(|e| self.error(e))
     }
 
     /// Waits until every Lightning node that runs has reached the tip of bitcoind's chain.
@@ -188,14 +219,23 @@ impl World {
     /// When a daemon does not answer, or does not follow before `deadline`.
     pub async fn barrier(&self, deadline: Deadline) -> Result<Tip, WorldError> {
         let tip = self.bitcoind.tip().await.map_err(|e| self.error(e))?;
-        let follow = self.nodes.iter().filter(|node| node.is_running()).map(|node| self.follow(node, tip, deadline));
+        let follow = self
+            .nodes
+            .iter()
+            .filter(|node| node.is_running())
+            .map(|node| self.follow(node, tip, deadline));
         for reached in join_all(follow).await {
             reached?;
         }
         Ok(tip)
     }
 
-    async fn follow(&self, node: &LdkServer, tip: Tip, deadline: Deadline) -> Result<(), WorldError> {
+    async fn follow(
+        &self,
+        node: &LdkServer,
+        tip: Tip,
+        deadline: Deadline,
+    ) -> Result<(), WorldError> {
         let what = format!("{} to reach {}", node.name(), tip.height);
         let reached = poll_until(what, deadline, || async {
             match node.info().await {
@@ -209,7 +249,11 @@ impl World {
             Ok(Err(error)) => Err(self.error(error)),
             Err(exit) => {
                 let tail = node.running().log_tail();
-                let text = format!("{} {exit}, while it was to reach {}\n{tail}", node.name(), tip.height);
+                let text = format!(
+                    "{} {exit}, while it was to reach {}\n{tail}",
+                    node.name(),
+                    tip.height
+                );
                 Err(self.error(WorldErrorKind::Ruled(text)))
             }
         }
@@ -220,7 +264,11 @@ impl World {
     /// # Errors
     /// When bitcoind refuses or does not answer.
     pub async fn invalidate(&self, hash: BlockHash) -> Result<(), WorldError> {
-        self.bitcoind.rpc().invalidate_block(hash, Deadline::after(WAIT)).await.map_err(|e| self.error(e))
+        self.bitcoind
+            .rpc()
+            .invalidate_block(hash, Deadline::after(WAIT))
+            .await
+            .map_err(|e| self.error(e))
     }
 
     /// Ends all daemons, in parallel, and deletes the run directory unless it is to be kept, which gives its path.
@@ -232,7 +280,10 @@ impl World {
         let killed = self.stop().await;
         let complaint = match (crashed.as_slice(), killed.as_slice()) {
             ([], []) => return Ok(self.dir.succeed()),
-            ([], killed) => format!("{} had to be killed: SIGTERM did not end it", killed.join(", ")),
+            ([], killed) => format!(
+                "{} had to be killed: SIGTERM did not end it",
+                killed.join(", ")
+            ),
             (crashed, _) => crashed.join("\n"),
         };
         Err(self.error(WorldErrorKind::Ruled(complaint)))
@@ -241,10 +292,16 @@ impl World {
     /// Ends all daemons, in parallel, and keeps the run directory. Gives the names of those that had to be killed.
     pub async fn stop(&self) -> Vec<String> {
         let deadline = Deadline::after(END);
-        let nodes = join_all(self.nodes.iter().map(|node| async { (node.name(), node.stop(deadline).await) }));
+        let nodes = join_all(
+            self.nodes
+                .iter()
+                .map(|node| async { (node.name(), node.stop(deadline).await) }),
+        );
         let (nodes, bitcoind) = tokio::join!(nodes, self.bitcoind.stop(deadline));
         let all = nodes.into_iter().chain([("bitcoind", bitcoind)]);
-        all.filter(|(_, how)| *how == Stopped::Killed).map(|(name, _)| name.to_owned()).collect()
+        all.filter(|(_, how)| *how == Stopped::Killed)
+            .map(|(name, _)| name.to_owned())
+            .collect()
     }
 
     /// Daemons that ended by themselves, a sentence each. One that was killed by a signal was killed by the test.
@@ -253,6 +310,8 @@ impl World {
         let all = nodes.chain([self.bitcoind.running()]);
         let ended = all.filter_map(|process| Some((process.exit()?, process)));
         let failed = ended.filter(|(exit, _)| exit.status.code().is_some_and(|code| code != 0));
-        failed.map(|(exit, process)| format!("{} {exit}\n{}", process.name(), process.log_tail())).collect()
+        failed
+            .map(|(exit, process)| format!("{} {exit}\n{}", process.name(), process.log_tail()))
+            .collect()
     }
 }

@@ -11,9 +11,9 @@ use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
 use swaprig_harness::World;
 
 use super::reference::{Arg, Bound, Reference};
-use super::types::{EntityType, Type, WordType};
 #[cfg(doc)]
 use super::types::EntityField;
+use super::types::{EntityType, Type, WordType};
 use crate::run::{BoxFuture, StepFailure};
 
 /// A value of the language.
@@ -52,7 +52,11 @@ pub trait Entity: Any + fmt::Debug + Send + Sync {
     fn field(&self, name: &str) -> Option<Value>;
 
     /// The value of a [live](EntityField::live) field now; `None` when it has none yet.
-    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>>;
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>>;
 
     /// For taking it back as the type that it is.
     fn as_any(&self) -> &dyn Any;

@@ -30,7 +30,9 @@ impl Step for Kill {
             Daemon::Party(party) => world.node(&party.0)?.running(),
         };
         if let Some(exit) = running.exit() {
-            return Err(StepFailure::refused(format!("{} does not run: it {exit}", self.kill)).at("kill"));
+            return Err(
+                StepFailure::refused(format!("{} does not run: it {exit}", self.kill)).at("kill"),
+            );
         }
         match self.signal {
             Signal::Kill => drop(running.kill().await),

@@ -3,8 +3,8 @@
 use std::cmp::Ordering;
 
 use swaprig_harness::World;
-use swaprig_harness::ldk_server::LdkServer;
-use swaprig_harness::time::{Probe, WaitError, poll_until};
+use swaprig_harness::ldk_server::{LdkServer, NodeError};
+use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 
 use super::{Run, Step, StepFailure};
 use crate::lang::{BindingError, Value};
@@ -42,7 +42,9 @@ impl Step for Expect {
         let wanted = match operand {
             Operand::Value(value) => value.clone(),
             Operand::Reference(reference) => {
-                let absent = || BindingError::Absent { reference: reference.clone() };
+                let absent = || BindingError::Absent {
+                    reference: reference.clone(),
+                };
                 run.look(reference).await?.ok_or_else(absent)?
             }
         };
@@ -60,7 +62,11 @@ impl Step for Expect {
             Ok(()) => Ok(()),
             Err(WaitError::Fatal(failure)) => Err(failure),
             Err(WaitError::TimedOut(timeout)) => {
-                let title = format!("{subject} did not become {}{wanted} within {:.1?}", comparison.text(), timeout.waited);
+                let title = format!(
+                    "{subject} did not become {}{wanted} within {:.1?}",
+                    comparison.text(),
+                    timeout.waited
+                );
                 Err(StepFailure::timed_out(title, &timeout).at(key))
             }
         }
@@ -74,10 +80,14 @@ impl Expect {
             (Comparison::AtLeast, &self.at_least, "at_least"),
             (Comparison::AtMost, &self.at_most, "at_most"),
         ];
-        let mut given = given.into_iter().filter_map(|(how, operand, key)| Some((how, operand.as_ref()?, key)));
+        let mut given = given
+            .into_iter()
+            .filter_map(|(how, operand, key)| Some((how, operand.as_ref()?, key)));
         // Files are checked before they run; Rust may build what no file can say.
         let only = given.next().filter(|_| given.next().is_none());
-        only.ok_or_else(|| StepFailure::refused("`expect` needs one of `is`, `at_least` and `at_most`"))
+        only.ok_or_else(|| {
+            StepFailure::refused("`expect` needs one of `is`, `at_least` and `at_most`")
+        })
     }
 
     /// What is looked at, in words.
@@ -94,34 +104,55 @@ impl Expect {
             Observed::Reference(reference) => run.look(reference).await,
             Observed::World(observable) => {
                 let party = self.of.as_ref().map(|party| party.0.as_str());
-                look_at_world(run.world, *observable, party).await.map(Some)
+                look_at_world(run.world, *observable, party, run.deadline)
+                    .await
+                    .map(Some)
             }
         }
     }
 }
 
-async fn look_at_world(world: &World, observable: Observable, party: Option<&str>) -> Result<Value, StepFailure> {
-    let Some(party) = party else {
-        return match observable {
-            Observable::Height => Ok(Value::Height(world.bitcoind().height().await.map_err(|e| world.error(e))?)),
-            other => Err(StepFailure::refused(format!("`{other}` of whom?"))),
-        };
-    };
-    let node = world.node(party)?;
-    look_at_node(node, observable).await.map_err(|error| world.error(error).into())
+async fn look_at_world(
+    world: &World,
+    observable: Observable,
+    party: Option<&str>,
+    deadline: Deadline,
+) -> Result<Value, StepFailure> {
+    match (observable, party) {
+        (Observable::Height, None) => Ok(Value::Height(
+            world
+                .bitcoind()
+                .height()
+                .await
+                .map_err(|e| world.error(e))?,
+        )),
+        (Observable::Mempool, _) => {
+            let waiting = world.bitcoind().rpc().mempool(deadline).await;
+            Ok(count(waiting.map_err(|e| world.error(e))?.len()))
+        }
+        (observable, Some(party)) => {
+            let node = world.node(party)?;
+            look_at_node(node, observable)
+                .await
+                .map_err(|error| world.error(error).into())
+        }
+        (observable, None) => Err(StepFailure::refused(format!("`{observable}` of whom?"))),
+    }
 }
 
-async fn look_at_node(
-    node: &LdkServer,
-    observable: Observable,
-) -> Result<Value, swaprig_harness::ldk_server::NodeError> {
-    let count = |n: usize| Value::Count(n as u64);
+async fn look_at_node(node: &LdkServer, observable: Observable) -> Result<Value, NodeError> {
     Ok(match observable {
         Observable::Height => Value::Height(node.info().await?.height),
         Observable::OnchainBalance => Value::Sat(node.balances().await?.onchain_total),
         Observable::LightningBalance => Value::Sat(node.balances().await?.lightning),
+        Observable::Sweeps => count(node.balances().await?.sweeps),
         Observable::Channels => count(node.channels().await?.len()),
         Observable::Payments => count(node.payments().await?.len()),
         Observable::Peers => count(node.connected_peers().await?.len()),
+        Observable::Mempool => unreachable!("the mempool is bitcoind's and was looked at there"),
     })
+}
+
+fn count(n: usize) -> Value {
+    Value::Count(n as u64)
 }

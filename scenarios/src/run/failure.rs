@@ -37,7 +37,13 @@ pub enum FailureKind {
 impl StepFailure {
     /// A step that cannot do what it says, because of `title`.
     pub fn refused(title: impl Into<String>) -> Self {
-        StepFailure { kind: FailureKind::Refused, title: title.into(), seen: None, why: None, key: None }
+        StepFailure {
+            kind: FailureKind::Refused,
+            title: title.into(),
+            seen: None,
+            why: None,
+            key: None,
+        }
     }
 
     /// The same, with the reason.
@@ -57,14 +63,22 @@ impl StepFailure {
     /// Something that was looked at until time was up.
     pub fn timed_out(title: impl Into<String>, timeout: &TimedOut) -> Self {
         let looks = match timeout.observations.last() {
-            Some(last) if timeout.observations.len() == 1 => format!("{} looks, no change", last.looks),
+            Some(last) if timeout.observations.len() == 1 => {
+                format!("{} looks, no change", last.looks)
+            }
             Some(_) => format!("{} looks", timeout.attempts),
             None => "no look came to an end".to_owned(),
         };
-        let seen = timeout.last_reason().map_or(looks.clone(), |reason| format!("{reason} ({looks})"));
+        let seen = timeout
+            .last_reason()
+            .map_or(looks.clone(), |reason| format!("{reason} ({looks})"));
         let earlier = timeout.observations.len().saturating_sub(1);
-        let before: Vec<_> =
-            timeout.observations.iter().take(earlier).map(|o| format!("+{:.1?} {}", o.at, o.reason)).collect();
+        let before: Vec<_> = timeout
+            .observations
+            .iter()
+            .take(earlier)
+            .map(|o| format!("+{:.1?} {}", o.at, o.reason))
+            .collect();
         StepFailure {
             kind: FailureKind::TimedOut,
             title: title.into(),
@@ -78,7 +92,11 @@ impl StepFailure {
     pub fn is_reason(&self, text: &str) -> bool {
         let wanted = text.to_lowercase();
         let said = [Some(&self.title), self.why.as_ref()];
-        self.kind == FailureKind::Refused && said.into_iter().flatten().any(|said| said.to_lowercase().contains(&wanted))
+        self.kind == FailureKind::Refused
+            && said
+                .into_iter()
+                .flatten()
+                .any(|said| said.to_lowercase().contains(&wanted))
     }
 }
 
@@ -112,16 +130,19 @@ impl From<WorldError> for StepFailure {
 impl From<WorldErrorKind> for StepFailure {
     fn from(kind: WorldErrorKind) -> Self {
         match kind {
-            WorldErrorKind::TimedOut(timeout) => {
-                StepFailure::timed_out(format!("waited {:.1?} for {}", timeout.waited, timeout.what), &timeout)
-            }
+            WorldErrorKind::TimedOut(timeout) => StepFailure::timed_out(
+                format!("waited {:.1?} for {}", timeout.waited, timeout.what),
+                &timeout,
+            ),
             WorldErrorKind::Start(error) => broken("a daemon did not start", error_chain(&error)),
-            WorldErrorKind::RunDir(error) => broken("the run directory cannot be used", error_chain(&error)),
+            WorldErrorKind::RunDir(error) => {
+                broken("the run directory cannot be used", error_chain(&error))
+            }
             WorldErrorKind::Bitcoind(error) => StepFailure::refused(error_chain(&error)),
             WorldErrorKind::Node(error) => StepFailure::refused(error_chain(&error)),
-            other @ (WorldErrorKind::NoSuchNode { .. } | WorldErrorKind::Setup(_) | WorldErrorKind::Ruled(_)) => {
-                StepFailure::refused(other.to_string())
-            }
+            other @ (WorldErrorKind::NoSuchNode { .. }
+            | WorldErrorKind::Setup(_)
+            | WorldErrorKind::Ruled(_)) => StepFailure::refused(other.to_string()),
         }
     }
 }
@@ -136,5 +157,9 @@ impl<E: Into<StepFailure>> From<WaitError<E>> for StepFailure {
 }
 
 fn broken(title: &str, why: String) -> StepFailure {
-    StepFailure { kind: FailureKind::Broken, why: Some(why), ..StepFailure::refused(title) }
+    StepFailure {
+        kind: FailureKind::Broken,
+        why: Some(why),
+        ..StepFailure::refused(title)
+    }
 }

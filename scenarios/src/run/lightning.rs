@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use bitcoin::OutPoint;
 use serde_json::json;
-use swaprig_harness::ldk_server::{Direction, InvoiceRequest, PaymentStatus as NodeStatus, RouteLimits};
+use swaprig_harness::ldk_server::{
+    Direction, InvoiceRequest, PaymentStatus as NodeStatus, RouteLimits,
+};
 use swaprig_harness::time::{Probe, poll_until};
 use swaprig_units::Preimage;
 
@@ -12,7 +14,8 @@ use super::look::{is_held, payment};
 use super::{Run, Step, StepFailure};
 use crate::entities::{Channel, Closing, HoldInvoice, Invoice, Payment};
 use crate::steps::{
-    ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice, OpenChannel, Pay, Until,
+    ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
+    OpenChannel, Pay, Until,
 };
 
 /// A claim that reached a node before it was ready to claim is lost without a word, so it is repeated until the payment
@@ -31,8 +34,15 @@ impl Step for Connect {
 impl Step for OpenChannel {
     async fn run(&self, run: &Run<'_>) -> Result<Channel, StepFailure> {
         let (by, to) = (&self.by.0, &self.open_channel.0);
-        let opened = run.world.open_channel(by, to, self.size, self.push, self.announce, run.deadline).await?;
-        Ok(Channel { id: opened.funding.to_string(), size: self.size, opened })
+        let opened = run
+            .world
+            .open_channel(by, to, self.size, self.push, self.announce, run.deadline)
+            .await?;
+        Ok(Channel {
+            id: opened.funding.to_string(),
+            size: self.size,
+            opened,
+        })
     }
 }
 
@@ -52,7 +62,10 @@ impl Step for CloseChannel {
         };
         begun.map_err(|error| world.error(error))?;
         let funding = channel.opened.funding;
-        let what = format!("a transaction that closes {} to be in the mempool", funding.txid);
+        let what = format!(
+            "a transaction that closes {} to be in the mempool",
+            funding.txid
+        );
         let closed = poll_until(what, run.deadline, || async {
             match is_spent(run, funding).await {
                 Ok(true) => Probe::Ready(()),
@@ -61,7 +74,11 @@ impl Step for CloseChannel {
             }
         });
         closed.await?;
-        Ok(Closing { id: channel.id.clone(), channel, by: self.by.clone() })
+        Ok(Closing {
+            id: channel.id.clone(),
+            channel,
+            by: self.by.clone(),
+        })
     }
 }
 
@@ -69,7 +86,9 @@ impl Step for CloseChannel {
 async fn is_spent(run: &Run<'_>, funding: OutPoint) -> Result<bool, StepFailure> {
     let outputs = [json!([{ "txid": funding.txid, "vout": funding.vout }])];
     let rpc = run.world.bitcoind().rpc();
-    let answer = rpc.call::<serde_json::Value>("gettxspendingprevout", &outputs, run.deadline).await;
+    let answer = rpc
+        .call::<serde_json::Value>("gettxspendingprevout", &outputs, run.deadline)
+        .await;
     let answer = answer.map_err(|error| run.world.error(error))?;
     Ok(answer[0].get("spendingtxid").is_some())
 }
@@ -78,22 +97,51 @@ impl Step for MakeInvoice {
     async fn run(&self, run: &Run<'_>) -> Result<Invoice, StepFailure> {
         let amount = run.get_optional(self.amount.as_ref()).await?;
         let description = self.description.clone().unwrap_or_default();
-        let request = InvoiceRequest { amount, description, expiry: self.expiry };
-        let made = run.world.node(&self.invoice.0)?.invoice(&request).await.map_err(|e| run.world.error(e))?;
-        Ok(Invoice { bolt11: made.bolt11, hash: made.hash, amount, payee: self.invoice.clone() })
+        let request = InvoiceRequest {
+            amount,
+            description,
+            expiry: self.expiry,
+        };
+        let made = run
+            .world
+            .node(&self.invoice.0)?
+            .invoice(&request)
+            .await
+            .map_err(|e| run.world.error(e))?;
+        Ok(Invoice {
+            bolt11: made.bolt11,
+            hash: made.hash,
+            amount,
+            payee: self.invoice.clone(),
+        })
     }
 }
 
 impl Step for MakeHoldInvoice {
     async fn run(&self, run: &Run<'_>) -> Result<HoldInvoice, StepFailure> {
         let amount = run.get(&self.amount).await?;
-        let preimage = run.get_optional(self.preimage.as_ref()).await?.unwrap_or_else(random_preimage);
+        let preimage = run
+            .get_optional(self.preimage.as_ref())
+            .await?
+            .unwrap_or_else(random_preimage);
         let description = self.description.clone().unwrap_or_default();
-        let request = InvoiceRequest { amount: Some(amount), description, expiry: self.expiry };
+        let request = InvoiceRequest {
+            amount: Some(amount),
+            description,
+            expiry: self.expiry,
+        };
         let node = run.world.node(&self.hold_invoice.0)?;
-        let made = node.hold_invoice(&request, preimage.payment_hash()).await.map_err(|e| run.world.error(e))?;
+        let made = node
+            .hold_invoice(&request, preimage.payment_hash())
+            .await
+            .map_err(|e| run.world.error(e))?;
         let payee = self.hold_invoice.clone();
-        let invoice = Invoice { bolt11: made.bolt11, hash: made.hash, amount: Some(amount), payee };
+        let invoice = Invoice {
+            bolt11: made.bolt11,
+            hash: made.hash,
+            amount: Some(amount),
+            payee,
+        };
         Ok(HoldInvoice { invoice, preimage })
     }
 }
@@ -112,29 +160,43 @@ impl Step for ClaimHoldInvoice {
         if !is_held(world, payee.name(), invoice.hash).await? {
             let title = format!("{} holds no payment of this invoice", payee.name());
             let why = "a claim of what is not held is answered with OK and does nothing";
-            return Err(StepFailure::refused(title).why(why).at("claim_hold_invoice"));
+            return Err(StepFailure::refused(title)
+                .why(why)
+                .at("claim_hold_invoice"));
         }
         let asked = std::sync::Mutex::new(None::<Instant>);
-        let settled = poll_until(format!("{} to have claimed {}", payee.name(), invoice.hash), run.deadline, || async {
-            let due = {
-                let mut asked = asked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let due = asked.is_none_or(|at| at.elapsed() > CLAIM_AGAIN_AFTER);
-                if due {
-                    *asked = Some(Instant::now());
+        let settled = poll_until(
+            format!("{} to have claimed {}", payee.name(), invoice.hash),
+            run.deadline,
+            || async {
+                let due = {
+                    let mut asked = asked
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner);
+                    let due = asked.is_none_or(|at| at.elapsed() > CLAIM_AGAIN_AFTER);
+                    if due {
+                        *asked = Some(Instant::now());
+                    }
+                    due
+                };
+                if due && let Err(error) = payee.claim(preimage).await {
+                    return Probe::Fatal(StepFailure::from(world.error(error)));
                 }
-                due
-            };
-            if due && let Err(error) = payee.claim(preimage).await {
-                return Probe::Fatal(StepFailure::from(world.error(error)));
-            }
-            match payment(world, payee.name(), invoice.hash, Direction::Inbound).await {
-                Ok(Some(view)) if view.status == NodeStatus::Succeeded => Probe::Ready(()),
-                Ok(Some(view)) => Probe::Pending(format!("{} says {}", payee.name(), view.status)),
-                Ok(None) => Probe::Pending(format!("{} does not list it", payee.name())),
-                Err(failure) => Probe::Fatal(failure),
-            }
-        });
-        Ok(settled.await?)
+                match payment(world, payee.name(), invoice.hash, Direction::Inbound).await {
+                    Ok(Some(view)) if view.status == NodeStatus::Succeeded => Probe::Ready(()),
+                    Ok(Some(view)) => {
+                        Probe::Pending(format!("{} says {}", payee.name(), view.status))
+                    }
+                    Ok(None) => Probe::Pending(format!("{} does not list it", payee.name())),
+                    Err(failure) => Probe::Fatal(failure),
+                }
+            },
+        );
+        settled.await?;
+        world
+            .wait_settled(payee.name(), invoice.hash, Direction::Inbound, run.deadline)
+            .await?;
+        Ok(())
     }
 }
 
@@ -148,7 +210,10 @@ impl Step for FailHoldInvoice {
             let title = format!("{} has claimed this payment already", payee.name());
             return Err(StepFailure::refused(title).at("fail_hold_invoice"));
         }
-        payee.fail(invoice.hash).await.map_err(|error| world.error(error).into())
+        payee
+            .fail(invoice.hash)
+            .await
+            .map_err(|error| world.error(error).into())
     }
 }
 
@@ -158,8 +223,14 @@ impl Step for Pay {
         let invoice = run.get(&self.pay).await?;
         let amount = run.get_optional(self.amount.as_ref()).await?;
         let payer = world.node(&self.by.0)?;
-        let limits = RouteLimits { max_fee: self.max_fee, max_cltv: self.max_cltv };
-        payer.pay(&invoice.bolt11, amount, limits).await.map_err(|error| world.error(error))?;
+        let limits = RouteLimits {
+            max_fee: self.max_fee,
+            max_cltv: self.max_cltv,
+        };
+        payer
+            .pay(&invoice.bolt11, amount, limits)
+            .await
+            .map_err(|error| world.error(error))?;
         let mut paid = Payment {
             hash: invoice.hash,
             preimage: None,
@@ -171,8 +242,22 @@ impl Step for Pay {
             Until::Sent => {}
             Until::Held => self.wait_held(run, &invoice).await?,
             Until::Settled => {
-                let view = world.wait_settled(payer.name(), invoice.hash, Direction::Outbound, run.deadline).await?;
-                world.wait_settled(&invoice.payee.0, invoice.hash, Direction::Inbound, run.deadline).await?;
+                let view = world
+                    .wait_settled(
+                        payer.name(),
+                        invoice.hash,
+                        Direction::Outbound,
+                        run.deadline,
+                    )
+                    .await?;
+                world
+                    .wait_settled(
+                        &invoice.payee.0,
+                        invoice.hash,
+                        Direction::Inbound,
+                        run.deadline,
+                    )
+                    .await?;
                 paid.preimage = view.preimage;
                 paid.fee = view.fee;
             }
@@ -184,25 +269,31 @@ impl Step for Pay {
 impl Pay {
     async fn wait_held(&self, run: &Run<'_>, invoice: &Invoice) -> Result<(), StepFailure> {
         let payee = &invoice.payee.0;
-        let held = poll_until(format!("{payee} to hold {}", invoice.hash), run.deadline, || async {
-            let look = async {
-                let held = is_held(run.world, payee, invoice.hash).await?;
-                let sent = payment(run.world, &self.by.0, invoice.hash, Direction::Outbound).await?;
-                Ok::<_, StepFailure>((held, sent.map(|view| view.status)))
-            };
-            match look.await {
-                Ok((true, _)) => Probe::Ready(()),
-                Ok((false, Some(NodeStatus::Failed))) => {
-                    Probe::Fatal(StepFailure::refused(format!("{}'s payment failed", self.by)))
+        let held = poll_until(
+            format!("{payee} to hold {}", invoice.hash),
+            run.deadline,
+            || async {
+                let look = async {
+                    let held = is_held(run.world, payee, invoice.hash).await?;
+                    let sent =
+                        payment(run.world, &self.by.0, invoice.hash, Direction::Outbound).await?;
+                    Ok::<_, StepFailure>((held, sent.map(|view| view.status)))
+                };
+                match look.await {
+                    Ok((true, _)) => Probe::Ready(()),
+                    Ok((false, Some(NodeStatus::Failed))) => Probe::Fatal(StepFailure::refused(
+                        format!("{}'s payment failed", self.by),
+                    )),
+                    Ok((false, Some(NodeStatus::Succeeded))) => {
+                        let title =
+                            format!("{}'s payment settled: {payee} did not hold it", self.by);
+                        Probe::Fatal(StepFailure::refused(title))
+                    }
+                    Ok((false, _)) => Probe::Pending(format!("{payee} holds nothing")),
+                    Err(failure) => Probe::Fatal(failure),
                 }
-                Ok((false, Some(NodeStatus::Succeeded))) => {
-                    let title = format!("{}'s payment settled: {payee} did not hold it", self.by);
-                    Probe::Fatal(StepFailure::refused(title))
-                }
-                Ok((false, _)) => Probe::Pending(format!("{payee} holds nothing")),
-                Err(failure) => Probe::Fatal(failure),
-            }
-        });
+            },
+        );
         Ok(held.await?)
     }
 }

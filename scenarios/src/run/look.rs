@@ -7,7 +7,8 @@ use swaprig_units::PaymentHash;
 
 use super::{BoxFuture, StepFailure};
 use crate::entities::{
-    Channel, ChannelState, Closing, FundingTx, HoldInvoice, Invoice, InvoiceStatus, Mined, Payment, PaymentStatus,
+    Channel, ChannelState, Closing, FundingTx, HoldInvoice, Invoice, InvoiceStatus, Mined, Payment,
+    PaymentStatus,
 };
 use crate::lang::{Readable as _, Value};
 
@@ -17,7 +18,11 @@ pub trait Look {
     ///
     /// # Errors
     /// When a daemon does not answer.
-    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         let _ = (field, world);
         Box::pin(std::future::ready(Ok(None)))
     }
@@ -27,16 +32,24 @@ impl Look for FundingTx {}
 impl Look for Mined {}
 
 impl Look for Channel {
-    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         Box::pin(async move {
-            let OpenedChannel { opener, acceptor, .. } = &self.opened;
+            let OpenedChannel {
+                opener, acceptor, ..
+            } = &self.opened;
             let view = world.channel_of(opener, &self.opened).await?;
             Ok(match (field, view) {
                 ("state", None) => ChannelState::Closed.read(),
-                ("state", Some(view)) if view.is_usable => match usable(world, acceptor, &self.opened).await? {
-                    true => ChannelState::Usable.read(),
-                    false => ChannelState::Ready.read(),
-                },
+                ("state", Some(view)) if view.is_usable => {
+                    match usable(world, acceptor, &self.opened).await? {
+                        true => ChannelState::Usable.read(),
+                        false => ChannelState::Ready.read(),
+                    }
+                }
                 ("state", Some(view)) if view.is_ready => ChannelState::Ready.read(),
                 ("state", Some(_)) => ChannelState::Pending.read(),
                 ("confirmations", Some(view)) => u64::from(view.confirmations.0).read(),
@@ -53,23 +66,38 @@ async fn usable(world: &World, node: &str, channel: &OpenedChannel) -> Result<bo
     if !world.node(node)?.is_running() {
         return Ok(false);
     }
-    Ok(world.channel_of(node, channel).await?.is_some_and(|view| view.is_usable))
+    Ok(world
+        .channel_of(node, channel)
+        .await?
+        .is_some_and(|view| view.is_usable))
 }
 
 impl Look for Closing {
-    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         Box::pin(async move {
             if field != "state" {
                 return Ok(None);
             }
             let view = world.channel_of(&self.by.0, &self.channel.opened).await?;
-            if view.is_none() { Ok(ChannelState::Closed.read()) } else { self.channel.look(field, world).await }
+            if view.is_none() {
+                Ok(ChannelState::Closed.read())
+            } else {
+                self.channel.look(field, world).await
+            }
         })
     }
 }
 
 impl Look for Invoice {
-    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         Box::pin(async move {
             if field == "expired" {
                 let expired = world.node(&self.payee.0)?.has_expired(&self.bolt11).await;
@@ -78,7 +106,10 @@ impl Look for Invoice {
             if field != "status" {
                 return Ok(None);
             }
-            let status = match payment(world, &self.payee.0, self.hash, Direction::Inbound).await?.map(|p| p.status) {
+            let status = match payment(world, &self.payee.0, self.hash, Direction::Inbound)
+                .await?
+                .map(|p| p.status)
+            {
                 Some(NodeStatus::Succeeded) => InvoiceStatus::Paid,
                 // Failed is no end: nodes hold and settle a later payment of the same invoice.
                 Some(NodeStatus::Failed | NodeStatus::Pending) | None => {
@@ -94,13 +125,21 @@ impl Look for Invoice {
 }
 
 impl Look for HoldInvoice {
-    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         self.invoice.look(field, world)
     }
 }
 
 impl Look for Payment {
-    fn look<'a>(&'a self, field: &'a str, world: &'a World) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
         Box::pin(async move {
             let view = payment(world, &self.payer.0, self.hash, Direction::Outbound).await?;
             Ok(match field {
@@ -115,14 +154,20 @@ impl Look for Payment {
 
 impl Payment {
     /// The payer knows only that it is on its way; that it is held, its payee knows, if it is a node of this world.
-    async fn status(&self, world: &World, view: Option<PaymentView>) -> Result<PaymentStatus, StepFailure> {
+    async fn status(
+        &self,
+        world: &World,
+        view: Option<PaymentView>,
+    ) -> Result<PaymentStatus, StepFailure> {
         Ok(match view.map(|view| view.status) {
             Some(NodeStatus::Succeeded) => PaymentStatus::Succeeded,
             Some(NodeStatus::Failed) => PaymentStatus::Failed,
-            Some(NodeStatus::Pending) | None => match is_held(world, &self.payee.0, self.hash).await? {
-                true => PaymentStatus::Held,
-                false => PaymentStatus::Pending,
-            },
+            Some(NodeStatus::Pending) | None => {
+                match is_held(world, &self.payee.0, self.hash).await? {
+                    true => PaymentStatus::Held,
+                    false => PaymentStatus::Pending,
+                }
+            }
         })
     }
 }
@@ -133,11 +178,19 @@ pub(super) async fn payment(
     hash: PaymentHash,
     direction: Direction,
 ) -> Result<Option<PaymentView>, StepFailure> {
-    world.node(node)?.payment(hash, direction).await.map_err(|e| world.error(e).into())
+    world
+        .node(node)?
+        .payment(hash, direction)
+        .await
+        .map_err(|e| world.error(e).into())
 }
 
 /// Whether a node holds a payment. One that is down holds what it held, and cannot be asked.
-pub(super) async fn is_held(world: &World, node: &str, hash: PaymentHash) -> Result<bool, StepFailure> {
+pub(super) async fn is_held(
+    world: &World,
+    node: &str,
+    hash: PaymentHash,
+) -> Result<bool, StepFailure> {
     let node = world.node(node)?;
     if !node.is_running() {
         return Ok(false);

@@ -84,12 +84,17 @@ pub async fn run_all(
 ) -> Vec<Outcome> {
     let places = Arc::new(Semaphore::new(run.jobs.get()));
     let mut tasks = JoinSet::new();
-    let rounds = (1..=run.rounds).flat_map(|round| plans.iter().map(move |plan| (round, plan.clone())));
+    let rounds =
+        (1..=run.rounds).flat_map(|round| plans.iter().map(move |plan| (round, plan.clone())));
     let mut outcomes = Vec::new();
     for (index, (round, plan)) in rounds.enumerate() {
         let place = interrupt.unless(places.clone().acquire_owned()).await;
         let Some(Ok(place)) = place else { break };
-        let nested = dir.nested(&if run.rounds > 1 { format!("{round}/{}", plan.id()) } else { plan.id().to_owned() });
+        let nested = dir.nested(&if run.rounds > 1 {
+            format!("{round}/{}", plan.id())
+        } else {
+            plan.id().to_owned()
+        });
         let (run, watch, interrupt) = (run.clone(), watch.clone(), interrupt.clone());
         tasks.spawn(async move {
             let _place = place;
@@ -98,12 +103,23 @@ pub async fn run_all(
             let ran = match nested {
                 Ok(dir) if lacks_lightning(&plan, &run) => {
                     dir.succeed();
-                    Ran { steps: Vec::new(), dir: None, verdict: Verdict::Skipped("needs ldk-server".to_owned()) }
+                    Ran {
+                        steps: Vec::new(),
+                        dir: None,
+                        verdict: Verdict::Skipped("needs ldk-server".to_owned()),
+                    }
                 }
                 Ok(dir) => guarded(plan.clone(), round, run, dir, watch.clone(), interrupt).await,
                 Err(error) => {
-                    let failure = StepFailure { kind: FailureKind::Broken, ..StepFailure::refused(error.to_string()) };
-                    Ran { steps: Vec::new(), dir: None, verdict: without_step(failure) }
+                    let failure = StepFailure {
+                        kind: FailureKind::Broken,
+                        ..StepFailure::refused(error.to_string())
+                    };
+                    Ran {
+                        steps: Vec::new(),
+                        dir: None,
+                        verdict: without_step(failure),
+                    }
                 }
             };
             let outcome = Outcome {
@@ -121,7 +137,9 @@ pub async fn run_all(
         });
     }
     while let Some(joined) = tasks.join_next().await {
-        outcomes.push(joined.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())));
+        outcomes.push(
+            joined.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())),
+        );
     }
     outcomes.sort_by_key(|(index, _)| *index);
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
@@ -148,14 +166,29 @@ async fn guarded(
     task.await.unwrap_or_else(|panicked| {
         let panic = panicked.into_panic();
         let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let text = text
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
         let title = format!("a step panicked: {text}");
-        let failure = StepFailure { kind: FailureKind::Broken, ..StepFailure::refused(title) };
-        Ran { steps: Vec::new(), dir: Some(path), verdict: without_step(failure) }
+        let failure = StepFailure {
+            kind: FailureKind::Broken,
+            ..StepFailure::refused(title)
+        };
+        Ran {
+            steps: Vec::new(),
+            dir: Some(path),
+            verdict: without_step(failure),
+        }
     })
 }
 
 fn without_step(failure: StepFailure) -> Verdict {
     let (last_words, logs) = (Vec::new(), Vec::new());
-    Verdict::Broken(Box::new(Failure { step: None, failure, problem: None, last_words, logs }))
+    Verdict::Broken(Box::new(Failure {
+        step: None,
+        failure,
+        problem: None,
+        last_words,
+        logs,
+    }))
 }

@@ -40,16 +40,27 @@ pub(super) async fn run(
         .run_dir(dir)
         .within(plan.world.deadline)
         .start();
-    let stopped = |steps, verdict| Ran { steps, dir: Some(path.clone()), verdict };
+    let stopped = |steps, verdict| Ran {
+        steps,
+        dir: Some(path.clone()),
+        verdict,
+    };
     let world = match interrupt.unless(start).await {
         Some(Ok(world)) => world,
         Some(Err(error)) => return stopped(Vec::new(), broken(error)),
         None => return stopped(Vec::new(), Verdict::Interrupted),
     };
     let mut steps = Vec::new();
-    match interrupt.unless(run_steps(plan, &world, deadline, begin, &mut steps)).await {
+    match interrupt
+        .unless(run_steps(plan, &world, deadline, begin, &mut steps))
+        .await
+    {
         Some(Ok(())) => match world.finish().await {
-            Ok(dir) => Ran { steps, dir, verdict: Verdict::Passed },
+            Ok(dir) => Ran {
+                steps,
+                dir,
+                verdict: Verdict::Passed,
+            },
             Err(error) => stopped(steps, broken(error)),
         },
         Some(Err((step, failure))) => {
@@ -75,14 +86,31 @@ async fn run_steps<'p>(
     for step in &plan.steps {
         begin(step);
         let started = Instant::now();
-        let own = step.within.map_or(deadline, |within| deadline.at_most(within));
-        let run = Run { world, bindings: &bindings, deadline: own };
+        let own = step
+            .within
+            .map_or(deadline, |within| deadline.at_most(within));
+        let run = Run {
+            world,
+            bindings: &bindings,
+            deadline: own,
+        };
         // A step keeps to its deadline itself and says what it saw last; this ends one that does not.
         let result = own.bound(step.step.run(&run)).await.unwrap_or_else(|| {
-            let title = format!("`{}` was not done within {:.1?}", step.step.name(), started.elapsed());
-            Err(StepFailure { kind: FailureKind::TimedOut, ..StepFailure::refused(title) })
+            let title = format!(
+                "`{}` was not done within {:.1?}",
+                step.step.name(),
+                started.elapsed()
+            );
+            Err(StepFailure {
+                kind: FailureKind::TimedOut,
+                ..StepFailure::refused(title)
+            })
         });
-        records.push(StepRecord { number: step.number, name: step.step.name(), took: started.elapsed() });
+        records.push(StepRecord {
+            number: step.number,
+            name: step.step.name(),
+            took: started.elapsed(),
+        });
         let value = judge(step, result).map_err(|failure| (step, failure))?;
         if let (Some(name), Some(value)) = (&step.bind, value) {
             bindings.bind(name, value);
@@ -96,16 +124,25 @@ fn judge(
     step: &PlannedStep,
     result: Result<Option<crate::lang::Value>, StepFailure>,
 ) -> Result<Option<crate::lang::Value>, StepFailure> {
-    let Some(reason) = &step.fails else { return result };
+    let Some(reason) = &step.fails else {
+        return result;
+    };
     match result {
         Ok(_) => {
-            let title = format!("`{}` succeeded, and must fail with \"{reason}\"", step.step.name());
+            let title = format!(
+                "`{}` succeeded, and must fail with \"{reason}\"",
+                step.step.name()
+            );
             Err(StepFailure::refused(title).at("fails"))
         }
         Err(failure) if failure.is_reason(reason) => Ok(None),
         Err(failure) if failure.kind == FailureKind::Refused => {
             let title = format!("`{}` failed, but not with \"{reason}\"", step.step.name());
-            Err(StepFailure { seen: Some(failure.title), why: failure.why, ..StepFailure::refused(title).at("fails") })
+            Err(StepFailure {
+                seen: Some(failure.title),
+                why: failure.why,
+                ..StepFailure::refused(title).at("fails")
+            })
         }
         Err(failure) => Err(failure),
     }
@@ -139,7 +176,13 @@ fn broken(error: WorldError) -> Verdict {
         ..StepFailure::refused("the world did not come up or down").why(error.kind.to_string())
     };
     let logs = error.logs;
-    Verdict::Broken(Box::new(Failure { step: None, failure, problem: None, last_words: last_words(&logs), logs }))
+    Verdict::Broken(Box::new(Failure {
+        step: None,
+        failure,
+        problem: None,
+        last_words: last_words(&logs),
+        logs,
+    }))
 }
 
 /// The last line of each process's output, cut to a length that can be read.

@@ -8,7 +8,9 @@ use swaprig_harness::time::Deadline;
 use swaprig_harness::world::WAIT;
 
 use super::StepFailure;
-use crate::lang::{Arg, BindingError, Bindings, Bound, Entity, Reference, Resolved, StepSpec, Value};
+use crate::lang::{
+    Arg, BindingError, Bindings, Bound, Entity, Reference, Resolved, StepSpec, Value,
+};
 
 /// A boxed future, as trait objects need it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -39,7 +41,9 @@ impl<'a> Run<'a> {
         match arg {
             Arg::Literal(value) => Ok(value.clone()),
             Arg::Reference(reference) => {
-                let absent = || BindingError::Absent { reference: reference.clone() };
+                let absent = || BindingError::Absent {
+                    reference: reference.clone(),
+                };
                 let value = self.look(reference).await?.ok_or_else(absent)?;
                 Ok(Bindings::take(reference, &value)?)
             }
@@ -50,7 +54,10 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// As [`Run::get`].
-    pub async fn get_optional<T: Bound>(&self, arg: Option<&Arg<T>>) -> Result<Option<T>, StepFailure> {
+    pub async fn get_optional<T: Bound>(
+        &self,
+        arg: Option<&Arg<T>>,
+    ) -> Result<Option<T>, StepFailure> {
         match arg {
             Some(arg) => self.get(arg).await.map(Some),
             None => Ok(None),
@@ -74,13 +81,19 @@ impl<'a> Run<'a> {
 /// Steps for Rust: `world.step(Mine::new(BlockDelta(6))).await?`.
 pub trait Steps {
     /// Runs a step as a scenario would, for a minute at most unless the step itself says less.
-    fn step<S: Step>(&self, step: S) -> impl Future<Output = Result<S::Output, StepFailure>> + Send;
+    fn step<S: Step>(&self, step: S)
+    -> impl Future<Output = Result<S::Output, StepFailure>> + Send;
 }
 
 impl Steps for World {
     async fn step<S: Step>(&self, step: S) -> Result<S::Output, StepFailure> {
         let bindings = Bindings::default();
         let deadline = Deadline::after(S::WITHIN.unwrap_or(WAIT));
-        step.run(&Run { world: self, bindings: &bindings, deadline }).await
+        step.run(&Run {
+            world: self,
+            bindings: &bindings,
+            deadline,
+        })
+        .await
     }
 }

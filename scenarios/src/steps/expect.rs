@@ -21,6 +21,10 @@ words! {
         LightningBalance = "lightning_balance",
         /// The height of the chain, as bitcoind or as a party has it.
         Height = "height",
+        /// How many transactions wait for a block, as bitcoind has it.
+        Mempool = "mempool",
+        /// How many outputs of closed channels a party has sent to its wallet and waits for a block with.
+        Sweeps = "sweeps",
         /// How many channels a party lists.
         Channels = "channels",
         /// How many payments over Lightning a party lists, sent and received.
@@ -36,13 +40,17 @@ impl Observable {
         match self {
             Observable::OnchainBalance | Observable::LightningBalance => Type::Sat,
             Observable::Height => Type::Height,
-            Observable::Channels | Observable::Payments | Observable::Peers => Type::Count,
+            Observable::Mempool
+            | Observable::Sweeps
+            | Observable::Channels
+            | Observable::Payments
+            | Observable::Peers => Type::Count,
         }
     }
 
     /// Whether it is a party's only, so that `of` must be there.
     pub fn needs_party(self) -> bool {
-        self != Observable::Height
+        !matches!(self, Observable::Height | Observable::Mempool)
     }
 }
 
@@ -272,6 +280,14 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
             .label("too much")
             .also(span, "a reference")
             .help("leave `of` out");
+            false
+        }
+        (Observed::World(Observable::Mempool), Some(_)) => {
+            let of = cx.key_span("of");
+            cx.problem(of, "`mempool` is bitcoind's, not a party's")
+                .label("too much")
+                .also(span, "there is one for all")
+                .help("leave `of` out");
             false
         }
         (Observed::World(observable), None) if observable.needs_party() => {

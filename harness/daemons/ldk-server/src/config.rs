@@ -442,7 +442,8 @@ rpc_password = "secret"
                     "network = \"regtest\"",
                     "network = \"regtest\"\nlistening_addresses = [\"nowhere\"]",
                 ),
-                "`node.listening_addresses` = \"nowhere\": Socket address missing port.",
+                "`node.listening_addresses` = \"nowhere\": Invalid input format. Expected: \"<ipv4>:<port>\", \
+                 \"[<ipv6>]:<port>\", \"<onion address>.onion:<port>\" or \"<hostname>:<port>\"",
             ),
             (
                 with(

@@ -68,10 +68,10 @@ impl Handler {
         match event {
             Event::PaymentSuccessful { payment_id, .. } => self
                 .payment(payment_id?, &[], None)
-                .map(|body| Wire::PaymentSuccessful(body)),
+                .map(Wire::PaymentSuccessful),
             Event::PaymentFailed { payment_id, .. } => self
                 .payment(payment_id?, &[], None)
-                .map(|body| Wire::PaymentFailed(body)),
+                .map(Wire::PaymentFailed),
             Event::PaymentReceived {
                 payment_id,
                 payment_hash,
@@ -80,7 +80,7 @@ impl Handler {
             } => {
                 info!("PAYMENT_RECEIVED: hash {payment_hash}, amount_msat {amount_msat}");
                 self.payment(payment_id?, &custom_records, None)
-                    .map(|body| Wire::PaymentReceived(body))
+                    .map(Wire::PaymentReceived)
             }
             Event::PaymentClaimable {
                 payment_id,
@@ -93,7 +93,7 @@ impl Handler {
                     "PAYMENT_CLAIMABLE: hash {payment_hash}, amount_msat {claimable_amount_msat}"
                 );
                 self.payment(payment_id, &custom_records, claim_deadline)
-                    .map(|body| Wire::PaymentClaimable(body))
+                    .map(Wire::PaymentClaimable)
             }
             event @ Event::PaymentForwarded { .. } => forwarded(&event),
             event @ (Event::ChannelPending { .. }

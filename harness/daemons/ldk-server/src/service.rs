@@ -135,10 +135,7 @@ impl Service {
     }
 
     fn authenticate(&self, headers: &HeaderMap, body: &[u8]) -> Result<(), Status> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs();
+        let now = seconds_since_epoch();
         headers
             .get(X_AUTH)
             .and_then(|value| value.to_str().ok())
@@ -172,6 +169,17 @@ impl Service {
         ));
         receiver
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "requests carry the time of day at which they were made"
+)]
+fn seconds_since_epoch() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
 }
 
 /// Passes events on until the subscriber goes or the server stops.

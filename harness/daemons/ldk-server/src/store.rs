@@ -8,6 +8,7 @@ use std::future::{Future, ready};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use ldk_node::lightning::io;
@@ -15,6 +16,9 @@ use ldk_node::lightning::util::persist::{KVStore, KVStoreSync};
 use rusqlite::{Connection, OptionalExtension, params};
 
 const FILE_NAME: &str = ldk_node::io::sqlite_store::SQLITE_DB_FILE_NAME;
+
+/// How long a predecessor that is on its way out may keep the file locked.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The schema version that ldk-node 0.7 writes.
 const SCHEMA_VERSION: u16 = 2;
@@ -65,6 +69,7 @@ impl Store {
 
     fn open_file(path: &Path) -> anyhow::Result<Connection> {
         let connection = Connection::open(path)?;
+        connection.busy_timeout(LOCK_TIMEOUT)?;
         connection.execute_batch(SETUP)?;
         match connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u16>(0))? {
             SCHEMA_VERSION => {}

@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use base64::Engine;
@@ -26,6 +26,13 @@ const INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(500);
 
 /// How long bitcoind may take for an answer.
 const RPC_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the chain must have stood still before the node takes it in. Whoever mines many blocks at once gets them
+/// taken in at once: synchronising at each of them made mining a hundred blocks eight times as slow.
+const SETTLED: Duration = Duration::from_millis(4);
+
+/// How long the node waits for that at most.
+const MAX_SETTLING: Duration = Duration::from_millis(400);
 
 /// How often the node is made to synchronise for one new tip before the watcher waits for its next turn. The node
 /// joins a synchronisation that is under way, and that one may have begun before the block came.
@@ -95,21 +102,48 @@ impl Watcher {
     fn look(&mut self) -> anyhow::Result<()> {
         let mut chain = self.rpc.chain()?;
         for _ in 0..MAX_SYNCS {
-            let known_tip = self.node.status().current_best_block.block_hash.to_string();
-            if known_tip == chain.best_block_hash && self.mempool.as_ref() == Some(&chain.mempool) {
+            if self.has_taken_in(&chain) {
                 return Ok(());
             }
-            let wanted = chain;
+            let settled = self.settle(chain)?;
             self.node
                 .sync_wallets()
                 .context("the node cannot synchronise")?;
-            self.mempool = Some(wanted.mempool);
+            self.mempool = Some(settled.mempool);
             chain = self.rpc.chain()?;
         }
         Ok(())
     }
+
+    fn has_taken_in(&self, chain: &Chain) -> bool {
+        let tip = self.node.status().current_best_block.block_hash.to_string();
+        tip == chain.best_block_hash && self.mempool.as_ref() == Some(&chain.mempool)
+    }
+
+    /// Waits until no more blocks come.
+    fn settle(&mut self, mut chain: Chain) -> anyhow::Result<Chain> {
+        let started = Instant::now();
+        while started.elapsed() < MAX_SETTLING {
+            pause();
+            let later = self.rpc.chain()?;
+            if later.best_block_hash == chain.best_block_hash {
+                return Ok(later);
+            }
+            chain = later;
+        }
+        Ok(chain)
+    }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a daemon is no test: it waits for nobody's deadline here"
+)]
+fn pause() {
+    std::thread::sleep(SETTLED);
+}
+
+#[derive(Debug)]
 struct Chain {
     best_block_hash: String,
     mempool: MempoolInfo,

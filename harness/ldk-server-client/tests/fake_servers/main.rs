@@ -1,198 +1,23 @@
 //! The client against servers that are old, odd, broken or gone.
 
+mod fake;
+
 use std::collections::VecDeque;
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, Incoming};
-use hyper::service::service_fn;
-use hyper::{HeaderMap, Request, Response};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper::Response;
+use hyper::body::Frame;
 use ldk_server_client::events::{ChannelStateChanged, Event, EventEnvelope, event_envelope};
 use ldk_server_client::{ClientError, Config, Credential, LdkServerClient, api, types};
 use ldk_server_protos::Message;
-use ldk_server_protos::auth::{ApiKey, HmacScope};
+use ldk_server_protos::auth::HmacScope;
 use ldk_server_protos::grpc::{self, Code};
 use ldk_server_protos::macaroon::Macaroon;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
-use tokio::sync::oneshot;
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{self, ServerConfig};
 
-/// A request as the fake server saw it.
-struct Seen {
-    headers: HeaderMap,
-    body: Bytes,
-}
-
-struct Fake {
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    cert_pem: Vec<u8>,
-}
-
-impl Fake {
-    async fn new(alpn: &[&[u8]]) -> Self {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let cert_pem = rcgen::CertificateParams::new(names)
-            .unwrap()
-            .self_signed(&key)
-            .unwrap()
-            .pem()
-            .into_bytes();
-        let mut config =
-            ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(
-                    vec![CertificateDer::from_pem_slice(&cert_pem).unwrap()],
-                    PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes()).unwrap(),
-                )
-                .unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        Self {
-            listener,
-            tls: TlsAcceptor::from(Arc::new(config)),
-            cert_pem,
-        }
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.listener.local_addr().unwrap()
-    }
-
-    fn client(&self) -> LdkServerClient {
-        self.client_with(Credential::ApiKey(key()))
-    }
-
-    fn client_with(&self, credential: Credential) -> LdkServerClient {
-        let address = self.address().to_string();
-        let client = LdkServerClient::new(Config {
-            address,
-            tls_cert_pem: self.cert_pem.clone(),
-            credential,
-        })
-        .unwrap();
-        client.with_timeout(Duration::from_secs(10))
-    }
-
-    /// Accepts one connection and serves it until it ends or the sender is dropped.
-    async fn serve_one(
-        &self,
-        answer: impl Fn(Seen) -> Response<Frames> + Send + Sync + 'static,
-    ) -> oneshot::Sender<()> {
-        let (tcp, _) = self.listener.accept().await.unwrap();
-        let tls = self.tls.accept(tcp).await.unwrap();
-        let answer = Arc::new(answer);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let answer = Arc::clone(&answer);
-            async move {
-                let (parts, body) = request.into_parts();
-                let body = body.collect().await.unwrap().to_bytes();
-                Ok::<_, Infallible>(answer(Seen {
-                    headers: parts.headers,
-                    body,
-                }))
-            }
-        });
-        let (keep, dropped) = oneshot::channel();
-        tokio::spawn(async move {
-            let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                .serve_connection(TokioIo::new(tls), service);
-            tokio::select! { _ = connection => {}, _ = dropped => {} }
-        });
-        keep
-    }
-}
-
-fn key() -> ApiKey {
-    ApiKey::from_bytes([5; 32])
-}
-
-/// A response body made of these frames.
-struct Frames(VecDeque<Frame<Bytes>>);
-
-impl Body for Frames {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(Ok))
-    }
-}
-
-fn respond(frames: impl IntoIterator<Item = Frame<Bytes>>) -> Response<Frames> {
-    let body = Frames(frames.into_iter().collect());
-    Response::builder()
-        .header("content-type", grpc::CONTENT_TYPE)
-        .body(body)
-        .unwrap()
-}
-
-fn ok(message: &impl Message) -> Response<Frames> {
-    respond([
-        Frame::data(grpc::encode_message(message)),
-        Frame::trailers(status(Code::Ok, "")),
-    ])
-}
-
-fn status(code: Code, message: &str) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    headers.insert("grpc-status", code.as_u8().to_string().parse().unwrap());
-    headers.insert(
-        "grpc-message",
-        grpc::percent_encode(message).parse().unwrap(),
-    );
-    headers
-}
-
-/// A failure as servers send it: status and text in the headers, no body.
-fn refuse(code: Code, message: &str) -> Response<Frames> {
-    let mut response = respond([]);
-    response.headers_mut().extend(status(code, message));
-    response
-}
-
-fn info(node_id: &str) -> api::GetNodeInfoResponse {
-    api::GetNodeInfoResponse {
-        node_id: node_id.to_owned(),
-        ..Default::default()
-    }
-}
-
-async fn ask(client: &LdkServerClient) -> Result<String, ClientError> {
-    client
-        .get_node_info(api::GetNodeInfoRequest {})
-        .await
-        .map(|info| info.node_id)
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap()
-        .as_secs()
-}
-
-fn verify(seen: &Seen, scope: HmacScope) -> bool {
-    let header = seen.headers.get("x-auth").unwrap().to_str().unwrap();
-    key().verify(scope, header, now(), &seen.body).is_ok()
-}
+use fake::{Fake, Frames, ask, both, info, key, now, ok, refuse, respond, status, verify};
 
 #[tokio::test]
 async fn a_call_is_authenticated_and_answered() {
@@ -211,7 +36,7 @@ async fn a_call_is_authenticated_and_answered() {
     let request = api::SignMessageRequest {
         message: Bytes::from_static(b"hello"),
     };
-    let (_server, answer) = tokio::join!(server, client.sign_message(request));
+    let (_server, answer) = both(server, client.sign_message(request)).await;
     assert_eq!(answer.unwrap().signature, "signed b\"hello\"");
 }
 
@@ -229,7 +54,7 @@ async fn the_first_grpc_servers_are_recognised_once() {
             refuse(Code::Unauthenticated, "Invalid credentials")
         }
     });
-    let (_server, first) = tokio::join!(server, ask(&client));
+    let (_server, first) = both(server, ask(&client)).await;
     assert_eq!(first.unwrap(), "old");
     assert_eq!(*requests.lock().unwrap(), 2);
     assert_eq!(ask(&client).await.unwrap(), "old");
@@ -241,7 +66,7 @@ async fn a_wrong_key_is_reported_in_the_servers_words() {
     let fake = Fake::new(&[b"h2"]).await;
     let client = fake.client();
     let server = fake.serve_one(|_| refuse(Code::Unauthenticated, "Invalid credentials"));
-    let (_server, answer) = tokio::join!(server, ask(&client));
+    let (_server, answer) = both(server, ask(&client)).await;
     let error = answer.unwrap_err();
     assert_eq!(error.code(), Some(Code::Unauthenticated));
     assert_eq!(
@@ -276,7 +101,7 @@ async fn a_macaroon_is_bound_to_its_request() {
         assert!(!seen.headers.contains_key("x-auth"));
         ok(&info("new"))
     });
-    let (_server, answer) = tokio::join!(server, ask(&client));
+    let (_server, answer) = both(server, ask(&client)).await;
     assert_eq!(answer.unwrap(), "new");
 }
 
@@ -285,7 +110,7 @@ async fn a_server_that_wants_the_other_credential_is_incompatible() {
     let fake = Fake::new(&[b"h2"]).await;
     let client = fake.client();
     let server = fake.serve_one(|_| refuse(Code::Unauthenticated, "Missing macaroon"));
-    let (_server, answer) = tokio::join!(server, ask(&client));
+    let (_server, answer) = both(server, ask(&client)).await;
     let message = answer.unwrap_err().to_string();
     assert!(
         message.contains(
@@ -304,7 +129,7 @@ async fn a_rest_server_is_named() {
             let (tcp, _) = fake.listener.accept().await.unwrap();
             let _ = fake.tls.accept(tcp).await;
         };
-        let ((), answer) = tokio::join!(server, ask(&client));
+        let ((), answer) = both(server, ask(&client)).await;
         let error = answer.unwrap_err();
         assert!(
             matches!(error, ClientError::Incompatible { .. }),
@@ -332,7 +157,7 @@ async fn a_server_without_tls_is_named() {
             .unwrap();
         tcp
     };
-    let (_tcp, answer) = tokio::join!(server, ask(&client));
+    let (_tcp, answer) = both(server, ask(&client)).await;
     assert!(
         answer
             .unwrap_err()
@@ -355,7 +180,7 @@ async fn another_certificate_is_refused() {
         let (tcp, _) = fake.listener.accept().await.unwrap();
         let _ = fake.tls.accept(tcp).await;
     };
-    let ((), answer) = tokio::join!(server, ask(&client));
+    let ((), answer) = both(server, ask(&client)).await;
     let message = answer.unwrap_err().to_string();
     assert!(
         message.contains("verifying the server's certificate against its tls.crt failed"),
@@ -367,11 +192,24 @@ async fn another_certificate_is_refused() {
 async fn a_broken_connection_is_made_again() {
     let fake = Fake::new(&[b"h2"]).await;
     let client = fake.client();
-    for name in ["first", "second"] {
-        let (server, answer) = tokio::join!(fake.serve_one(move |_| ok(&info(name))), ask(&client));
-        assert_eq!(answer.unwrap(), name);
-        drop(server);
-    }
+    let (server, answer) = both(fake.serve_one(|_| ok(&info("first"))), ask(&client)).await;
+    assert_eq!(answer.unwrap(), "first");
+    drop(server);
+    // Until the client has noticed, a request may go into the dead connection; that is not repeated, but reported.
+    let asked_until_answered = async {
+        loop {
+            match ask(&client).await {
+                Err(error) if error.is_transient() => tokio::task::yield_now().await,
+                answer => break answer,
+            }
+        }
+    };
+    let (_server, answer) = both(
+        fake.serve_one(|_| ok(&info("second"))),
+        asked_until_answered,
+    )
+    .await;
+    assert_eq!(answer.unwrap(), "second");
 }
 
 #[tokio::test]
@@ -393,7 +231,7 @@ async fn a_request_that_may_have_arrived_is_not_repeated() {
             .await
             .is_err()
     };
-    let (nobody_came_again, answer) = tokio::join!(server, ask(&client));
+    let (nobody_came_again, answer) = both(server, ask(&client)).await;
     let error = answer.unwrap_err();
     assert!(nobody_came_again);
     assert!(error.is_transient(), "{error:?}");
@@ -428,46 +266,30 @@ async fn a_silent_server_costs_no_more_than_the_timeout() {
 async fn answers_that_are_none() {
     let empty = || Frame::data(grpc::encode_message(&api::GetNodeInfoRequest {}));
     let done = || Frame::trailers(status(Code::Ok, ""));
-    let cases: [(
-        fn(&dyn Fn() -> Frame<Bytes>, &dyn Fn() -> Frame<Bytes>) -> Response<Frames>,
-        &str,
-    ); 5] = [
+    let garbage = Frame::data(Bytes::from_static(&[0, 0, 0, 0, 1, 0xff]));
+    let bad_gateway = Response::builder()
+        .status(502)
+        .body(Frames(VecDeque::new()))
+        .unwrap();
+    let cases = [
         (
-            |_, done| respond([done()]),
+            respond([done()]),
             "a gRPC frame starts with 5 bytes, the body has 0",
         ),
         (
-            |empty, done| respond([empty(), empty(), done()]),
+            respond([empty(), empty(), done()]),
             "5 bytes follow the gRPC frame",
         ),
-        (
-            |empty, _| respond([empty()]),
-            "the answer has no grpc-status",
-        ),
-        (
-            |_, done| {
-                respond([
-                    Frame::data(Bytes::from_static(&[0, 0, 0, 0, 1, 0xff])),
-                    done(),
-                ])
-            },
-            "failed to decode",
-        ),
-        (
-            |_, _| {
-                Response::builder()
-                    .status(502)
-                    .body(Frames(VecDeque::new()))
-                    .unwrap()
-            },
-            "HTTP 502",
-        ),
+        (respond([empty()]), "the answer has no grpc-status"),
+        (respond([garbage, done()]), "failed to decode"),
+        (bad_gateway, "HTTP 502"),
     ];
     let fake = Fake::new(&[b"h2"]).await;
-    for (answer, expected) in cases {
+    for (response, expected) in cases {
         let client = fake.client();
-        let server = fake.serve_one(move |_| answer(&empty, &done));
-        let (_server, answer) = tokio::join!(server, ask(&client));
+        let response = Mutex::new(Some(response));
+        let server = fake.serve_one(move |_| response.lock().unwrap().take().unwrap());
+        let (_server, answer) = both(server, ask(&client)).await;
         let error = answer.unwrap_err();
         let chain = format!("{:#}", anyhow::Error::new(error));
         assert!(chain.contains(expected), "{expected}: {chain}");
@@ -492,7 +314,7 @@ async fn all_pages_are_read() {
             next_page_token,
         })
     });
-    let (_server, payments) = tokio::join!(server, client.list_all_payments());
+    let (_server, payments) = both(server, client.list_all_payments()).await;
     let ids: Vec<_> = payments
         .unwrap()
         .into_iter()
@@ -509,10 +331,11 @@ async fn a_server_that_repeats_a_page_is_not_asked_for_ever() {
         payments: vec![],
         next_page_token: Some(Bytes::from_static(b"x")),
     };
-    let (_server, payments) = tokio::join!(
+    let (_server, payments) = both(
         fake.serve_one(move |_| ok(&same())),
-        client.list_all_payments()
-    );
+        client.list_all_payments(),
+    )
+    .await;
     assert!(
         payments
             .unwrap_err()
@@ -540,7 +363,7 @@ async fn events_until_the_server_stops() {
         let end = Frame::trailers(status(Code::Unavailable, "server shutting down"));
         respond(chunks.chain([end]).collect::<Vec<_>>())
     });
-    let (_server, stream) = tokio::join!(server, client.subscribe_events());
+    let (_server, stream) = both(server, client.subscribe_events()).await;
     let mut stream = stream.unwrap();
     for _ in 0..2 {
         assert_eq!(
