@@ -266,6 +266,7 @@ mod tests {
             preimage: None,
             fee: None,
             payer: "alice".into(),
+            payee: "bob".into(),
         };
         let mut bindings = Bindings::default();
         let fee = reference("paid", Some("fee"));

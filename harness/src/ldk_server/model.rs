@@ -174,14 +174,21 @@ impl From<api::GetBalancesResponse> for Balances {
             onchain_total: Sat(balances.total_onchain_balance_sats),
             onchain_spendable: Sat(balances.spendable_onchain_balance_sats),
             lightning: Sat(balances.total_lightning_balance_sats),
-            sweeps: balances.pending_balances_from_channel_closures.iter().filter(|sweep| is_broadcast(sweep)).count(),
+            sweeps: balances
+                .pending_balances_from_channel_closures
+                .iter()
+                .filter(|sweep| is_broadcast(sweep))
+                .count(),
         }
     }
 }
 
 fn is_broadcast(sweep: &types::PendingSweepBalance) -> bool {
     use types::pending_sweep_balance::BalanceType;
-    matches!(sweep.balance_type, Some(BalanceType::BroadcastAwaitingConfirmation(_)))
+    matches!(
+        sweep.balance_type,
+        Some(BalanceType::BroadcastAwaitingConfirmation(_))
+    )
 }
 
 impl TryFrom<types::Channel> for ChannelView {
