@@ -102,3 +102,80 @@ fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A data directory with what a copy must have and must not have.
+    fn data(dir: &Path) -> PathBuf {
+        let from = dir.join("from");
+        fs::create_dir_all(from.join("blocks")).unwrap();
+        fs::write(from.join("blocks/blk00000.dat"), "blocks").unwrap();
+        fs::write(from.join(".lock"), "").unwrap();
+        fs::write(from.join("peers.dat"), "").unwrap();
+        from
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let entries = fs::read_dir(dir).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn an_entry_is_stored_once_restored_often_and_discarded_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = ChainCache::in_dir(dir.path().join("chains"));
+        let to = dir.path().join("to");
+        assert!(!cache.restore("core-29.0", &to).unwrap());
+        let from = data(dir.path());
+        cache.store("core-29.0", &from).unwrap();
+        assert!(cache.restore("core-29.0", &to).unwrap());
+        assert_eq!(names(&to), ["blocks"]);
+        assert_eq!(
+            fs::read_to_string(to.join("blocks/blk00000.dat")).unwrap(),
+            "blocks"
+        );
+        assert!(
+            !cache
+                .restore("core-29.1", &dir.path().join("other"))
+                .unwrap()
+        );
+
+        // Who comes second changes nothing, and leaves nothing lying about.
+        fs::write(from.join("blocks/blk00000.dat"), "others").unwrap();
+        cache.store("core-29.0", &from).unwrap();
+        assert_eq!(
+            names(&dir.path().join("chains")),
+            [format!("core-29.0-v{FORMAT}")]
+        );
+        let kept = cache.entry("core-29.0").join("blocks/blk00000.dat");
+        assert_eq!(fs::read_to_string(kept).unwrap(), "blocks");
+
+        cache.discard("core-29.0").unwrap();
+        cache.discard("core-29.0").unwrap();
+        assert!(names(&dir.path().join("chains")).is_empty());
+        assert!(!cache.restore("core-29.0", &to).unwrap());
+    }
+
+    #[test]
+    fn an_entry_that_is_no_directory_is_an_error_and_can_be_discarded() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = ChainCache::in_dir(dir.path());
+        fs::write(cache.entry("core-29.0"), "garbage").unwrap();
+        assert!(cache.restore("core-29.0", &dir.path().join("to")).is_err());
+        cache.discard("core-29.0").unwrap();
+        assert!(!cache.entry("core-29.0").exists());
+    }
+
+    #[test]
+    fn a_version_names_one_file_whatever_it_says() {
+        let cache = ChainCache::in_dir("/chains");
+        let entry = cache.entry("../knots 29.4/../x");
+        assert_eq!(entry.parent(), Some(Path::new("/chains")));
+    }
+}

@@ -85,3 +85,71 @@ impl Conf {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(knots: bool, with_wallet: bool) -> String {
+        let conf = Conf {
+            rpc_port: 20_001,
+            p2p_port: 20_002,
+            knots,
+            with_wallet,
+        };
+        conf.text()
+    }
+
+    #[test]
+    fn what_belongs_to_the_chain_stands_in_its_section() {
+        let text = text(false, false);
+        // bitcoind ignores these outside of the section of the chain it runs on.
+        let (global, section) = text.split_once("[regtest]\n").unwrap();
+        assert!(
+            global.contains("regtest=1\n") && !global.contains("port="),
+            "{text}"
+        );
+        for line in [
+            "rpcport=20001",
+            "port=20002",
+            "bind=127.0.0.1:20002",
+            "rpcbind=127.0.0.1",
+        ] {
+            assert!(
+                section.lines().any(|own| own == line),
+                "{line} is not in:\n{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_key_stands_twice_and_only_loopback_is_bound() {
+        for text in [text(true, true), text(false, false)] {
+            let mut keys: Vec<_> = text
+                .lines()
+                .filter_map(|line| line.split_once('='))
+                .collect();
+            let bound = keys.iter().filter(|(key, _)| key.ends_with("bind"));
+            assert!(
+                bound.clone().count() == 2
+                    && bound.clone().all(|(_, to)| to.starts_with("127.0.0.1"))
+            );
+            let count = keys.len();
+            keys.sort_unstable();
+            keys.dedup_by_key(|(key, _)| *key);
+            assert_eq!(keys.len(), count, "{text}");
+        }
+    }
+
+    #[test]
+    fn knots_keeps_to_the_policy_of_core_and_core_does_not_hear_of_it() {
+        assert!(text(true, false).contains("\ncorepolicy=1\n"));
+        assert!(!text(false, false).contains("corepolicy"));
+    }
+
+    #[test]
+    fn a_wallet_is_loaded_only_where_there_is_one() {
+        assert!(text(false, true).contains(&format!("\nwallet={WALLET}\n")));
+        assert!(!text(false, false).contains("wallet="));
+    }
+}

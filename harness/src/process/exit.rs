@@ -5,6 +5,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 /// The end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
@@ -25,10 +27,24 @@ impl fmt::Display for Exit {
     }
 }
 
+/// The signals that end a daemon in practice, by the names that people know.
+const SIGNALS: &[(Signal, &str)] = &[
+    (Signal::KILL, "SIGKILL"),
+    (Signal::TERM, "SIGTERM"),
+    (Signal::INT, "SIGINT"),
+    (Signal::ABORT, "SIGABRT"),
+    (Signal::SEGV, "SIGSEGV"),
+    (Signal::BUS, "SIGBUS"),
+    (Signal::ILL, "SIGILL"),
+    (Signal::HUP, "SIGHUP"),
+    (Signal::PIPE, "SIGPIPE"),
+];
+
 fn signal_name(number: i32) -> String {
-    rustix::process::Signal::from_named_raw(number).map_or_else(
+    let known = SIGNALS.iter().find(|(signal, _)| signal.as_raw() == number);
+    known.map_or_else(
         || format!("signal {number}"),
-        |signal| format!("{signal:?}"),
+        |(_, name)| (*name).to_owned(),
     )
 }
 

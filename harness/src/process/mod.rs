@@ -10,6 +10,8 @@ mod run;
 mod running;
 mod spawner;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use exit::{Exit, Stopped};

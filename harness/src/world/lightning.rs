@@ -283,7 +283,7 @@ impl World {
             || async {
                 match side.payment(hash, direction).await {
                     Ok(Some(view)) => match (view.status, direction) {
-                        (PaymentStatus::Succeeded, _) => match side.has_in_flight(hash).await {
+                        (PaymentStatus::Succeeded, _) => match side.is_settling(hash).await {
                             Ok(false) => Probe::Ready(view),
                             Ok(true) => Probe::Pending(format!("{node} still commits to the HTLC")),
                             Err(error) => Probe::Fatal(WorldErrorKind::Node(error)),

@@ -260,6 +260,8 @@ impl World {
     }
 
     /// Declares the block `hash` and all on top of it invalid; see `Rpc::invalidate_block`.
+    /// A Lightning node stays on the chain with the most work that it has seen: it follows, and [`World::barrier`] comes
+    /// back, only when more blocks were mined than were taken away.
     ///
     /// # Errors
     /// When bitcoind refuses or does not answer.
