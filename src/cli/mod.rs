@@ -78,12 +78,15 @@ struct DaemonFlags {
 
 impl DaemonFlags {
     fn settings(&self) -> Settings {
+        let environment = Settings::from_env();
         Settings {
+            // Whatever it is called, this executable holds the bundled daemons.
+            self_exe: environment.self_exe.or_else(|| std::env::current_exe().ok()),
             choice: self.daemons,
             bitcoind: self.bitcoind.clone(),
             ldk_server: self.ldk_server.clone(),
             offline: self.offline,
-            ..Settings::from_env()
+            ..environment
         }
     }
 }
