@@ -81,7 +81,9 @@ impl DaemonFlags {
         let environment = Settings::from_env();
         Settings {
             // Whatever it is called, this executable holds the bundled daemons.
-            self_exe: environment.self_exe.or_else(|| std::env::current_exe().ok()),
+            self_exe: environment
+                .self_exe
+                .or_else(|| std::env::current_exe().ok()),
             choice: self.daemons,
             bitcoind: self.bitcoind.clone(),
             ldk_server: self.ldk_server.clone(),

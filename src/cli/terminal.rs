@@ -1,6 +1,7 @@
 //! What a run says while it goes: one calm line for each running scenario on a terminal, plain lines elsewhere.
 
 use std::collections::HashMap;
+use std::io::IsTerminal as _;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -114,7 +115,11 @@ impl Watch for Live {
             bar.finish_and_clear();
             self.screen.remove(&bar);
         }
-        // The lines of running scenarios are lifted while an outcome is written above them.
-        self.screen.suspend(|| self.plain.finished(plan, outcome));
+        let text = outcome_text(plan, outcome, &self.plain.passport);
+        // On one terminal both streams share the screen, and the lines of running scenarios must make room.
+        if std::io::stdout().is_terminal() && self.screen.println(&text).is_ok() {
+            return;
+        }
+        self.screen.suspend(|| self.plain.lines.say(&text));
     }
 }
