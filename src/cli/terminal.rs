@@ -85,12 +85,12 @@ impl Live {
 impl Watch for Live {
     fn started(&self, plan: &Plan, round: u32) {
         let style =
-            ProgressStyle::with_template("  {spinner} {prefix}  {pos}/{len} {wide_msg} {elapsed}");
-        let bar = ProgressBar::new(plan.steps.len() as u64);
+            ProgressStyle::with_template("  {spinner} {prefix}  {pos}/{len}  {elapsed}  {msg:.60}");
+        // Added before it is set up: a bar on its own draws at once, and its line would stay.
+        let bar = self.screen.add(ProgressBar::new(plan.steps.len() as u64));
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_prefix(plan.id().to_owned());
         bar.set_message("starting the world");
-        let bar = self.screen.add(bar);
         bar.enable_steady_tick(REDRAW);
         self.running
             .lock()
@@ -111,15 +111,19 @@ impl Watch for Live {
     }
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {
-        if let Some(bar) = self.bar(plan, outcome.round) {
-            bar.finish_and_clear();
-            self.screen.remove(&bar);
-        }
         let text = outcome_text(plan, outcome, &self.plain.passport);
         // On one terminal both streams share the screen, and the lines of running scenarios must make room.
-        if std::io::stdout().is_terminal() && self.screen.println(&text).is_ok() {
-            return;
+        if !std::io::stdout().is_terminal() || self.screen.println(&text).is_err() {
+            self.screen.suspend(|| self.plain.lines.say(&text));
         }
-        self.screen.suspend(|| self.plain.lines.say(&text));
+        let key = (plan.id().to_owned(), outcome.round);
+        let ended = self
+            .running
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&key);
+        if let Some(bar) = ended {
+            bar.finish_and_clear();
+        }
     }
 }
