@@ -14,6 +14,11 @@ use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, Msat, Sat};
 use swaprig_harness::world::{CHANNEL_DEPTH, INVOICE_EXPIRY, WAIT};
+use swaprig_scenarios::lang;
+use swaprig_scenarios::run::{FailureKind, Steps as _};
+use swaprig_scenarios::steps::{
+    Expect, Fund, MakeInvoice, Mine, Observable, OpenChannel, Operand, Pay,
+};
 
 const SIZE: Sat = Sat(1_000_000);
 const AMOUNT: Msat = Msat(50_000_000);
@@ -303,4 +308,46 @@ async fn a_channel_is_opened_and_an_invoice_is_paid() {
         );
     }
     assert_ne!(logs[1].1, logs[2].1);
+}
+
+/// What a scenario file says, said from Rust: the same structs, the same waits, the same failures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn steps_of_the_language_run_from_rust() {
+    let Some(builder) = support::world() else {
+        return;
+    };
+    let world = builder.lightning(["alice", "bob"]).start().await.unwrap();
+    let fund = |party: &str, amount| world.step(Fund::new(party, amount));
+    fund("alice", Sat(2_000_000)).await.unwrap();
+    fund("bob", Sat(100_000)).await.unwrap();
+    world.step(Mine::new(BlockDelta(1))).await.unwrap();
+    let open = OpenChannel::new("bob", "alice", Sat(1_000_000));
+    let channel = world.step(open).await.unwrap();
+    let mined = world.step(Mine::new(CHANNEL_DEPTH)).await.unwrap();
+    assert_eq!(mined.height, Height(108));
+    world
+        .wait_usable(&channel.opened, Deadline::after(WAIT))
+        .await
+        .unwrap();
+
+    let invoice = MakeInvoice {
+        amount: Some(AMOUNT.into()),
+        ..MakeInvoice::new("bob")
+    };
+    let invoice = world.step(invoice).await.unwrap();
+    let paid = world
+        .step(Pay::new(invoice.clone(), "alice"))
+        .await
+        .unwrap();
+    assert_eq!(
+        paid.preimage.map(|preimage| preimage.payment_hash()),
+        Some(invoice.hash)
+    );
+
+    let again = world.step(Pay::new(invoice, "alice")).await.unwrap_err();
+    assert_eq!(again.kind, FailureKind::Refused);
+    let height =
+        Expect::new(Observable::Height).is(Operand::Value(lang::Value::Height(Height(108))));
+    world.step(height).await.unwrap();
+    world.finish().await.unwrap();
 }

@@ -178,11 +178,11 @@ where
             }
             None => return Err(timed_out(attempts, observations, true, what.into()).into()),
         }
-        if deadline.remaining() <= pause {
+        #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
+        tokio::time::sleep(pause.min(deadline.remaining())).await;
+        if deadline.has_passed() {
             return Err(timed_out(attempts, observations, false, what.into()).into());
         }
-        #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
-        tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::try_join_all;
 
 use super::{START, World, WorldError, WorldErrorKind};
 use crate::binary::{Binary, Passport, Progress, ResolveError, Role, Settings, Stderr, resolve};
@@ -225,19 +225,6 @@ async fn start_nodes(
     let starts = names
         .iter()
         .map(|name| LdkServer::start(binary, name, dir, &rpc, deadline));
-    let mut started = Vec::new();
-    let mut failure = None;
-    for result in join_all(starts).await {
-        match result {
-            Ok(node) => started.push(node),
-            Err(error) => failure = failure.or(Some(error)),
-        }
-    }
-    match failure {
-        None => Ok(started),
-        Some(error) => {
-            join_all(started.iter().map(|node| node.stop(Deadline::after(START)))).await;
-            Err(error)
-        }
-    }
+    // The first failure ends the other starts, too: dropping a start kills its process.
+    try_join_all(starts).await
 }
