@@ -432,7 +432,7 @@ impl LdkServer {
     /// cannot be spent yet. A payment that its node calls succeeded may be so for another round trip or two.
     ///
     /// An HTLC that was claimed is listed nowhere; it shows as an amount that is missing from the channel's capacities
-    /// and that no open HTLC explains. One below [`UNSEEN`] cannot be seen.
+    /// and that no open HTLC explains. One of less than about 1 000 sat cannot be seen.
     pub async fn is_settling(&self, hash: PaymentHash) -> Result<bool, NodeError> {
         let open = self.open_htlcs().await?;
         if open.iter().any(|htlc| htlc.hash == hash) {
