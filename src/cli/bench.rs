@@ -8,9 +8,11 @@ use clap::{Args, ValueEnum};
 use swaprig_harness::binary::{Settings, Stderr};
 use swaprig_harness::process::Usage;
 use swaprig_harness::run_dir::{Keep, RunDir, RunDirSettings};
-use swaprig_harness::units::{Msat, Sat};
-use swaprig_harness::world::Binaries;
+use swaprig_harness::time::Deadline;
+use swaprig_harness::units::{BlockDelta, Msat, Sat};
+use swaprig_harness::world::{Binaries, WAIT};
 use swaprig_harness::{World, WorldError};
+use swaprig_scenarios::run::Oracle;
 
 use super::exit::complain;
 use super::stats::Samples;
@@ -34,10 +36,23 @@ pub(super) struct BenchArgs {
 enum Bench {
     /// A bitcoind and two Lightning nodes, from nothing to a settled payment
     World,
+    /// The money oracle, in a world of 300 blocks with a channel
+    Oracle,
+}
+
+impl Bench {
+    fn name(self) -> &'static str {
+        match self {
+            Bench::World => "world",
+            Bench::Oracle => "oracle",
+        }
+    }
 }
 
 const SIZE: Sat = Sat(1_000_000);
 const AMOUNT: Msat = Msat(50_000_000);
+/// The length of the chain that the oracle is measured on.
+const BLOCKS: u32 = 300;
 
 pub(super) fn bench(args: &BenchArgs) -> Exit {
     let settings = args.daemons.settings();
@@ -49,23 +64,28 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
         }
     };
     let mut samples = Samples::default();
-    let Bench::World = args.name;
     // Inside the runtime's own threads, as a scenario runs.
-    let measured = runtime().block_on(worlds(args.runs, &settings, &binaries, &mut samples));
+    let measured = runtime().block_on(async {
+        match args.name {
+            Bench::World => worlds(args.runs, &settings, &binaries, &mut samples).await,
+            Bench::Oracle => oracle(args.runs, &settings, &binaries, &mut samples).await,
+        }
+    });
     if let Err(error) = measured {
         complain(&*error);
         return Exit::Environment;
     }
     let passport = binaries.passport();
+    let name = args.name.name();
     if args.json {
-        let figures = samples.figures("world", args.runs, &passport);
+        let figures = samples.figures(name, args.runs, &passport);
         match serde_json::to_string(&figures) {
             Ok(text) => println!("{text}"),
             Err(error) => complain(&error),
         }
     } else {
         println!(
-            "bench world, {} runs   {passport}\n{}",
+            "bench {name}, {} runs   {passport}\n{}",
             args.runs,
             samples.table()
         );
@@ -93,6 +113,36 @@ async fn worlds(
         let cold = one(&base, settings, binaries, true).await?;
         samples.add("usable_cold", "ms", millis(cold.usable));
     }
+    Ok(())
+}
+
+/// What a step costs more because the oracle looks after it.
+async fn oracle(
+    runs: u32,
+    settings: &Settings,
+    binaries: &Arc<Binaries>,
+    samples: &mut Samples,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let builder = World::builder()
+        .lightning(["alice", "bob"])
+        .settings(settings.clone());
+    let world = builder
+        .binaries(binaries.clone())
+        .run_dir_in(RUNS)
+        .start()
+        .await?;
+    world.open_usable_channel("alice", "bob", SIZE).await?;
+    let height = world.bitcoind().height().await?;
+    world
+        .mine(BlockDelta(BLOCKS.saturating_sub(height.0)))
+        .await?;
+    let mut oracle = Oracle::default();
+    for _ in 0..runs {
+        let started = Instant::now();
+        oracle.check(&world, Deadline::after(WAIT)).await?;
+        samples.add("check", "ms", millis(started.elapsed()));
+    }
+    world.finish().await?;
     Ok(())
 }
 

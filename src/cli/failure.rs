@@ -39,6 +39,9 @@ pub(super) fn screen(
     if let Some(why) = &failure.failure.why {
         line("why", why);
     }
+    if let Some(money) = &failure.money {
+        line("money", &format!("all owned at {}: {money}", money.height));
+    }
     for (process, words) in &failure.last_words {
         line(process, words);
     }

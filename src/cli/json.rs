@@ -49,6 +49,7 @@ fn failure(failure: &Failure) -> Value {
         "title": failure.failure.title,
         "seen": failure.failure.seen,
         "why": failure.failure.why,
+        "money": failure.money.as_ref().map(ToString::to_string),
         "place": place,
     })
 }

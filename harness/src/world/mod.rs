@@ -156,6 +156,11 @@ impl World {
             .collect()
     }
 
+    /// Whether all its daemons run.
+    pub fn is_whole(&self) -> bool {
+        self.bitcoind.running().exit().is_none() && self.nodes.iter().all(LdkServer::is_running)
+    }
+
     /// What its daemons have used together.
     pub fn usage(&self) -> Usage {
         let running = self.nodes.iter().map(LdkServer::running);

@@ -6,6 +6,7 @@ mod expect;
 mod failure;
 mod lightning;
 mod look;
+mod oracle;
 mod outcome;
 mod runner;
 mod scenario;
@@ -13,6 +14,7 @@ mod step;
 
 pub use failure::{FailureKind, StepFailure};
 pub use look::Look;
+pub use oracle::{Oracle, Sheet};
 pub use outcome::{Failure, Outcome, StepRecord, Tally, Verdict};
 pub use runner::{Interrupt, RunSettings, Watch, run_all};
 pub use step::{BoxFuture, Run, Step, Steps};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 use swaprig_harness::process::LogFiles;
 
-use super::StepFailure;
+use super::{Sheet, StepFailure};
 use crate::lang::Problem;
 
 /// One run of one scenario.
@@ -83,6 +83,8 @@ pub struct Failure {
     pub failure: StepFailure,
     /// The same at its place in the file.
     pub problem: Option<Problem>,
+    /// Who held what when it was last told exactly.
+    pub money: Option<Sheet>,
     /// What the daemons said last, a line each.
     pub last_words: Vec<(String, String)>,
     /// All logs.

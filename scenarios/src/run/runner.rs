@@ -188,6 +188,7 @@ fn without_step(failure: StepFailure) -> Verdict {
         step: None,
         failure,
         problem: None,
+        money: None,
         last_words,
         logs,
     }))

@@ -8,6 +8,7 @@ use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::{World, WorldError};
 
+use super::oracle::{Oracle, Sheet};
 use super::outcome::{Failure, StepRecord, Verdict};
 use super::runner::{Interrupt, RunSettings};
 use super::{FailureKind, Run, StepFailure};
@@ -50,9 +51,11 @@ pub(super) async fn run(
         Some(Err(error)) => return stopped(Vec::new(), broken(error)),
         None => return stopped(Vec::new(), Verdict::Interrupted),
     };
-    let mut steps = Vec::new();
+    let (mut steps, mut money) = (Vec::new(), None);
     match interrupt
-        .unless(run_steps(plan, &world, deadline, begin, &mut steps))
+        .unless(run_steps(
+            plan, &world, deadline, begin, &mut steps, &mut money,
+        ))
         .await
     {
         Some(Ok(())) => match world.finish().await {
@@ -64,7 +67,7 @@ pub(super) async fn run(
             Err(error) => stopped(steps, broken(error)),
         },
         Some(Err((step, failure))) => {
-            let verdict = failed(plan, step, failure, &world);
+            let verdict = failed(plan, step, failure, money, &world);
             world.stop().await;
             stopped(steps, verdict)
         }
@@ -81,8 +84,10 @@ async fn run_steps<'p>(
     deadline: Deadline,
     begin: &(dyn Fn(&PlannedStep) + Sync),
     records: &mut Vec<StepRecord>,
+    money: &mut Option<Sheet>,
 ) -> Result<(), (&'p PlannedStep, StepFailure)> {
     let mut bindings = Bindings::default();
+    let mut oracle = Oracle::default();
     for step in &plan.steps {
         begin(step);
         let started = Instant::now();
@@ -115,6 +120,8 @@ async fn run_steps<'p>(
         if let (Some(name), Some(value)) = (&step.bind, value) {
             bindings.bind(name, value);
         }
+        let told = oracle.check(world, deadline).await;
+        *money = told.map_err(|failure| (step, failure))?.or(money.take());
     }
     Ok(())
 }
@@ -148,7 +155,13 @@ fn judge(
     }
 }
 
-fn failed(plan: &Plan, step: &PlannedStep, failure: StepFailure, world: &World) -> Verdict {
+fn failed(
+    plan: &Plan,
+    step: &PlannedStep,
+    failure: StepFailure,
+    money: Option<Sheet>,
+    world: &World,
+) -> Verdict {
     // Without another key the caret stands under what the step is about: the value of the key that names it.
     let span = step.value_span(failure.key.unwrap_or(step.step.name()));
     let mut problem = plan.problem(span, failure.title.clone());
@@ -161,6 +174,7 @@ fn failed(plan: &Plan, step: &PlannedStep, failure: StepFailure, world: &World) 
         step: Some(step.number),
         failure,
         problem: Some(problem),
+        money,
         last_words: last_words(&logs),
         logs,
     });
@@ -180,6 +194,7 @@ fn broken(error: WorldError) -> Verdict {
         step: None,
         failure,
         problem: None,
+        money: None,
         last_words: last_words(&logs),
         logs,
     }))
