@@ -12,6 +12,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bitcoin::{Amount, Denomination, OutPoint, Txid};
+use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use swaprig_harness::World;
 use swaprig_harness::bitcoind::FIRST_BLOCKS;
@@ -129,14 +130,23 @@ impl Oracle {
     ) -> Result<Option<Sheet>, StepFailure> {
         let rpc = world.bitcoind().rpc();
         let fail = |e| StepFailure::from(world.error(e));
-        if !rpc.mempool(deadline).await.map_err(fail)?.is_empty() {
+        let nodes = world.nodes().iter().map(|node| async move {
+            tokio::try_join!(node.balances(), node.channels())
+                .map_err(|e| StepFailure::from(world.error(e)))
+        });
+        let (mempool, tip, balances, nodes) = tokio::try_join!(
+            async { rpc.mempool(deadline).await.map_err(fail) },
+            async { rpc.tip(deadline).await.map_err(fail) },
+            async {
+                rpc.wallet_call::<Value>("getbalances", &[], deadline)
+                    .await
+                    .map_err(fail)
+            },
+            try_join_all(nodes),
+        )?;
+        if !mempool.is_empty() {
             return Ok(None);
         }
-        let tip = rpc.tip(deadline).await.map_err(fail)?;
-        let balances: Value = rpc
-            .wallet_call("getbalances", &[], deadline)
-            .await
-            .map_err(fail)?;
         let mine = ["trusted", "untrusted_pending", "immature"]
             .iter()
             .map(|kind| sat(&balances["mine"][kind]));
@@ -144,14 +154,9 @@ impl Oracle {
             .sum::<Option<u64>>()
             .ok_or_else(|| unreadable("getbalances"))?;
         let mut books = vec![("miner".to_owned(), Sat(miner))];
-        for node in world.nodes() {
-            let wallet = node
-                .balances()
-                .await
-                .map_err(|e| world.error(e))?
-                .onchain_total;
-            books.push((node.name().to_owned(), wallet));
-            for channel in node.channels().await.map_err(|e| world.error(e))? {
+        for (node, (wallet, channels)) in world.nodes().iter().zip(nodes) {
+            books.push((node.name().to_owned(), wallet.onchain_total));
+            for channel in channels {
                 if let Some(funding) = channel.funding {
                     self.channels.entry(funding).or_insert(channel.size);
                 }
