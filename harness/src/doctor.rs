@@ -76,7 +76,7 @@ pub fn examine(settings: &Settings, runs_dir: &Path) -> Report {
             .into_iter()
             .map(|role| role_report(role, settings))
             .collect(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: cores(),
         memory: memory(),
         in_order: Vec::new(),
         troubles: Vec::new(),
@@ -108,13 +108,7 @@ impl Report {
 
     /// How many worlds at a time this machine carries.
     pub fn suggested_jobs(&self) -> usize {
-        let by_memory = self
-            .memory
-            .map_or(u64::MAX, |memory| memory.available / MEMORY_PER_WORLD);
-        usize::try_from(by_memory)
-            .unwrap_or(usize::MAX)
-            .min(self.cores)
-            .max(1)
+        jobs(self.cores, self.memory)
     }
 
     fn record(&mut self, what: &'static str, outcome: Result<(), String>) {
@@ -123,6 +117,23 @@ impl Report {
             Err(trouble) => self.troubles.push(format!("{what}: {trouble}")),
         }
     }
+}
+
+/// How many worlds at a time this machine carries now.
+pub fn suggested_jobs() -> usize {
+    jobs(cores(), memory())
+}
+
+fn jobs(cores: usize, memory: Option<Memory>) -> usize {
+    let by_memory = memory.map_or(u64::MAX, |memory| memory.available / MEMORY_PER_WORLD);
+    usize::try_from(by_memory)
+        .unwrap_or(usize::MAX)
+        .min(cores)
+        .max(1)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 impl RoleReport {

@@ -49,8 +49,8 @@ pub fn temporary_base() -> PathBuf {
     ))
 }
 
-/// A directory of its own for one run or one world in it.
-#[derive(Debug)]
+/// A directory of its own for one run or one world in it. A clone is the same directory.
+#[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
     keep: Keep,

@@ -5,7 +5,12 @@ mod daemon;
 mod doctor;
 mod exit;
 mod failure;
+mod filter;
+mod github;
+mod history;
 mod json;
+mod junit;
+mod record;
 mod run;
 mod select;
 mod signals;
@@ -95,22 +100,34 @@ struct RunDirFlags {
     /// Keep the run directory of a run that passed, too [env: KEEP_E2E_ARTIFACTS=1]
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    base: BaseFlag,
+}
+
+/// Where runs are, for commands that make none.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run directories")]
+struct BaseFlag {
     /// Where run directories are made [env: SWAPRIG_RUN_DIR] [default: .swaprig/runs]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 }
 
-impl RunDirFlags {
+impl BaseFlag {
     fn settings(&self) -> RunDirSettings {
         let environment = RunDirSettings::from_env(RUNS.as_ref());
         RunDirSettings {
             base: self.run_dir.clone().unwrap_or(environment.base),
-            keep: if self.keep {
-                Keep::Always
-            } else {
-                environment.keep
-            },
+            ..environment
         }
+    }
+}
+
+impl RunDirFlags {
+    fn settings(&self) -> RunDirSettings {
+        let found = self.base.settings();
+        let keep = if self.keep { Keep::Always } else { found.keep };
+        RunDirSettings { keep, ..found }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Finding and checking scenario files: `check`, `list`, and the first half of `run`.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
@@ -9,11 +9,12 @@ use serde_json::json;
 use swaprig_scenarios::lang::{self, LoadError, Plan, Problem};
 use swaprig_scenarios::steps::core_steps;
 
-use super::Exit;
 use super::exit::complain;
+use super::filter::FilterFlags;
+use super::{BaseFlag, Exit};
 
 /// Columns of a message when the terminal does not tell its own.
-const WIDTH: usize = 110;
+pub(super) const WIDTH: usize = 110;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -30,6 +31,10 @@ pub(super) struct ListArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: FilterFlags,
+    #[command(flatten)]
+    base: BaseFlag,
 }
 
 pub(super) fn check(args: &CheckArgs) -> Exit {
@@ -46,7 +51,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
 }
 
 pub(super) fn list(args: &ListArgs) -> Exit {
-    let plans = match plans(&args.paths) {
+    let base = args.base.settings().base;
+    let plans = match selected(&args.paths, &args.filter, &base) {
         Ok(plans) => plans,
         Err(exit) => return exit,
     };
@@ -63,6 +69,19 @@ pub(super) fn list(args: &ListArgs) -> Exit {
         println!("{:width$}  {}", plan.id(), plan.title);
     }
     Exit::Passed
+}
+
+/// The scenarios below `paths` that `filter` leaves. `base` is where runs are recorded. When there is none, that is said
+/// here.
+pub(super) fn selected(
+    paths: &[PathBuf],
+    filter: &FilterFlags,
+    base: &Path,
+) -> Result<Vec<Arc<Plan>>, Exit> {
+    filter.apply(plans(paths)?, base).map_err(|error| {
+        complain(&error);
+        Exit::Nothing
+    })
 }
 
 /// Reads and checks everything below `paths`. Problems are printed here, all of them; then nothing is run.

@@ -22,6 +22,7 @@ pub(super) struct Lines {
 pub(super) struct Plain {
     lines: Lines,
     passport: Passport,
+    seed: u64,
 }
 
 impl Lines {
@@ -37,10 +38,11 @@ impl Lines {
         }
     }
 
-    pub(super) fn with_passport(self, passport: Passport) -> Plain {
+    pub(super) fn with_passport(self, passport: Passport, seed: u64) -> Plain {
         Plain {
             lines: self,
             passport,
+            seed,
         }
     }
 }
@@ -51,7 +53,8 @@ impl Watch for Plain {
     fn step(&self, _: &Plan, _: u32, _: &PlannedStep) {}
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {
-        self.lines.say(&outcome_text(plan, outcome, &self.passport));
+        self.lines
+            .say(&outcome_text(plan, outcome, &self.passport, self.seed));
     }
 }
 
@@ -67,9 +70,9 @@ pub(super) struct Live {
 const REDRAW: Duration = Duration::from_millis(100);
 
 impl Live {
-    pub(super) fn new(lines: Lines, passport: Passport) -> Self {
+    pub(super) fn new(plain: Plain) -> Self {
         Live {
-            plain: lines.with_passport(passport),
+            plain,
             screen: MultiProgress::new(),
             running: Mutex::default(),
         }
