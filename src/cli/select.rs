@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use swaprig_scenarios::lang::{self, LoadError, Plan, Problem};
+use swaprig_scenarios::lang::{self, LoadError, Plan, Problem, Registry};
 use swaprig_scenarios::steps::core_steps;
 
 use super::exit::complain;
@@ -71,6 +71,16 @@ pub(super) fn list(args: &ListArgs) -> Exit {
     Exit::Passed
 }
 
+/// `swaprig schema`.
+pub(super) fn schema() -> Exit {
+    println!("{:#}", lang::schema(&registry()));
+    Exit::Passed
+}
+
+fn registry() -> Registry {
+    core_steps().expect("the core steps have distinct names, which a test holds")
+}
+
 /// The scenarios below `paths` that `filter` leaves. `base` is where runs are recorded. When there is none, that is said
 /// here.
 pub(super) fn selected(
@@ -95,7 +105,7 @@ pub(super) fn plans(paths: &[PathBuf]) -> Result<Vec<Arc<Plan>>, Exit> {
             | LoadError::Read { .. } => Exit::Usage,
         }
     })?;
-    let registry = core_steps().expect("the core steps have distinct names, which a test holds");
+    let registry = registry();
     let mut plans = Vec::new();
     let mut problems = Vec::new();
     for source in &sources {

@@ -39,4 +39,4 @@ pub use step::{AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEnt
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};
-pub use world::{DEFAULT_DEADLINE, WorldPlan};
+pub use world::{DEFAULT_DEADLINE, WorldPlan, is_party_name, preset, preset_names};

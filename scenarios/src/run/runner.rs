@@ -45,7 +45,7 @@ impl Interrupt {
     }
 
     /// `work`, or `None` when the interrupt comes first; `work` is dropped then.
-    pub(super) async fn unless<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn unless<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut raised = self.raised.clone();
         let interrupted = async move {
             if raised.wait_for(|raised| *raised).await.is_err() {
