@@ -3,19 +3,25 @@
 //! Every line is the result of a look just taken, or absent. Looking changes nothing; [`fix`] downloads what is missing.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde_json::{Value, json};
+
 use crate::binary::{
-    Binary, Kind, Origin, Progress, ResolveError, Role, Settings, Tried, cached_bitcoind,
+    Binary, Kind, Origin, Progress, ResolveError, Role, Settings, Stamp, Tried, cached_bitcoind,
     find_with_account, resolve,
 };
 use crate::port::PortClaim;
+use crate::run_dir;
 
 /// The beginning of 2026. No clock that goes right shows an earlier time to this program.
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 /// A world with two Lightning nodes uses less than half of this.
 const MEMORY_PER_WORLD: u64 = 400 << 20;
+/// Raise it when a field of the JSON changes its meaning or goes.
+const JSON_VERSION: u32 = 1;
 /// Below this, a download or a run of all scenarios may not fit. In bytes.
 const SCARCE: u64 = 500 << 20;
 
@@ -76,7 +82,7 @@ pub fn examine(settings: &Settings, runs_dir: &Path) -> Report {
             .into_iter()
             .map(|role| role_report(role, settings))
             .collect(),
-        cores: std::thread::available_parallelism().map_or(1, usize::from),
+        cores: cores(),
         memory: memory(),
         in_order: Vec::new(),
         troubles: Vec::new(),
@@ -108,13 +114,7 @@ impl Report {
 
     /// How many worlds at a time this machine carries.
     pub fn suggested_jobs(&self) -> usize {
-        let by_memory = self
-            .memory
-            .map_or(u64::MAX, |memory| memory.available / MEMORY_PER_WORLD);
-        usize::try_from(by_memory)
-            .unwrap_or(usize::MAX)
-            .min(self.cores)
-            .max(1)
+        jobs(self.cores, self.memory)
     }
 
     fn record(&mut self, what: &'static str, outcome: Result<(), String>) {
@@ -125,7 +125,73 @@ impl Report {
     }
 }
 
+/// How many worlds at a time this machine carries now.
+pub fn suggested_jobs() -> usize {
+    jobs(cores(), memory())
+}
+
+fn jobs(cores: usize, memory: Option<Memory>) -> usize {
+    let by_memory = memory.map_or(u64::MAX, |memory| memory.available / MEMORY_PER_WORLD);
+    usize::try_from(by_memory)
+        .unwrap_or(usize::MAX)
+        .min(cores)
+        .max(1)
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+impl Report {
+    /// The same for programs. Sizes are in bytes.
+    pub fn to_json(&self) -> Value {
+        let roles: Vec<Value> = self.roles.iter().map(RoleReport::to_json).collect();
+        let memory = self.memory.map(
+            |memory| json!({ "total_bytes": memory.total, "available_bytes": memory.available }),
+        );
+        let leftovers = self
+            .leftovers
+            .as_ref()
+            .map(|left| json!({ "dir": left.dir, "runs": left.runs, "bytes": left.bytes }));
+        json!({
+            "version": JSON_VERSION,
+            "ready": self.is_ready(),
+            "roles": roles,
+            "cores": self.cores,
+            "memory": memory,
+            "suggested_jobs": self.suggested_jobs(),
+            "in_order": self.in_order,
+            "troubles": self.troubles,
+            "leftovers": leftovers,
+        })
+    }
+}
+
 impl RoleReport {
+    fn to_json(&self) -> Value {
+        let tried = self.passed_over.iter();
+        let tried: Vec<Value> = tried
+            .map(|tried| json!({ "place": tried.place, "found": tried.found.to_string() }))
+            .collect();
+        let mut role = json!({
+            "role": self.role,
+            "usable": self.is_usable(),
+            "passed_over": tried,
+        });
+        match &self.found {
+            Ok(binary) => {
+                role["program"] = json!(Stamp::from(binary));
+                role["intact"] = match &self.intact {
+                    Some(Ok(intact)) => json!(intact),
+                    Some(Err(error)) => json!(error),
+                    None => Value::Null,
+                };
+            }
+            Err(error) => role["missing"] = json!(error.to_string()),
+        }
+        role
+    }
+
     /// Whether a world can use it.
     pub fn is_usable(&self) -> bool {
         self.found.is_ok() && !matches!(self.intact, Some(Ok(false) | Err(_)))
@@ -207,14 +273,10 @@ fn clock() -> Result<(), String> {
     }
 }
 
-/// The numbered directories in `runs_dir`, if there are any.
+/// The run directories in `runs_dir` that no process uses, if there are any.
 fn leftovers(runs_dir: &Path) -> Option<Leftovers> {
-    let entries = std::fs::read_dir(runs_dir).ok()?.flatten();
-    let is_run = |path: &Path| path.file_name()?.to_str()?.parse::<u64>().ok();
-    let runs: Vec<_> = entries
-        .map(|entry| entry.path())
-        .filter(|path| is_run(path).is_some())
-        .collect();
+    let mut runs = run_dir::runs_in(runs_dir);
+    runs.retain(|run| !run_dir::is_in_use(run));
     if runs.is_empty() {
         return None;
     }
@@ -224,6 +286,39 @@ fn leftovers(runs_dir: &Path) -> Option<Leftovers> {
         runs: runs.len(),
         bytes,
     })
+}
+
+/// A run directory that [`clean`] looked at.
+#[derive(Debug)]
+pub struct Cleaned {
+    /// Which.
+    pub dir: PathBuf,
+    /// What it occupied, in bytes.
+    pub bytes: u64,
+    /// Whether it is gone; `false`: a process uses it.
+    pub deleted: io::Result<bool>,
+}
+
+/// Deletes the run directories in `runs_dir` that no process uses.
+pub fn clean(runs_dir: &Path) -> Vec<Cleaned> {
+    let runs = run_dir::runs_in(runs_dir).into_iter();
+    let clean = |dir: PathBuf| Cleaned {
+        bytes: size_on_disk(&dir),
+        deleted: run_dir::delete_unused(&dir),
+        dir,
+    };
+    runs.map(clean).collect()
+}
+
+impl fmt::Display for Cleaned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (dir, size) = (self.dir.display(), Size(self.bytes));
+        match &self.deleted {
+            Ok(true) => write!(f, "deleted {dir} ({size})"),
+            Ok(false) => write!(f, "left {dir} ({size}): a process uses it"),
+            Err(error) => write!(f, "could not delete {dir}: {error}"),
+        }
+    }
 }
 
 /// What a directory tree occupies. Files that go away meanwhile count nothing.
@@ -303,7 +398,7 @@ impl fmt::Display for Report {
             let (size, dir) = (Size(*bytes), dir.display());
             write!(
                 f,
-                "\n{:<12}{size} in {runs} kept or unfinished {noun}   {dir}",
+                "\n{:<12}{size} in {runs} kept or unfinished {noun}   {dir}   (`swaprig doctor --clean` deletes them)",
                 "leftovers"
             )?;
         }

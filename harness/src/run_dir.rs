@@ -3,8 +3,10 @@
 //! A run is numbered (`.swaprig/runs/41`); each world has a directory in it. A directory is deleted by an explicit
 //! [`RunDir::succeed`] alone: a failure, a panic, an interrupt or `--keep` leaves it where every message says it is.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What happens to a run's directory when the run has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -49,12 +51,18 @@ pub fn temporary_base() -> PathBuf {
     ))
 }
 
-/// A directory of its own for one run or one world in it.
-#[derive(Debug)]
+/// A directory of its own for one run or one world in it. A clone is the same directory.
+#[derive(Debug, Clone)]
 pub struct RunDir {
     path: PathBuf,
     keep: Keep,
+    /// Held while somebody uses the directory; a nested one is covered by the one around it.
+    _in_use: Option<Arc<File>>,
 }
+
+/// The file in a numbered directory that is locked while a process uses it. The kernel takes the lock away when that
+/// process ends, however it does.
+const LOCK: &str = ".in-use";
 
 /// Why a run directory could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +91,19 @@ impl RunDir {
         loop {
             let path = base.join(number.to_string());
             match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(RunDir { path, keep }),
+                // A lock that is lost went to `clean`, which has deleted the directory or is about to.
+                Ok(()) => match lock(&path) {
+                    Ok(Some(lock)) => {
+                        return Ok(RunDir {
+                            path,
+                            keep,
+                            _in_use: Some(Arc::new(lock)),
+                        });
+                    }
+                    Ok(None) => number += 1,
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => number += 1,
+                    Err(e) => return Err(error(e)),
+                },
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => number += 1,
                 Err(e) => return Err(error(e)),
             }
@@ -112,6 +132,7 @@ impl RunDir {
                     return Ok(RunDir {
                         path,
                         keep: self.keep,
+                        _in_use: self._in_use.clone(),
                     });
                 }
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
@@ -140,6 +161,55 @@ impl RunDir {
             },
         }
     }
+}
+
+/// Takes the lock of the run directory `dir`, if nobody has it.
+fn lock(dir: &Path) -> io::Result<Option<File>> {
+    use std::os::unix::fs::MetadataExt as _;
+    let path = dir.join(LOCK);
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(&path)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    // Whoever held it may have deleted the directory between the two calls; then the lock is on nothing.
+    let (open, named) = (file.metadata()?, path.metadata()?);
+    let is_same = (open.dev(), open.ino()) == (named.dev(), named.ino());
+    Ok(is_same.then_some(file))
+}
+
+/// Whether a process uses the run directory `dir`. One whose lock cannot be looked at counts as used.
+pub fn is_in_use(dir: &Path) -> bool {
+    match File::open(dir.join(LOCK)) {
+        Ok(file) => file.try_lock_shared().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// The numbered directories in `base`, in order.
+pub fn runs_in(base: &Path) -> Vec<PathBuf> {
+    let number = |path: &Path| path.file_name()?.to_str()?.parse::<u64>().ok();
+    let entries = std::fs::read_dir(base).into_iter().flatten().flatten();
+    let mut runs: Vec<(u64, PathBuf)> = entries
+        .filter_map(|entry| Some((number(&entry.path())?, entry.path())))
+        .collect();
+    runs.sort();
+    runs.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Deletes the run directory `dir` unless a process uses it; whether it did.
+///
+/// # Errors
+/// When it cannot be deleted as a whole.
+pub fn delete_unused(dir: &Path) -> io::Result<bool> {
+    let Some(_lock) = lock(dir)? else {
+        return Ok(false);
+    };
+    std::fs::remove_dir_all(dir)?;
+    Ok(true)
 }
 
 fn highest_number(base: &Path) -> io::Result<u64> {
@@ -172,6 +242,32 @@ mod tests {
         assert!(kept.exists());
         assert_eq!(first.succeed(), None);
         assert!(!base.path().join("1").exists());
+    }
+
+    #[test]
+    fn only_what_nobody_uses_is_deleted() {
+        let base = tempfile::tempdir().unwrap();
+        let used = RunDir::numbered(base.path(), Keep::OnFailure).unwrap();
+        let nested = used.nested("world").unwrap();
+        let finished = RunDir::numbered(base.path(), Keep::OnFailure).unwrap();
+        let left = finished.path().to_owned();
+        drop(finished);
+        // One of a version that made no locks.
+        std::fs::create_dir(base.path().join("7")).unwrap();
+        std::fs::create_dir(base.path().join("other")).unwrap();
+        let found = runs_in(&base.path().canonicalize().unwrap());
+        assert_eq!(found.len(), 3);
+        assert!(is_in_use(used.path()) && !is_in_use(&left));
+        drop(used);
+        let deleted: Vec<bool> = found
+            .iter()
+            .map(|dir| delete_unused(dir).unwrap())
+            .collect();
+        // The world's directory is part of the run's.
+        assert_eq!(deleted, [false, true, true]);
+        assert!(nested.path().exists() && base.path().join("other").exists());
+        drop(nested);
+        assert!(delete_unused(&found[0]).unwrap());
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Environment,
     /// Nothing was selected.
     Nothing,
+    /// Another program's exit code.
+    Code(u8),
     /// A signal ended it: 128 and the signal's number.
     Signalled(u8),
 }
@@ -27,6 +29,7 @@ impl Exit {
             Exit::Usage => 2,
             Exit::Environment => 3,
             Exit::Nothing => 4,
+            Exit::Code(code) => code,
             Exit::Signalled(signal) => 128 + signal,
         }
     }

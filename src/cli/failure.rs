@@ -3,56 +3,75 @@
 use std::fmt::Write as _;
 
 use swaprig_harness::binary::Passport;
-use swaprig_scenarios::lang::Plan;
+use swaprig_scenarios::lang::{Plan, Problem};
 use swaprig_scenarios::run::{Failure, Outcome};
 
-use super::run::shown;
-use super::select::render;
+use super::run::{head, shown};
+use super::select::{WIDTH, render};
 
-/// The whole text. `word` is what kind of failure it is.
-pub(super) fn screen(
-    word: &str,
-    head: &str,
-    plan: &Plan,
-    outcome: &Outcome,
-    failure: &Failure,
-    passport: &Passport,
-) -> String {
-    let mut text = format!("{word} {head}");
-    if let Some(number) = failure.step {
-        let _ = write!(text, "   step {number} of {}", outcome.steps_planned);
+/// What a screen is made of.
+pub(super) struct Screen<'a> {
+    /// What kind of failure it is.
+    pub word: &'a str,
+    pub plan: &'a Plan,
+    pub outcome: &'a Outcome,
+    pub failure: &'a Failure,
+    pub passport: &'a Passport,
+    pub seed: u64,
+}
+
+impl Screen<'_> {
+    /// The whole text, in colour where somebody looks.
+    pub(super) fn text(&self) -> String {
+        self.write(render)
     }
-    let _ = writeln!(text, "   {:.2} s", outcome.took.as_secs_f64());
-    match &failure.problem {
-        Some(problem) => text.push_str(&render(problem)),
-        None => {
-            let _ = writeln!(text, "  × {}", failure.failure.title);
+
+    /// The whole text without colour.
+    pub(super) fn plain(&self) -> String {
+        self.write(|problem| problem.render_plain(WIDTH))
+    }
+
+    fn write(&self, render: impl Fn(&Problem) -> String) -> String {
+        let Screen {
+            outcome, failure, ..
+        } = self;
+        let mut text = format!("{} {}", self.word, head(outcome));
+        if let Some(number) = failure.step {
+            let _ = write!(text, "   step {number} of {}", outcome.steps_planned);
         }
-    }
-    let mut line = |name: &str, value: &str| {
-        let mut rest = value.lines();
-        let _ = writeln!(text, "  {name:<9} {}", rest.next().unwrap_or_default());
-        for more in rest {
-            let _ = writeln!(text, "  {:<9} {more}", "");
+        let _ = writeln!(text, "   {:.2} s", outcome.took.as_secs_f64());
+        match &failure.problem {
+            Some(problem) => text.push_str(&render(problem)),
+            None => {
+                let _ = writeln!(text, "  × {}", failure.failure.title);
+            }
         }
-    };
-    if let Some(why) = &failure.failure.why {
-        line("why", why);
+        let mut line = |name: &str, value: &str| {
+            let mut rest = value.lines();
+            let _ = writeln!(text, "  {name:<9} {}", rest.next().unwrap_or_default());
+            for more in rest {
+                let _ = writeln!(text, "  {:<9} {more}", "");
+            }
+        };
+        if let Some(why) = &failure.failure.why {
+            line("why", why);
+        }
+        if let Some(money) = &failure.money {
+            line("money", &format!("all owned at {}: {money}", money.height));
+        }
+        for (process, words) in &failure.last_words {
+            line(process, words);
+        }
+        line("daemons", &self.passport.to_string());
+        if let Some(dir) = &outcome.dir {
+            line("logs", &format!("{}/*.log", shown(dir)));
+        }
+        let path = shown(self.plan.source.path());
+        line(
+            "again",
+            &format!("swaprig run {path} --keep --seed {}", self.seed),
+        );
+        text.truncate(text.trim_end().len());
+        text
     }
-    if let Some(money) = &failure.money {
-        line("money", &format!("all owned at {}: {money}", money.height));
-    }
-    for (process, words) in &failure.last_words {
-        line(process, words);
-    }
-    line("daemons", &passport.to_string());
-    if let Some(dir) = &outcome.dir {
-        line("logs", &format!("{}/*.log", shown(dir)));
-    }
-    line(
-        "again",
-        &format!("swaprig run {} --keep", shown(plan.source.path())),
-    );
-    text.truncate(text.trim_end().len());
-    text
 }

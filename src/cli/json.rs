@@ -13,6 +13,7 @@ pub(super) fn report(report: &Report) -> Value {
     json!({
         "version": VERSION,
         "passport": report.passport,
+        "seed": report.seed,
         "seconds": report.took.as_secs_f64(),
         "tally": report.tally,
         "kept": report.kept,
@@ -24,12 +25,21 @@ fn outcome(outcome: &Outcome) -> Value {
     let detail = match &outcome.verdict {
         Verdict::Passed | Verdict::Interrupted => Value::Null,
         Verdict::Skipped(why) => json!({ "why": why }),
-        Verdict::Failed(found) | Verdict::Broken(found) => failure(found),
+        Verdict::Failed(found) | Verdict::Broken(found) | Verdict::Flaky(found) => failure(found),
+        Verdict::KnownFailure {
+            issue,
+            failure: found,
+        } => {
+            let mut detail = failure(found);
+            detail["issue"] = json!(issue);
+            detail
+        }
     };
     json!({
         "id": outcome.id,
         "path": outcome.path,
         "round": outcome.round,
+        "attempts": outcome.attempts,
         "outcome": outcome.verdict.word(),
         "seconds": outcome.took.as_secs_f64(),
         "steps": outcome.steps,

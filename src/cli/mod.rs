@@ -1,21 +1,32 @@
 //! The commands, their flags and their exit codes. What a command does is in its own module.
 
 mod bench;
+mod control;
 mod daemon;
 mod doctor;
+mod exec;
 mod exit;
 mod failure;
+mod filter;
+mod github;
+mod help;
+mod history;
 mod json;
+mod junit;
+mod record;
+mod remote;
 mod run;
 mod select;
 mod signals;
 mod stats;
 mod terminal;
+mod up;
+mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use swaprig_harness::binary::{Choice, Settings};
 use swaprig_harness::run_dir::{Keep, RunDirSettings};
 
@@ -39,19 +50,30 @@ set up, or something was skipped under --require-all; 4 nothing was selected; 13
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run scenario files, each in a fresh world
-    #[command(display_order = 1)]
     Run(run::RunArgs),
     /// Check scenario files and run nothing
-    #[command(display_order = 2)]
     Check(select::CheckArgs),
     /// List scenario files with their titles
-    #[command(display_order = 3)]
     List(select::ListArgs),
+    /// Print the JSON Schema of scenario files, for editors
+    Schema,
+    /// Run another program in a fresh world, with its endpoints in the environment
+    Exec(exec::ExecArgs),
+    /// Start a world that stays, and tell where its daemons are
+    Up(up::UpArgs),
+    /// Tell how the daemons of a standing world are
+    Status(remote::StatusArgs),
+    /// Mine blocks in a standing world
+    Mine(remote::MineArgs),
+    /// Give a Lightning node of a standing world coins on the chain, and confirm them
+    Fund(remote::FundArgs),
+    /// Pay over Lightning in a standing world
+    Pay(remote::PayArgs),
+    /// Print what the daemons of a standing world say
+    Logs(remote::LogsArgs),
     /// Tell what this machine has and lacks
-    #[command(display_order = 4)]
     Doctor(doctor::DoctorArgs),
     /// Measure
-    #[command(display_order = 5)]
     Bench(bench::BenchArgs),
     /// Be one of the bundled daemons
     #[command(hide = true)]
@@ -100,30 +122,52 @@ struct RunDirFlags {
     /// Keep the run directory of a run that passed, too [env: KEEP_E2E_ARTIFACTS=1]
     #[arg(long)]
     keep: bool,
+    #[command(flatten)]
+    base: BaseFlag,
+}
+
+/// Where runs are, for commands that make none.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Run directories")]
+struct BaseFlag {
     /// Where run directories are made [env: SWAPRIG_RUN_DIR] [default: .swaprig/runs]
     #[arg(long, value_name = "DIR")]
     run_dir: Option<PathBuf>,
 }
 
-impl RunDirFlags {
+impl BaseFlag {
     fn settings(&self) -> RunDirSettings {
         let environment = RunDirSettings::from_env(RUNS.as_ref());
         RunDirSettings {
             base: self.run_dir.clone().unwrap_or(environment.base),
-            keep: if self.keep {
-                Keep::Always
-            } else {
-                environment.keep
-            },
+            ..environment
         }
     }
 }
 
-pub(crate) fn main(cli: Cli) -> ExitCode {
+impl RunDirFlags {
+    fn settings(&self) -> RunDirSettings {
+        let found = self.base.settings();
+        let keep = if self.keep { Keep::Always } else { found.keep };
+        RunDirSettings { keep, ..found }
+    }
+}
+
+pub(crate) fn main() -> ExitCode {
+    let matches = help::grouped(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let exit = match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => select::check(&args),
         Command::List(args) => select::list(&args),
+        Command::Schema => select::schema(),
+        Command::Exec(args) => exec::exec(&args),
+        Command::Up(args) => up::up(&args),
+        Command::Status(args) => remote::status(&args),
+        Command::Mine(args) => remote::mine(&args),
+        Command::Fund(args) => remote::fund(&args),
+        Command::Pay(args) => remote::pay(&args),
+        Command::Logs(args) => remote::logs(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Daemon(args) => daemon::run(args),

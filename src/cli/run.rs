@@ -3,129 +3,241 @@
 use std::io::IsTerminal as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use clap::Args;
-use swaprig_harness::binary::{Settings, Stderr};
+use swaprig_harness::binary::{Passport, Settings, Stderr};
+use swaprig_harness::doctor::suggested_jobs;
 use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::world::Binaries;
 use swaprig_scenarios::lang::Plan;
-use swaprig_scenarios::run::{Outcome, RunSettings, Tally, Verdict, Watch, run_all};
+use swaprig_scenarios::run::{Outcome, Random, RunSettings, Tally, Verdict, Watch, run_all};
 
 use super::exit::complain;
-use super::select::{count, plans};
+use super::failure::Screen;
+use super::filter::FilterFlags;
+use super::github::{GitHub, When};
+use super::record::{Recorder, Recording};
+use super::select::{count, selected};
 use super::signals::Signals;
 use super::terminal::{Lines, Live};
-use super::{DaemonFlags, Exit, RunDirFlags, failure, json, runtime};
+use super::{DaemonFlags, Exit, RunDirFlags, json, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Scenario files, or directories of them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// How many worlds at once [default: one for each core]
-    #[arg(long, short, value_name = "N")]
-    jobs: Option<NonZeroUsize>,
+    /// How many worlds at once; `auto`: as many as cores and free memory allow
+    #[arg(long, short, value_name = "auto|N", default_value = "auto")]
+    jobs: Jobs,
     /// Run every scenario this often
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..))]
     repeat: u32,
-    /// Print one JSON object with all outcomes to standard output, and everything else to standard error
+    /// Try a scenario that did not pass again, this often. One that passes then is flaky
+    #[arg(long, value_name = "N", default_value = "0")]
+    retries: u32,
+    /// Flaky scenarios do not fail the run
     #[arg(long)]
-    json: bool,
+    allow_flaky: bool,
+    /// Where everything random comes from [default: a new one, which is printed]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Run the scenarios in an order that the seed decides
+    #[arg(long)]
+    shuffle: bool,
+    /// Multiply every deadline and every `within` by this, for a slow machine
+    #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = timeout_scale)]
+    timeout_scale: f64,
     /// Fail when a scenario cannot run here, instead of skipping it
     #[arg(long)]
     require_all: bool,
+    #[command(flatten)]
+    filter: FilterFlags,
+    #[command(flatten)]
+    reports: ReportFlags,
     #[command(flatten)]
     daemons: DaemonFlags,
     #[command(flatten)]
     run_dir: RunDirFlags,
 }
 
+/// What is written about a run, and for whom.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reports")]
+struct ReportFlags {
+    /// Print one JSON object with all outcomes to standard output, and everything else to standard error
+    #[arg(long)]
+    json: bool,
+    /// Write a JUnit report, also when the run is interrupted or cannot begin
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+    /// Annotate files and summarize the step on GitHub
+    #[arg(long, value_name = "WHEN", num_args = 0..=1, default_value = "auto", default_missing_value = "always", require_equals = true)]
+    github: When,
+}
+
+/// How many worlds at once.
+#[derive(Debug, Clone, Copy)]
+enum Jobs {
+    Auto,
+    Exactly(NonZeroUsize),
+}
+
+impl FromStr for Jobs {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "auto" => Ok(Jobs::Auto),
+            number => number
+                .parse()
+                .map(Jobs::Exactly)
+                .map_err(|_| "write `auto`, or a number from 1 on"),
+        }
+    }
+}
+
+impl Jobs {
+    fn number(self) -> NonZeroUsize {
+        match self {
+            Jobs::Auto => NonZeroUsize::new(suggested_jobs()).unwrap_or(NonZeroUsize::MIN),
+            Jobs::Exactly(number) => number,
+        }
+    }
+}
+
+/// Between a hundredth and a thousand: below, nothing passes; above, a mistake in typing looks like a hang.
+fn timeout_scale(text: &str) -> Result<f64, &'static str> {
+    match text.parse() {
+        Ok(factor) if (0.01..=1000.0).contains(&factor) => Ok(factor),
+        _ => Err("write a number from 0.01 to 1000, such as 2.5"),
+    }
+}
+
 /// What a run brought.
 pub(super) struct Report {
     pub outcomes: Vec<Outcome>,
     pub tally: Tally,
-    pub passport: swaprig_harness::binary::Passport,
+    pub passport: Passport,
+    pub seed: u64,
     pub took: std::time::Duration,
     /// The run directory, where something in it was kept.
     pub kept: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &RunArgs) -> Exit {
-    let plans = match plans(&args.paths) {
+    let place = args.run_dir.settings();
+    let mut plans = match selected(&args.paths, &args.filter, &place.base) {
         Ok(plans) => plans,
         Err(exit) => return exit,
     };
-    let settings = args.daemons.settings();
-    let place = args.run_dir.settings();
+    let seed = args.seed.unwrap_or_else(Random::any_seed);
+    if args.shuffle {
+        Random::new(seed, "order").shuffle(&mut plans);
+    }
+    let junit = args.reports.junit.clone();
+    let recorder = Recorder::new(&plans, args.repeat, seed, junit, &place.base);
+    let lines = Lines::new(args.reports.json);
     let dir = match RunDir::numbered(&place.base, place.keep) {
         Ok(dir) => dir,
-        Err(error) => {
-            complain(&error);
-            return Exit::Environment;
-        }
+        Err(error) => return cannot_run(args, &recorder, &error, lines),
     };
+    let settings = args.daemons.settings();
     let (binaries, missing) = match binaries(&plans, &settings) {
         Ok((binaries, missing)) => (Arc::new(binaries), missing),
         Err(error) => {
             dir.succeed();
-            complain(&error);
-            return Exit::Environment;
+            return cannot_run(args, &recorder, &error, lines);
         }
     };
-    let lines = Lines::new(args.json);
-    lines.say(&format!(
-        "{}   run directory {}",
-        binaries.passport(),
-        shown(dir.path())
-    ));
+    let passport = binaries.passport();
+    recorder.uses(&passport);
+    let place = shown(dir.path());
+    lines.say(&format!("{passport}   seed {seed}   run directory {place}"));
     if let Some(missing) = missing {
         lines.say(&missing);
     }
-    let report = runtime().block_on(run_plans(args, plans, settings, binaries, dir, lines));
-    let (report, signal) = match report {
-        Ok(done) => done,
-        Err(error) => {
-            complain(&error);
-            return Exit::Environment;
-        }
-    };
-    finish(args, &report, signal, lines)
-}
-
-async fn run_plans(
-    args: &RunArgs,
-    plans: Vec<Arc<Plan>>,
-    settings: Settings,
-    binaries: Arc<Binaries>,
-    dir: RunDir,
-    lines: Lines,
-) -> std::io::Result<(Report, Option<Exit>)> {
-    let started = Instant::now();
-    let signals = Signals::listen()?;
-    let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-    let passport = binaries.passport();
     let run = RunSettings {
-        jobs: args.jobs.unwrap_or(cores),
+        jobs: args.jobs.number(),
         rounds: args.repeat,
+        retries: args.retries,
+        timeout_scale: args.timeout_scale,
+        seed,
         binaries,
         settings,
     };
-    let watch: Arc<dyn Watch> = match std::io::stderr().is_terminal() {
-        true => Arc::new(Live::new(lines, passport.clone())),
-        false => Arc::new(lines.with_passport(passport.clone())),
+    let recorder = Arc::new(recorder);
+    let report = runtime().block_on(run_plans(plans, run, dir, lines, recorder.clone()));
+    let (report, signal) = match report {
+        Ok(done) => done,
+        Err(error) => return cannot_run(args, &recorder, &error, lines),
     };
+    finish(args, &report, &recorder, signal, lines)
+}
+
+/// Says why nothing can be run, in the reports too.
+fn cannot_run(
+    args: &RunArgs,
+    recorder: &Recorder,
+    why: &(dyn std::error::Error + 'static),
+    lines: Lines,
+) -> Exit {
+    complain(why);
+    recorder.cannot_run(&swaprig_harness::error_chain(why));
+    let _ = recorder.write();
+    tell_github(args, recorder, "the environment could not be set up", lines);
+    Exit::Environment
+}
+
+fn tell_github(args: &RunArgs, recorder: &Recorder, totals: &str, lines: Lines) {
+    let Some(github) = GitHub::from_env(args.reports.github) else {
+        return;
+    };
+    let run = recorder.now();
+    for line in github.annotations(&run) {
+        lines.say(&line);
+    }
+    if let Err(error) = github.summarize(&run, totals) {
+        complain(&error);
+    }
+}
+
+async fn run_plans(
+    plans: Vec<Arc<Plan>>,
+    run: RunSettings,
+    dir: RunDir,
+    lines: Lines,
+    recorder: Arc<Recorder>,
+) -> std::io::Result<(Report, Option<Exit>)> {
+    let started = Instant::now();
+    let (passport, seed) = (run.binaries.passport(), run.seed);
+    // Whoever sends a signal may not wait for the daemons to end: what is known is on disk at once.
+    let saved = recorder.clone();
+    let signals = Signals::listen(move || drop(saved.write()))?;
+    let outcome_lines = lines.with_passport(passport.clone(), seed);
+    let to: Arc<dyn Watch> = match std::io::stderr().is_terminal() {
+        true => Arc::new(Live::new(outcome_lines)),
+        false => Arc::new(outcome_lines),
+    };
+    let watch = Arc::new(Recording { to, recorder });
     let outcomes = run_all(plans, run, &dir, watch, signals.interrupt.clone()).await;
     let tally = Tally::of(&outcomes);
-    let clean = tally.passed + tally.skipped == tally.total() && signals.exit().is_none();
+    let green = tally.passed + tally.skipped + tally.known == tally.total();
     let path = dir.path().to_owned();
-    let kept = if clean { dir.succeed() } else { Some(path) };
+    let kept = if green && signals.exit().is_none() {
+        dir.succeed()
+    } else {
+        Some(path)
+    };
     Ok((
         Report {
             outcomes,
             tally,
             passport,
+            seed,
             took: started.elapsed(),
             kept,
         },
@@ -148,24 +260,36 @@ fn binaries(
     Binaries::resolve_available(settings, &Stderr::default())
 }
 
-fn finish(args: &RunArgs, report: &Report, signal: Option<Exit>, lines: Lines) -> Exit {
-    if args.json {
+fn finish(
+    args: &RunArgs,
+    report: &Report,
+    recorder: &Recorder,
+    signal: Option<Exit>,
+    lines: Lines,
+) -> Exit {
+    if args.reports.json {
         println!("{:#}", json::report(report));
     }
-    lines.say(&summary(report));
+    let totals = summary(report);
+    lines.say(&totals);
     if let Some(kept) = &report.kept {
         lines.say(&format!("kept {}", kept.display()));
     }
+    let written = recorder.write();
+    tell_github(args, recorder, &totals, lines);
     let Tally {
         failed,
         broken,
+        flaky,
         skipped,
         ..
     } = report.tally;
     match signal {
         Some(signal) => signal,
-        None if failed > 0 => Exit::Failed,
+        None if failed > 0 || (flaky > 0 && !args.allow_flaky) => Exit::Failed,
         None if broken > 0 || (skipped > 0 && args.require_all) => Exit::Environment,
+        // A report that was asked for and is not there must not look like a success.
+        None if written.is_err() => Exit::Environment,
         None => Exit::Passed,
     }
 }
@@ -176,7 +300,9 @@ fn summary(report: &Report) -> String {
     for (n, word) in [
         (tally.failed, "failed"),
         (tally.broken, "broken"),
+        (tally.flaky, "flaky"),
         (tally.passed, "passed"),
+        (tally.known, "known to fail"),
         (tally.skipped, "skipped"),
         (tally.interrupted, "interrupted"),
     ] {
@@ -196,29 +322,50 @@ fn summary(report: &Report) -> String {
     )
 }
 
+/// The id of an outcome, with its round if that is not the first.
+pub(super) fn head(outcome: &Outcome) -> String {
+    match outcome.round {
+        0 | 1 => outcome.id.clone(),
+        round => format!("{} (round {round})", outcome.id),
+    }
+}
+
 /// The line, or the screen, that tells one outcome.
 pub(super) fn outcome_text(
     plan: &Plan,
     outcome: &Outcome,
-    passport: &swaprig_harness::binary::Passport,
+    passport: &Passport,
+    seed: u64,
 ) -> String {
-    let round = if outcome.round > 1 {
-        format!(" (round {})", outcome.round)
-    } else {
-        String::new()
-    };
-    let head = format!("{}{round}", outcome.id);
+    let head = head(outcome);
     let seconds = outcome.took.as_secs_f64();
+    let (word, failure) = match &outcome.verdict {
+        Verdict::Passed => return format!("PASS {head}   {seconds:.2} s"),
+        Verdict::Skipped(why) => return format!("SKIP {head}   {why}"),
+        Verdict::Interrupted => return format!("STOP {head}   interrupted after {seconds:.2} s"),
+        Verdict::KnownFailure { issue, failure } => {
+            let title = &failure.failure.title;
+            return format!("KNOWN {head}   {issue}: {title}   {seconds:.2} s");
+        }
+        Verdict::Failed(failure) => ("FAIL", failure),
+        Verdict::Broken(failure) => ("ERROR", failure),
+        Verdict::Flaky(failure) => ("FLAKY", failure),
+    };
+    let screen = Screen {
+        word,
+        plan,
+        outcome,
+        failure,
+        passport,
+        seed,
+    };
     match &outcome.verdict {
-        Verdict::Passed => format!("PASS {head}   {seconds:.2} s"),
-        Verdict::Skipped(why) => format!("SKIP {head}   {why}"),
-        Verdict::Interrupted => format!("STOP {head}   interrupted after {seconds:.2} s"),
-        Verdict::Failed(failure) => {
-            failure::screen("FAIL", &head, plan, outcome, failure, passport)
-        }
-        Verdict::Broken(failure) => {
-            failure::screen("ERROR", &head, plan, outcome, failure, passport)
-        }
+        Verdict::Flaky(_) => format!(
+            "{}\n  flaky     it passed when it was tried again, attempt {}",
+            screen.text(),
+            outcome.attempts
+        ),
+        _ => screen.text(),
     }
 }
 

@@ -1,19 +1,20 @@
 //! Finding and checking scenario files: `check`, `list`, and the first half of `run`.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
 use serde_json::json;
-use swaprig_scenarios::lang::{self, LoadError, Plan, Problem};
+use swaprig_scenarios::lang::{self, LoadError, Plan, Problem, Registry};
 use swaprig_scenarios::steps::core_steps;
 
-use super::Exit;
 use super::exit::complain;
+use super::filter::FilterFlags;
+use super::{BaseFlag, Exit};
 
 /// Columns of a message when the terminal does not tell its own.
-const WIDTH: usize = 110;
+pub(super) const WIDTH: usize = 110;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
@@ -30,6 +31,10 @@ pub(super) struct ListArgs {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: FilterFlags,
+    #[command(flatten)]
+    base: BaseFlag,
 }
 
 pub(super) fn check(args: &CheckArgs) -> Exit {
@@ -46,7 +51,8 @@ pub(super) fn check(args: &CheckArgs) -> Exit {
 }
 
 pub(super) fn list(args: &ListArgs) -> Exit {
-    let plans = match plans(&args.paths) {
+    let base = args.base.settings().base;
+    let plans = match selected(&args.paths, &args.filter, &base) {
         Ok(plans) => plans,
         Err(exit) => return exit,
     };
@@ -65,6 +71,29 @@ pub(super) fn list(args: &ListArgs) -> Exit {
     Exit::Passed
 }
 
+/// `swaprig schema`.
+pub(super) fn schema() -> Exit {
+    println!("{:#}", lang::schema(&registry()));
+    Exit::Passed
+}
+
+fn registry() -> Registry {
+    core_steps().expect("the core steps have distinct names, which a test holds")
+}
+
+/// The scenarios below `paths` that `filter` leaves. `base` is where runs are recorded. When there is none, that is said
+/// here.
+pub(super) fn selected(
+    paths: &[PathBuf],
+    filter: &FilterFlags,
+    base: &Path,
+) -> Result<Vec<Arc<Plan>>, Exit> {
+    filter.apply(plans(paths)?, base).map_err(|error| {
+        complain(&error);
+        Exit::Nothing
+    })
+}
+
 /// Reads and checks everything below `paths`. Problems are printed here, all of them; then nothing is run.
 pub(super) fn plans(paths: &[PathBuf]) -> Result<Vec<Arc<Plan>>, Exit> {
     let sources = lang::load(paths).map_err(|error| {
@@ -76,7 +105,7 @@ pub(super) fn plans(paths: &[PathBuf]) -> Result<Vec<Arc<Plan>>, Exit> {
             | LoadError::Read { .. } => Exit::Usage,
         }
     })?;
-    let registry = core_steps().expect("the core steps have distinct names, which a test holds");
+    let registry = registry();
     let mut plans = Vec::new();
     let mut problems = Vec::new();
     for source in &sources {

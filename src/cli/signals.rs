@@ -15,8 +15,8 @@ pub(super) struct Signals {
 }
 
 impl Signals {
-    /// Listens from now on, inside a runtime.
-    pub(super) fn listen() -> std::io::Result<Self> {
+    /// Listens from now on, inside a runtime. `save` is called at every signal, before anything else happens.
+    pub(super) fn listen(save: impl Fn() + Send + 'static) -> std::io::Result<Self> {
         let (raise, interrupt) = Interrupt::new();
         let received = Arc::new(OnceLock::new());
         let (mut int, mut term) = (
@@ -27,9 +27,11 @@ impl Signals {
         tokio::spawn(async move {
             let number = next(&mut int, &mut term).await;
             let _ = first.set(number);
+            save();
             eprintln!("swaprig: interrupted; stopping the daemons (again to stop at once)");
             let _ = raise.send(true);
             let number = next(&mut int, &mut term).await;
+            save();
             // Nothing is left running by that: every daemon dies with this process.
             std::process::exit(128 + i32::from(number));
         });

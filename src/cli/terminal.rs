@@ -23,6 +23,7 @@ pub(super) struct Lines {
 pub(super) struct Plain {
     lines: Lines,
     passport: Passport,
+    seed: u64,
 }
 
 impl Lines {
@@ -38,10 +39,11 @@ impl Lines {
         }
     }
 
-    pub(super) fn with_passport(self, passport: Passport) -> Plain {
+    pub(super) fn with_passport(self, passport: Passport, seed: u64) -> Plain {
         Plain {
             lines: self,
             passport,
+            seed,
         }
     }
 }
@@ -52,7 +54,8 @@ impl Watch for Plain {
     fn step(&self, _: &Plan, _: u32, _: &PlannedStep) {}
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {
-        self.lines.say(&outcome_text(plan, outcome, &self.passport));
+        self.lines
+            .say(&outcome_text(plan, outcome, &self.passport, self.seed));
     }
 }
 
@@ -68,9 +71,9 @@ pub(super) struct Live {
 const REDRAW: Duration = Duration::from_millis(100);
 
 impl Live {
-    pub(super) fn new(lines: Lines, passport: Passport) -> Self {
+    pub(super) fn new(plain: Plain) -> Self {
         Live {
-            plain: lines.with_passport(passport),
+            plain,
             screen: MultiProgress::new(),
             running: Mutex::default(),
         }
@@ -111,7 +114,7 @@ impl Watch for Live {
     }
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {
-        let text = outcome_text(plan, outcome, &self.plain.passport);
+        let text = outcome_text(plan, outcome, &self.plain.passport, self.plain.seed);
         // On one terminal both streams share the screen, and the lines of running scenarios must make room.
         if !std::io::stdout().is_terminal() || self.screen.println(&text).is_err() {
             self.screen.suspend(|| self.plain.lines.say(&text));

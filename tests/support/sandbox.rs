@@ -10,7 +10,13 @@ use swaprig_harness::time::Deadline;
 use super::SOON;
 
 /// Variables that would change what a run does. A test that wants one sets it.
-const CLEARED: &[&str] = &["SWAPRIG_RUN_DIR", "KEEP_E2E_ARTIFACTS", "RUST_BACKTRACE"];
+const CLEARED: &[&str] = &[
+    "SWAPRIG_RUN_DIR",
+    "KEEP_E2E_ARTIFACTS",
+    "RUST_BACKTRACE",
+    "GITHUB_ACTIONS",
+    "GITHUB_STEP_SUMMARY",
+];
 
 /// The executable under test.
 pub(crate) fn swaprig() -> PathBuf {

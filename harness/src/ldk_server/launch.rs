@@ -17,8 +17,10 @@ use crate::time::{Deadline, Probe};
 
 /// The file an ldk-server is started with.
 const CONFIG: &str = "ldk-server.toml";
+/// The node's certificate, in its storage.
+pub(super) const CERTIFICATE: &str = "tls.crt";
 /// The network, as it names a directory in the node's storage.
-const NETWORK: &str = "regtest";
+pub(super) const NETWORK: &str = "regtest";
 
 pub(super) async fn start(
     binary: &Binary,
@@ -99,7 +101,7 @@ fn config(name: &str, home: &Path, ports: &Ports, bitcoind_rpc: &str) -> String 
     )
 }
 
-fn storage(home: &Path) -> PathBuf {
+pub(super) fn storage(home: &Path) -> PathBuf {
     home.join("storage")
 }
 
@@ -159,7 +161,7 @@ fn connect(storage: &Path, address: &str) -> Result<LdkServerClient, String> {
         Detected::Ready(credential) => credential,
         Detected::Pending(reason) => return Err(reason),
     };
-    let certificate = storage.join("tls.crt");
+    let certificate = storage.join(CERTIFICATE);
     let tls_cert_pem =
         std::fs::read(&certificate).map_err(|e| format!("{}: {e}", certificate.display()))?;
     let config = Config {

@@ -43,6 +43,15 @@ pub struct LdkServer {
     api: RwLock<Api>,
 }
 
+/// Where a node's credential is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CredentialFile {
+    /// An API key: 32 bytes.
+    ApiKey(PathBuf),
+    /// A macaroon that may do everything, in hexadecimal digits.
+    Macaroon(PathBuf),
+}
+
 /// What belongs to one run of the process.
 #[derive(Debug)]
 struct Api {
@@ -122,6 +131,21 @@ impl LdkServer {
     /// Its data directory, with its configuration in it.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The file with its certificate (PEM), for clients of its API.
+    pub fn tls_cert(&self) -> PathBuf {
+        launch::storage(&self.dir).join(launch::CERTIFICATE)
+    }
+
+    /// The file with its credential. Which kind there is depends on its version.
+    pub fn credential_file(&self) -> CredentialFile {
+        let network = launch::storage(&self.dir).join(launch::NETWORK);
+        let macaroon = network.join("macaroons").join("admin.macaroon");
+        match macaroon.exists() {
+            true => CredentialFile::Macaroon(macaroon),
+            false => CredentialFile::ApiKey(network.join("api_key")),
+        }
     }
 
     /// What was started.

@@ -6,6 +6,7 @@
 //! the module `spawner`. This module knows nothing of particular daemons.
 
 mod exit;
+mod foreground;
 mod run;
 mod running;
 mod spawner;
@@ -15,6 +16,7 @@ mod tests;
 mod usage;
 
 pub use exit::{Exit, Stopped};
+pub use foreground::Foreground;
 pub(crate) use run::{RunError, Said, run_to_end, run_watching};
 pub use running::Running;
 pub use spec::{LogFiles, SpawnError, Spec, Stdin};

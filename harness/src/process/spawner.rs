@@ -20,6 +20,17 @@ struct Request {
 pub(super) fn spawn(mut command: Command) -> io::Result<Child> {
     use std::os::unix::process::CommandExt as _;
     command.process_group(0);
+    spawn_in_our_group(command)
+}
+
+/// Starts `command` in this process's own group, tied to its life.
+pub(super) fn spawn_in_our_group(
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(unused_mut, reason = "Linux changes it")
+    )]
+    mut command: Command,
+) -> io::Result<Child> {
     #[cfg(target_os = "linux")]
     die_with_parent(&mut command);
 

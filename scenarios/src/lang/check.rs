@@ -10,7 +10,7 @@ use super::problem::{Problem, Report, Source, Span};
 use super::step::Registry;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
 use super::world::{self, ReadWorld, WorldPlan};
-use super::{steps, syntax};
+use super::{known, steps, syntax};
 
 /// The keys of a file: name, example, what it does.
 pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
@@ -24,6 +24,11 @@ pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
         "world",
         "{ preset = \"lightning\" }",
         "the daemons that it needs",
+    ),
+    (
+        "known_failure",
+        "{ issue = \"#12\", match = \"did not settle\" }",
+        "it fails in this way, which is no news; when it passes, that is",
     ),
     ("steps", "[ { mine = 6 } ]", "what is done, in order"),
 ];
@@ -61,6 +66,7 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
     if report.source().text().trim().is_empty() {
         let lines = FILE_KEYS
             .iter()
+            .filter(|(key, ..)| *key != "known_failure")
             .map(|(key, example, _)| format!("{key} = {example}"));
         let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
         report.push(0..0, "the file is empty").help(help);
@@ -87,6 +93,8 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
     };
     let title = required("title", report).and_then(|node| title(node, report));
     let tags = lookup("tags").map_or(Some(Vec::new()), |node| tags(node, report));
+    let known =
+        lookup("known_failure").map_or(Some(None), |node| known::read(node, report).map(Some));
     let strays: Vec<&str> = misplaced.iter().map(|stray| stray.key).collect();
     let read = required("world", report)
         .map(|node| world::read(node, &strays, report))
@@ -117,6 +125,7 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
             deadline: read.deadline,
         },
         steps: steps?,
+        known_failure: known?,
         source: report.source().clone(),
     })
 }

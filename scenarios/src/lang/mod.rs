@@ -1,6 +1,6 @@
 //! The scenario language: from files to plans, or to every problem in them. Runs nothing.
 //!
-//! A file is TOML 1.1 with the keys `title`, `tags`, `world` and `steps`; `steps` is an array of tables, one
+//! A file is TOML 1.1 with the keys `title`, `tags`, `world`, `known_failure` and `steps`; `steps` is an array of tables, one
 //! for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and works, too). A
 //! text that is wholly `$name` or `$name.field` stands for what an earlier step bound, where the key takes a value of that
 //! type; a text that starts with a dollar sign is written with two. [`check`] finds every problem; the [`Plan`] that it
@@ -10,6 +10,7 @@ mod check;
 mod cx;
 mod docs;
 mod fields;
+mod known;
 mod load;
 mod macros;
 mod parties;
@@ -30,7 +31,7 @@ pub use cx::{Field, FieldType, Name, Scope, StepCx};
 pub use docs::{KeyDocs, OutputDocs, StepDocs, docs};
 pub use load::{LoadError, load};
 pub use parties::{BITCOIND, Daemon, Party};
-pub use plan::{KeySpan, Plan, PlannedStep};
+pub use plan::{KeySpan, KnownFailure, Plan, PlannedStep};
 pub use problem::{Problem, Report, Source, Span};
 pub use reference::{Arg, Bound, Reference};
 pub use schema::schema;
@@ -38,4 +39,4 @@ pub use step::{AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEnt
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};
-pub use world::{DEFAULT_DEADLINE, WorldPlan};
+pub use world::{DEFAULT_DEADLINE, WorldPlan, is_party_name, preset, preset_names};

@@ -18,8 +18,21 @@ pub struct Plan {
     pub world: WorldPlan,
     /// What must be done, in order.
     pub steps: Vec<PlannedStep>,
+    /// It fails, and why that is no news.
+    pub known_failure: Option<KnownFailure>,
     /// The file it came from.
     pub source: Source,
+}
+
+/// A failure that is known and written down elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownFailure {
+    /// Where: an address, or `#12`.
+    pub issue: String,
+    /// A part of what it says.
+    pub matches: String,
+    /// Where the file says so.
+    pub span: Span,
 }
 
 /// A step of a plan.

@@ -4,10 +4,13 @@ use serde_json::{Map, Value as Json, json};
 
 use super::check::FILE_KEYS;
 use super::docs::tidy;
+use super::known::KNOWN_KEYS;
 use super::step::{COMMON_KEYS, Registry, StepEntry};
 use super::world::{PRESETS, WORLD_KEYS};
 
 const DURATION: &str = r"^\s*[0-9_]+\s*(ms|s|min)\s*$";
+
+const ISSUE: &str = r"^(#[0-9]+|https?://\S+)$";
 
 /// The JSON Schema (draft 2020-12) of a scenario file with the steps of the registry. Editors use it for completion;
 /// [`check`](super::check) finds more.
@@ -42,6 +45,15 @@ pub fn schema(registry: &Registry) -> Json {
                         "type": "array", "minItems": 1, "uniqueItems": true, "items": name,
                     })),
                     "deadline": world("deadline", json!({ "type": "string", "pattern": DURATION })),
+                },
+            })),
+            "known_failure": file("known_failure", json!({
+                "type": "object",
+                "additionalProperties": false,
+                "required": ["issue", "match"],
+                "properties": {
+                    "issue": described(KNOWN_KEYS, "issue", json!({ "type": "string", "pattern": ISSUE })),
+                    "match": described(KNOWN_KEYS, "match", json!({ "type": "string", "minLength": 1 })),
                 },
             })),
             "steps": file("steps", json!({

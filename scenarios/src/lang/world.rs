@@ -117,7 +117,18 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
     }
 }
 
-fn preset(name: &str) -> Option<&'static [&'static str]> {
+/// The names of all presets.
+pub fn preset_names() -> impl Iterator<Item = &'static str> {
+    PRESETS.iter().map(|(name, ..)| *name)
+}
+
+/// Whether a Lightning node can have this name.
+pub fn is_party_name(name: &str) -> bool {
+    is_name(name, '-') && !RESERVED.contains(&name)
+}
+
+/// The Lightning nodes of a preset.
+pub fn preset(name: &str) -> Option<&'static [&'static str]> {
     PRESETS
         .iter()
         .find(|(preset, ..)| *preset == name)

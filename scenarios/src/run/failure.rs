@@ -98,6 +98,15 @@ impl StepFailure {
                 .flatten()
                 .any(|said| said.to_lowercase().contains(&wanted))
     }
+
+    /// Whether any part of it contains `text`, whatever its kind: how a known failure is told.
+    pub fn says(&self, text: &str) -> bool {
+        let wanted = text.to_lowercase();
+        let said = [Some(&self.title), self.seen.as_ref(), self.why.as_ref()];
+        said.into_iter()
+            .flatten()
+            .any(|said| said.to_lowercase().contains(&wanted))
+    }
 }
 
 impl fmt::Display for StepFailure {

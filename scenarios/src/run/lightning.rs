@@ -123,7 +123,7 @@ impl Step for MakeHoldInvoice {
         let preimage = run
             .get_optional(self.preimage.as_ref())
             .await?
-            .unwrap_or_else(random_preimage);
+            .unwrap_or_else(|| Preimage(run.random.bytes()));
         let description = self.description.clone().unwrap_or_default();
         let request = InvoiceRequest {
             amount: Some(amount),
@@ -144,12 +144,6 @@ impl Step for MakeHoldInvoice {
         };
         Ok(HoldInvoice { invoice, preimage })
     }
-}
-
-fn random_preimage() -> Preimage {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
-    Preimage(bytes)
 }
 
 impl Step for ClaimHoldInvoice {

@@ -20,8 +20,10 @@ pub struct Outcome {
     pub round: u32,
     /// How many steps it has.
     pub steps_planned: usize,
-    /// The steps that were begun.
+    /// The steps that were begun; in the last attempt, where there were several.
     pub steps: Vec<StepRecord>,
+    /// How often it was tried.
+    pub attempts: u32,
     /// How long it took, from the start of the world to its end.
     pub took: Duration,
     /// The run directory, where it was kept.
@@ -55,6 +57,15 @@ pub enum Verdict {
     Failed(Box<Failure>),
     /// The world could not be set up or broke down: no verdict on what was tested.
     Broken(Box<Failure>),
+    /// It failed, and passed when it was tried again: what the first attempt said.
+    Flaky(Box<Failure>),
+    /// It failed as the file says it does.
+    KnownFailure {
+        /// Where that is written down, as the file says it.
+        issue: String,
+        /// What it said.
+        failure: Box<Failure>,
+    },
     /// It cannot run here, and why.
     Skipped(String),
     /// It was ended from outside before it had an outcome.
@@ -68,6 +79,8 @@ impl Verdict {
             Verdict::Passed => "passed",
             Verdict::Failed(_) => "failed",
             Verdict::Broken(_) => "broken",
+            Verdict::Flaky(_) => "flaky",
+            Verdict::KnownFailure { .. } => "known",
             Verdict::Skipped(_) => "skipped",
             Verdict::Interrupted => "interrupted",
         }
@@ -97,6 +110,8 @@ pub struct Tally {
     pub passed: usize,
     pub failed: usize,
     pub broken: usize,
+    pub flaky: usize,
+    pub known: usize,
     pub skipped: usize,
     pub interrupted: usize,
 }
@@ -110,6 +125,8 @@ impl Tally {
                 Verdict::Passed => tally.passed += 1,
                 Verdict::Failed(_) => tally.failed += 1,
                 Verdict::Broken(_) => tally.broken += 1,
+                Verdict::Flaky(_) => tally.flaky += 1,
+                Verdict::KnownFailure { .. } => tally.known += 1,
                 Verdict::Skipped(_) => tally.skipped += 1,
                 Verdict::Interrupted => tally.interrupted += 1,
             }
@@ -119,6 +136,7 @@ impl Tally {
 
     /// All of them.
     pub fn total(self) -> usize {
-        self.passed + self.failed + self.broken + self.skipped + self.interrupted
+        let judged = self.passed + self.failed + self.broken + self.flaky + self.known;
+        judged + self.skipped + self.interrupted
     }
 }

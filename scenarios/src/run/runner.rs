@@ -1,8 +1,9 @@
 //! Many scenarios, some of them at once.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use swaprig_harness::binary::Settings;
 use swaprig_harness::run_dir::RunDir;
@@ -12,8 +13,8 @@ use tokio::task::JoinSet;
 
 use super::outcome::{Failure, Outcome, Verdict};
 use super::scenario::{self, Ran};
-use super::{FailureKind, StepFailure};
-use crate::lang::{Plan, PlannedStep};
+use super::{FailureKind, Random, StepFailure};
+use crate::lang::{KnownFailure, Plan, PlannedStep, Problem};
 
 /// What is told while scenarios run. Called from several tasks; it must not block.
 pub trait Watch: Send + Sync {
@@ -44,7 +45,7 @@ impl Interrupt {
     }
 
     /// `work`, or `None` when the interrupt comes first; `work` is dropped then.
-    pub(super) async fn unless<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+    pub async fn unless<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut raised = self.raised.clone();
         let interrupted = async move {
             if raised.wait_for(|raised| *raised).await.is_err() {
@@ -67,10 +68,23 @@ pub struct RunSettings {
     pub jobs: NonZeroUsize,
     /// How often each scenario.
     pub rounds: u32,
+    /// How often a scenario that did not pass is tried again. One that passes then is [`Verdict::Flaky`].
+    pub retries: u32,
+    /// What every deadline and every `within` is multiplied by.
+    pub timeout_scale: f64,
+    /// What everything random comes from.
+    pub seed: u64,
     /// Which programs the worlds use.
     pub binaries: Arc<Binaries>,
     /// Where the cached blocks are.
     pub settings: Settings,
+}
+
+impl RunSettings {
+    /// A time from a scenario file, on this machine.
+    pub(super) fn scaled(&self, time: Duration) -> Duration {
+        Duration::try_from_secs_f64(time.as_secs_f64() * self.timeout_scale).unwrap_or(time)
+    }
 }
 
 /// Runs `plans`, each in a world and a directory of its own below `dir`; the outcomes are in the order of the plans,
@@ -90,44 +104,33 @@ pub async fn run_all(
     for (index, (round, plan)) in rounds.enumerate() {
         let place = interrupt.unless(places.clone().acquire_owned()).await;
         let Some(Ok(place)) = place else { break };
-        let nested = dir.nested(&if run.rounds > 1 {
+        let name = if run.rounds > 1 {
             format!("{round}/{}", plan.id())
         } else {
             plan.id().to_owned()
-        });
+        };
         let (run, watch, interrupt) = (run.clone(), watch.clone(), interrupt.clone());
+        let dir = dir.clone();
         tasks.spawn(async move {
             let _place = place;
             watch.started(&plan, round);
             let started = Instant::now();
-            let ran = match nested {
-                Ok(dir) if lacks_lightning(&plan, &run) => {
-                    dir.succeed();
-                    Ran {
-                        steps: Vec::new(),
-                        dir: None,
-                        verdict: Verdict::Skipped("needs ldk-server".to_owned()),
-                    }
-                }
-                Ok(dir) => guarded(plan.clone(), round, run, dir, watch.clone(), interrupt).await,
-                Err(error) => {
-                    let failure = StepFailure {
-                        kind: FailureKind::Broken,
-                        ..StepFailure::refused(error.to_string())
-                    };
-                    Ran {
-                        steps: Vec::new(),
-                        dir: None,
-                        verdict: without_step(failure),
-                    }
-                }
-            };
+            let (ran, attempts) = Attempts {
+                plan: &plan,
+                round,
+                run: &run,
+                watch: &watch,
+                interrupt: &interrupt,
+            }
+            .run(&dir, &name)
+            .await;
             let outcome = Outcome {
                 id: plan.id().to_owned(),
                 path: plan.source.path().to_owned(),
                 round,
                 steps_planned: plan.steps.len(),
                 steps: ran.steps,
+                attempts,
                 took: started.elapsed(),
                 dir: ran.dir,
                 verdict: ran.verdict,
@@ -149,47 +152,126 @@ fn lacks_lightning(plan: &Plan, run: &RunSettings) -> bool {
     !plan.world.lightning.is_empty() && run.binaries.ldk_server.is_none()
 }
 
-/// Runs one scenario in a task of its own, so that a panic in a step is its failure and nobody else's.
-async fn guarded(
-    plan: Arc<Plan>,
+/// One scenario, until it has passed or been tried often enough.
+struct Attempts<'a> {
+    plan: &'a Arc<Plan>,
     round: u32,
-    run: RunSettings,
-    dir: RunDir,
-    watch: Arc<dyn Watch>,
-    interrupt: Interrupt,
-) -> Ran {
-    let path = dir.path().to_owned();
-    let task = tokio::spawn(async move {
-        let begin = |step: &PlannedStep| watch.step(&plan, round, step);
-        scenario::run(&plan, run, dir, &begin, &interrupt).await
-    });
-    task.await.unwrap_or_else(|panicked| {
-        let panic = panicked.into_panic();
-        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-        let text = text
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        let title = format!("a step panicked: {text}");
-        let failure = StepFailure {
-            kind: FailureKind::Broken,
-            ..StepFailure::refused(title)
-        };
-        Ran {
-            steps: Vec::new(),
-            dir: Some(path),
-            verdict: without_step(failure),
-        }
-    })
+    run: &'a RunSettings,
+    watch: &'a Arc<dyn Watch>,
+    interrupt: &'a Interrupt,
 }
 
-fn without_step(failure: StepFailure) -> Verdict {
-    let (last_words, logs) = (Vec::new(), Vec::new());
-    Verdict::Broken(Box::new(Failure {
+impl Attempts<'_> {
+    /// Gives also how often it was tried.
+    async fn run(&self, dir: &RunDir, name: &str) -> (Ran, u32) {
+        if lacks_lightning(self.plan, self.run) {
+            let verdict = Verdict::Skipped("needs ldk-server".to_owned());
+            return (Ran::nowhere(verdict), 0);
+        }
+        let mut first: Option<(Option<PathBuf>, Box<Failure>)> = None;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let mut ran = match dir.nested(name) {
+                Ok(dir) => self.guarded(attempts, dir).await,
+                Err(error) => Ran::nowhere(broken(error.to_string())),
+            };
+            if let Some(known) = &self.plan.known_failure {
+                ran.verdict = known_verdict(self.plan, known, ran.verdict);
+                return (ran, attempts);
+            }
+            match ran.verdict {
+                Verdict::Failed(failure) | Verdict::Broken(failure)
+                    if attempts <= self.run.retries =>
+                {
+                    first.get_or_insert((ran.dir, failure));
+                }
+                Verdict::Passed => {
+                    // What the first attempt left says more than what a success left.
+                    if let Some((dir, failure)) = first {
+                        (ran.dir, ran.verdict) = (dir, Verdict::Flaky(failure));
+                    }
+                    return (ran, attempts);
+                }
+                _ => return (ran, attempts),
+            }
+        }
+    }
+
+    /// Runs the scenario in a task of its own, so that a panic in a step is its failure and nobody else's.
+    async fn guarded(&self, attempt: u32, dir: RunDir) -> Ran {
+        let path = dir.path().to_owned();
+        let (plan, run, watch) = (self.plan.clone(), self.run.clone(), self.watch.clone());
+        let (round, interrupt) = (self.round, self.interrupt.clone());
+        let task = tokio::spawn(async move {
+            let stream = format!("{} {round} {attempt}", plan.id());
+            let random = Random::new(run.seed, &stream);
+            let begin = |step: &PlannedStep| watch.step(&plan, round, step);
+            scenario::run(&plan, &run, &random, dir, &begin, &interrupt).await
+        });
+        task.await.unwrap_or_else(|panicked| {
+            let panic = panicked.into_panic();
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
+            Ran {
+                dir: Some(path),
+                ..Ran::nowhere(broken(format!("a step panicked: {text}")))
+            }
+        })
+    }
+}
+
+impl Ran {
+    fn nowhere(verdict: Verdict) -> Self {
+        Ran {
+            steps: Vec::new(),
+            dir: None,
+            verdict,
+        }
+    }
+}
+
+fn broken(title: String) -> Verdict {
+    let failure = StepFailure {
+        kind: FailureKind::Broken,
+        ..StepFailure::refused(title)
+    };
+    Verdict::Broken(Box::new(without_step(failure, None)))
+}
+
+/// What `verdict` means for a scenario that is known to fail.
+fn known_verdict(plan: &Plan, known: &KnownFailure, verdict: Verdict) -> Verdict {
+    match verdict {
+        Verdict::Failed(failure) | Verdict::Broken(failure)
+            if failure.failure.says(&known.matches) =>
+        {
+            Verdict::KnownFailure {
+                issue: known.issue.clone(),
+                failure,
+            }
+        }
+        Verdict::Passed => {
+            let title = format!("it passed, and is a known failure ({})", known.issue);
+            let mut problem = plan.problem(known.span.clone(), title.clone());
+            problem
+                .label("no longer so")
+                .help("remove `known_failure`, and close the issue if this is all of it");
+            let failure = without_step(StepFailure::refused(title), Some(problem));
+            Verdict::Failed(Box::new(failure))
+        }
+        other => other,
+    }
+}
+
+fn without_step(failure: StepFailure, problem: Option<Problem>) -> Failure {
+    Failure {
         step: None,
         failure,
-        problem: None,
+        problem,
         money: None,
-        last_words,
-        logs,
-    }))
+        last_words: Vec::new(),
+        logs: Vec::new(),
+    }
 }

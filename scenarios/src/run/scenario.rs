@@ -11,7 +11,7 @@ use swaprig_harness::{World, WorldError};
 use super::oracle::{Oracle, Sheet};
 use super::outcome::{Failure, StepRecord, Verdict};
 use super::runner::{Interrupt, RunSettings};
-use super::{FailureKind, Run, StepFailure};
+use super::{FailureKind, Random, Run, StepFailure};
 use crate::lang::{Bindings, Plan, PlannedStep};
 
 /// How many characters of a log line a message shows.
@@ -27,19 +27,21 @@ pub(super) struct Ran {
 /// Runs `plan` in a fresh world in `dir`. The world is gone when this returns.
 pub(super) async fn run(
     plan: &Plan,
-    settings: RunSettings,
+    settings: &RunSettings,
+    random: &Random,
     dir: RunDir,
     begin: &(dyn Fn(&PlannedStep) + Sync),
     interrupt: &Interrupt,
 ) -> Ran {
-    let deadline = Deadline::after(plan.world.deadline);
+    let limit = settings.scaled(plan.world.deadline);
+    let deadline = Deadline::after(limit);
     let path = dir.path().to_owned();
     let start = World::builder()
         .lightning(plan.world.lightning.clone())
-        .settings(settings.settings)
-        .binaries(settings.binaries)
+        .settings(settings.settings.clone())
+        .binaries(settings.binaries.clone())
         .run_dir(dir)
-        .within(plan.world.deadline)
+        .within(limit)
         .start();
     let stopped = |steps, verdict| Ran {
         steps,
@@ -52,12 +54,14 @@ pub(super) async fn run(
         None => return stopped(Vec::new(), Verdict::Interrupted),
     };
     let (mut steps, mut money) = (Vec::new(), None);
-    match interrupt
-        .unless(run_steps(
-            plan, &world, deadline, begin, &mut steps, &mut money,
-        ))
-        .await
-    {
+    let play = Play {
+        plan,
+        world: &world,
+        settings,
+        random,
+        deadline,
+    };
+    match interrupt.unless(play.run_steps(begin, &mut steps, &mut money)).await {
         Some(Ok(())) => match world.finish().await {
             Ok(dir) => Ran {
                 steps,
@@ -78,52 +82,62 @@ pub(super) async fn run(
     }
 }
 
-async fn run_steps<'p>(
+/// A plan in its world.
+struct Play<'p> {
     plan: &'p Plan,
-    world: &World,
+    world: &'p World,
+    settings: &'p RunSettings,
+    random: &'p Random,
     deadline: Deadline,
-    begin: &(dyn Fn(&PlannedStep) + Sync),
-    records: &mut Vec<StepRecord>,
-    money: &mut Option<Sheet>,
-) -> Result<(), (&'p PlannedStep, StepFailure)> {
-    let mut bindings = Bindings::default();
-    let mut oracle = Oracle::default();
-    for step in &plan.steps {
-        begin(step);
-        let started = Instant::now();
-        let own = step
-            .within
-            .map_or(deadline, |within| deadline.at_most(within));
-        let run = Run {
-            world,
-            bindings: &bindings,
-            deadline: own,
-        };
-        // A step keeps to its deadline itself and says what it saw last; this ends one that does not.
-        let result = own.bound(step.step.run(&run)).await.unwrap_or_else(|| {
-            let title = format!(
-                "`{}` was not done within {:.1?}",
-                step.step.name(),
-                started.elapsed()
-            );
-            Err(StepFailure {
-                kind: FailureKind::TimedOut,
-                ..StepFailure::refused(title)
-            })
-        });
-        records.push(StepRecord {
-            number: step.number,
-            name: step.step.name(),
-            took: started.elapsed(),
-        });
-        let value = judge(step, result).map_err(|failure| (step, failure))?;
-        if let (Some(name), Some(value)) = (&step.bind, value) {
-            bindings.bind(name, value);
+}
+
+impl<'p> Play<'p> {
+    async fn run_steps(
+        &self,
+        begin: &(dyn Fn(&PlannedStep) + Sync),
+        records: &mut Vec<StepRecord>,
+        money: &mut Option<Sheet>,
+    ) -> Result<(), (&'p PlannedStep, StepFailure)> {
+        let mut bindings = Bindings::default();
+        let mut oracle = Oracle::default();
+        for step in &self.plan.steps {
+            begin(step);
+            let started = Instant::now();
+            let own = step.within.map_or(self.deadline, |within| {
+                self.deadline.at_most(self.settings.scaled(within))
+            });
+            let run = Run {
+                world: self.world,
+                bindings: &bindings,
+                deadline: own,
+                random: self.random,
+            };
+            // A step keeps to its deadline itself and says what it saw last; this ends one that does not.
+            let result = own.bound(step.step.run(&run)).await.unwrap_or_else(|| {
+                let title = format!(
+                    "`{}` was not done within {:.1?}",
+                    step.step.name(),
+                    started.elapsed()
+                );
+                Err(StepFailure {
+                    kind: FailureKind::TimedOut,
+                    ..StepFailure::refused(title)
+                })
+            });
+            records.push(StepRecord {
+                number: step.number,
+                name: step.step.name(),
+                took: started.elapsed(),
+            });
+            let value = judge(step, result).map_err(|failure| (step, failure))?;
+            if let (Some(name), Some(value)) = (&step.bind, value) {
+                bindings.bind(name, value);
+            }
+            let told = oracle.check(self.world, self.deadline).await;
+            *money = told.map_err(|failure| (step, failure))?.or(money.take());
         }
-        let told = oracle.check(world, deadline).await;
-        *money = told.map_err(|failure| (step, failure))?.or(money.take());
+        Ok(())
     }
-    Ok(())
 }
 
 /// Whether the step ended as the file says, `fails` included.

@@ -7,7 +7,7 @@ use swaprig_harness::World;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::world::WAIT;
 
-use super::StepFailure;
+use super::{Random, StepFailure};
 use crate::lang::{
     Arg, BindingError, Bindings, Bound, Entity, Reference, Resolved, StepSpec, Value,
 };
@@ -30,6 +30,8 @@ pub struct Run<'a> {
     pub bindings: &'a Bindings,
     /// When the step must have ended.
     pub deadline: Deadline,
+    /// Where random values come from, so that a seed brings them again.
+    pub random: &'a Random,
 }
 
 impl<'a> Run<'a> {
@@ -89,10 +91,12 @@ impl Steps for World {
     async fn step<S: Step>(&self, step: S) -> Result<S::Output, StepFailure> {
         let bindings = Bindings::default();
         let deadline = Deadline::after(S::WITHIN.unwrap_or(WAIT));
+        let random = Random::new(Random::any_seed(), S::NAME);
         step.run(&Run {
             world: self,
             bindings: &bindings,
             deadline,
+            random: &random,
         })
         .await
     }

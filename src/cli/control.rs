@@ -1,0 +1,127 @@
+//! What a standing world is asked over its socket: one JSON object a line, and one for the answer.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use swaprig_harness::ldk_server::NodeError;
+use swaprig_harness::units::{BlockDelta, Msat, Sat};
+use swaprig_harness::{World, WorldError};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::UnixStream;
+
+/// No request is longer, in bytes.
+const LONGEST: u64 = 64 * 1024;
+
+/// A request.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Request {
+    Mine {
+        blocks: u32,
+    },
+    Fund {
+        node: String,
+        amount: Sat,
+    },
+    Pay {
+        from: String,
+        to: String,
+        amount: Msat,
+    },
+    Status {},
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    Ok(Value),
+    /// Why not, in words.
+    Error(String),
+}
+
+/// Answers every request of one connection, in order.
+pub(super) async fn answer(stream: UnixStream, world: Arc<World>) {
+    let (read, mut write) = stream.into_split();
+    let mut read = BufReader::new(read);
+    loop {
+        let mut line = String::new();
+        // Whoever sends something else than lines is not talking to us.
+        match (&mut read).take(LONGEST).read_line(&mut line).await {
+            Ok(0) | Err(_) => return,
+            Ok(_) => {}
+        }
+        let answer = match serde_json::from_str(&line) {
+            Ok(request) => match perform(&request, &world).await {
+                Ok(value) => Answer::Ok(value),
+                Err(error) => Answer::Error(swaprig_harness::error_chain(&error.kind)),
+            },
+            Err(error) => Answer::Error(format!("this is no request: {error}")),
+        };
+        let Ok(mut text) = serde_json::to_vec(&answer) else {
+            return;
+        };
+        text.push(b'\n');
+        if write.write_all(&text).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn perform(request: &Request, world: &World) -> Result<Value, WorldError> {
+    match request {
+        Request::Mine { blocks } => {
+            let height = world.mine(BlockDelta(*blocks)).await?;
+            Ok(json!({ "height": height.0 }))
+        }
+        Request::Fund { node, amount } => {
+            let txid = world.fund(node, *amount).await?;
+            let height = world.mine(BlockDelta(1)).await?;
+            Ok(json!({ "txid": txid.to_string(), "height": height.0 }))
+        }
+        Request::Pay { from, to, amount } => {
+            let paid = world.pay_and_settle(from, to, *amount).await?;
+            Ok(json!({
+                "hash": paid.hash.to_string(),
+                "preimage": paid.preimage.map(|preimage| preimage.to_string()),
+                "fee_msat": paid.fee.map(|fee| fee.0),
+            }))
+        }
+        Request::Status {} => status(world).await,
+    }
+}
+
+async fn status(world: &World) -> Result<Value, WorldError> {
+    let height = match world.bitcoind().running().exit() {
+        Some(_) => None,
+        None => {
+            let height = world.bitcoind().height().await;
+            Some(height.map_err(|error| world.error(error))?.0)
+        }
+    };
+    let mut nodes = Vec::new();
+    for node in world.nodes() {
+        if let Some(exit) = node.running().exit() {
+            nodes.push(json!({ "name": node.name(), "ended": exit.to_string() }));
+            continue;
+        }
+        let look = async {
+            let (info, balances) = (node.info().await?, node.balances().await?);
+            Ok((info, balances, node.channels().await?))
+        };
+        let (info, balances, channels) =
+            look.await.map_err(|error: NodeError| world.error(error))?;
+        let usable = channels.iter().filter(|channel| channel.is_usable).count();
+        nodes.push(json!({
+            "name": node.name(),
+            "node_id": info.node_id.to_string(),
+            "height": info.height.0,
+            "onchain_sat": balances.onchain_total.0,
+            "lightning_sat": balances.lightning.0,
+            "channels": channels.len(),
+            "usable_channels": usable,
+        }));
+    }
+    Ok(json!({ "height": height, "nodes": nodes }))
+}

@@ -1,0 +1,247 @@
+//! A run as JUnit XML, in the form that CI services have in common: one `testsuite`, `failure` for a verdict on what was
+//! tested, `error` where there is none, `skipped` with its reason, logs as `[[ATTACHMENT|path]]`.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::record::{Case, Run, State, Told};
+
+/// Writes the report. The file is whole or as it was before; directories on the way are made.
+pub(super) fn write(path: &Path, run: &Run) -> io::Result<()> {
+    let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let dir = parent.unwrap_or(Path::new("."));
+    std::fs::create_dir_all(dir)?;
+    let whole = tempfile::Builder::new()
+        .permissions(readable())
+        .tempfile_in(dir)?;
+    std::fs::write(whole.path(), xml(run, &timestamp()))?;
+    whole.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// As other reports are: a temporary file is for its owner alone otherwise.
+fn readable() -> std::fs::Permissions {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::Permissions::from_mode(0o644)
+}
+
+fn xml(run: &Run, timestamp: &str) -> String {
+    let count =
+        |kind: fn(&State) -> bool| run.cases.iter().filter(|case| kind(&case.state)).count();
+    let failures = count(|state| matches!(state, State::Failed(_) | State::Flaky(_)));
+    let errors = count(|state| {
+        matches!(
+            state,
+            State::Broken(_) | State::Interrupted | State::Running
+        )
+    });
+    let skipped = count(|state| {
+        matches!(
+            state,
+            State::Skipped(_) | State::Known { .. } | State::Waiting
+        )
+    });
+    let (tests, time) = (run.cases.len(), seconds(run.took));
+    let mut text = format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n\
+         <testsuites name=\"swaprig\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" time=\"{time}\">\n\
+         <testsuite name=\"swaprig\" tests=\"{tests}\" failures=\"{failures}\" errors=\"{errors}\" \
+         skipped=\"{skipped}\" time=\"{time}\" timestamp=\"{timestamp}\" hostname=\"localhost\">\n<properties>\n"
+    );
+    let mut property = |name: &str, value: &str| {
+        let _ = writeln!(
+            text,
+            "<property name=\"{}\" value=\"{}\"/>",
+            escaped(name),
+            escaped(value)
+        );
+    };
+    property("seed", &run.seed.to_string());
+    property("passport", &run.passport.to_string());
+    for stamp in run.passport.stamps() {
+        property(&format!("{}.version", stamp.role), &stamp.version);
+        property(
+            &format!("{}.path", stamp.role),
+            &stamp.path.display().to_string(),
+        );
+    }
+    text.push_str("</properties>\n");
+    for case in &run.cases {
+        testcase(&mut text, case);
+    }
+    text.push_str("</testsuite>\n</testsuites>\n");
+    text
+}
+
+fn testcase(text: &mut String, case: &Case) {
+    let (class, name) = names(&case.id);
+    let round = match case.round {
+        1 => String::new(),
+        round => format!(" (round {round})"),
+    };
+    let _ = write!(
+        text,
+        "<testcase classname=\"{}\" name=\"{}{round}\" time=\"{}\" file=\"{}\"",
+        escaped(&class),
+        escaped(name),
+        seconds(case.took),
+        escaped(&case.path.display().to_string())
+    );
+    if let Some((line, _)) = told(&case.state).and_then(|told| told.place) {
+        let _ = write!(text, " line=\"{line}\"");
+    }
+    text.push_str(">\n");
+    match &case.state {
+        State::Passed => {}
+        State::Failed(told) => verdict(text, "failure", "failed", told),
+        State::Flaky(told) => verdict(text, "failure", "flaky", told),
+        State::Broken(told) => verdict(text, "error", "broken", told),
+        State::Interrupted | State::Running => {
+            text.push_str("<error type=\"interrupted\" message=\"interrupted\"/>\n");
+        }
+        State::Skipped(why) => skipped(text, why),
+        State::Waiting => skipped(text, "not begun: the run was ended before"),
+        State::Known { issue, told } => {
+            skipped(text, &format!("known failure {issue}: {}", told.title))
+        }
+    }
+    let mut out = case.title.clone();
+    if case.attempts > 1 {
+        let _ = write!(out, "\n{} attempts", case.attempts);
+    }
+    for path in told(&case.state)
+        .into_iter()
+        .flat_map(|told| &told.attachments)
+    {
+        let _ = write!(out, "\n[[ATTACHMENT|{}]]", path.display());
+    }
+    let _ = writeln!(
+        text,
+        "<system-out>{}</system-out>\n</testcase>",
+        escaped(&out)
+    );
+}
+
+fn told(state: &State) -> Option<&Told> {
+    match state {
+        State::Failed(told)
+        | State::Broken(told)
+        | State::Flaky(told)
+        | State::Known { told, .. } => Some(told),
+        State::Waiting
+        | State::Running
+        | State::Passed
+        | State::Skipped(_)
+        | State::Interrupted => None,
+    }
+}
+
+fn verdict(text: &mut String, element: &str, kind: &str, told: &Told) {
+    let (message, body) = (escaped(&told.title), escaped(&told.text));
+    let _ = writeln!(
+        text,
+        "<{element} type=\"{kind}\" message=\"{message}\">{body}</{element}>"
+    );
+}
+
+fn skipped(text: &mut String, why: &str) {
+    let _ = writeln!(text, "<skipped message=\"{}\"/>", escaped(why));
+}
+
+/// The class and the name that viewers group by: `lightning` and `pay#small` of `lightning/pay#small`.
+fn names(id: &str) -> (String, &str) {
+    let file = id.split('#').next().unwrap_or(id);
+    match file.rfind('/') {
+        Some(slash) => (
+            format!("swaprig.{}", id[..slash].replace('/', ".")),
+            &id[slash + 1..],
+        ),
+        None => ("swaprig".to_owned(), id),
+    }
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.3}", time.as_secs_f64())
+}
+
+/// `text` for an attribute or an element. Characters that XML 1.0 (section 2.2) cannot hold become U+FFFD.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            // Otherwise an attribute would have a space there.
+            '\n' => out.push_str("&#10;"),
+            '\t' => out.push_str("&#9;"),
+            '\u{0}'..='\u{1f}' | '\u{fffe}' | '\u{ffff}' => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Now, in UTC, as the schema wants it: `2026-02-03T04:05:06`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a report says when it was written"
+)]
+fn timestamp() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    date_time(now.unwrap_or_default().as_secs())
+}
+
+/// Civil time from seconds since 1970, with years that begin in March so that the leap day comes last.
+fn date_time(seconds: u64) -> String {
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    // Days since 1 March 0000, and 400 years of them at a time.
+    let shifted = days + 719_468;
+    let (era, day) = (shifted / 146_097, shifted % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let (month, carry) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = year + era * 400 + carry;
+    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_told_as_calendars_do() {
+        for (seconds, expected) in [
+            (0, "1970-01-01T00:00:00"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (1_767_225_599, "2025-12-31T23:59:59"),
+            (1_772_323_200, "2026-03-01T00:00:00"),
+        ] {
+            assert_eq!(date_time(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn names_group_by_directory_whatever_a_case_is_called() {
+        assert_eq!(names("a/b/c#x/y"), ("swaprig.a.b".to_owned(), "c#x/y"));
+        assert_eq!(names("c"), ("swaprig".to_owned(), "c"));
+    }
+
+    #[test]
+    fn what_xml_cannot_hold_is_replaced() {
+        assert_eq!(
+            escaped("<a&\"b\u{1b}\n>"),
+            "&lt;a&amp;&quot;b\u{fffd}&#10;&gt;"
+        );
+    }
+}

@@ -1,0 +1,342 @@
+//! The commands that ask a standing world: `status`, `mine`, `fund`, `pay`, `logs`.
+
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::Value;
+use swaprig_harness::time::{Deadline, Probe, poll_until};
+use swaprig_harness::units::{Msat, Sat};
+
+use super::control::{Answer, Request};
+use super::up::{Standing, UP, is_up, standing};
+use super::{Exit, runtime};
+
+/// Longer than the world itself waits for anything.
+const ANSWER_WITHIN: Duration = Duration::from_secs(150);
+/// How long one wait for more log lasts; then the next begins.
+const LOOK: Duration = Duration::from_secs(3600);
+
+/// Which world.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// The number of the world; needed when more than one is up in this directory
+    #[arg(long, value_name = "N")]
+    world: Option<u32>,
+    /// Print the answer as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct MineArgs {
+    /// How many blocks
+    #[arg(value_name = "BLOCKS", default_value = "1")]
+    blocks: u32,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct FundArgs {
+    /// The Lightning node whose on-chain wallet gets the coins
+    node: String,
+    /// How much, such as "0.01 btc" or 1_000_000sat
+    amount: Sat,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct PayArgs {
+    /// The Lightning node that pays
+    from: String,
+    /// The one that is paid, by an invoice of its own
+    to: String,
+    /// How much, such as "10_000 sat" or 1msat
+    amount: Msat,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LogsArgs {
+    /// Only this daemon's
+    name: Option<String>,
+    /// Go on until the world ends
+    #[arg(long, short)]
+    follow: bool,
+    /// The number of the world; needed when more than one is up in this directory
+    #[arg(long, value_name = "N")]
+    world: Option<u32>,
+}
+
+pub(super) fn mine(args: &MineArgs) -> Exit {
+    let request = Request::Mine {
+        blocks: args.blocks,
+    };
+    ask(&args.which, &request, |answer| {
+        format!("height {}", answer["height"])
+    })
+}
+
+pub(super) fn fund(args: &FundArgs) -> Exit {
+    let (node, amount) = (args.node.clone(), args.amount);
+    ask(&args.which, &Request::Fund { node, amount }, |answer| {
+        let (txid, height) = (text(&answer["txid"]), &answer["height"]);
+        format!("{} has {amount} more, in {txid}, block {height}", args.node)
+    })
+}
+
+pub(super) fn pay(args: &PayArgs) -> Exit {
+    let request = Request::Pay {
+        from: args.from.clone(),
+        to: args.to.clone(),
+        amount: args.amount,
+    };
+    ask(&args.which, &request, |answer| {
+        let hash = text(&answer["hash"]);
+        format!(
+            "{} paid {} {}, hash {hash}",
+            args.from, args.to, args.amount
+        )
+    })
+}
+
+pub(super) fn status(args: &StatusArgs) -> Exit {
+    ask(&args.which, &Request::Status {}, |answer| {
+        let mut lines = vec![match answer["height"].as_u64() {
+            Some(height) => format!("bitcoind  height {height}"),
+            None => "bitcoind  has ended".to_owned(),
+        }];
+        for node in answer["nodes"].as_array().into_iter().flatten() {
+            let name = text(&node["name"]);
+            lines.push(match node["ended"].as_str() {
+                Some(end) => format!("{name:<9} {end}"),
+                None => format!(
+                    "{name:<9} height {}, {} sat on chain, {} sat in {} of {} channels usable, {}",
+                    node["height"],
+                    node["onchain_sat"],
+                    node["lightning_sat"],
+                    node["usable_channels"],
+                    node["channels"],
+                    text(&node["node_id"])
+                ),
+            });
+        }
+        lines.join("\n")
+    })
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// Asks the world and prints what it answers.
+fn ask(which: &Which, request: &Request, show: impl Fn(&Value) -> String) -> Exit {
+    let standing = match choose(Path::new(UP), which.world) {
+        Ok(standing) => standing,
+        Err((exit, why)) => {
+            eprintln!("swaprig: {why}");
+            return exit;
+        }
+    };
+    match exchange(&standing.socket, request) {
+        Ok(Answer::Ok(value)) => {
+            match which.json {
+                true => println!("{value:#}"),
+                false => println!("{}", show(&value)),
+            }
+            Exit::Passed
+        }
+        Ok(Answer::Error(why)) => {
+            eprintln!("swaprig: {why}");
+            Exit::Failed
+        }
+        Err(error) => {
+            eprintln!(
+                "swaprig: world {} does not answer: {error}",
+                standing.number
+            );
+            Exit::Environment
+        }
+    }
+}
+
+fn exchange(socket: &Path, request: &Request) -> std::io::Result<Answer> {
+    let mut stream = UnixStream::connect(reachable(socket))?;
+    stream.set_read_timeout(Some(ANSWER_WITHIN))?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    stream.write_all(&line)?;
+    let mut answer = String::new();
+    BufReader::new(stream).read_line(&mut answer)?;
+    Ok(serde_json::from_str(&answer)?)
+}
+
+/// The path of a socket as short as it can be written: about a hundred bytes are all that an address holds (unix(7)).
+fn reachable(socket: &Path) -> PathBuf {
+    let here = std::env::current_dir().ok();
+    let below = here.and_then(|here| Some(socket.strip_prefix(here).ok()?.to_owned()));
+    below.unwrap_or_else(|| socket.to_owned())
+}
+
+/// The world that is meant, or why there is none.
+fn choose(dir: &Path, number: Option<u32>) -> Result<Standing, (Exit, String)> {
+    let mut all = standing(dir);
+    let numbers = all.iter().map(|(number, _)| number.to_string());
+    let numbers = numbers.collect::<Vec<_>>().join(", ");
+    if all.is_empty() {
+        let why = "no world is up in this directory; `swaprig up` starts one";
+        return Err((Exit::Environment, why.to_owned()));
+    }
+    if let Some(wanted) = number {
+        all.retain(|(number, _)| *number == wanted);
+    }
+    match (all.pop(), all.is_empty()) {
+        (Some((_, Some(standing))), true) => Ok(standing),
+        (Some((number, None)), true) => Err((
+            Exit::Environment,
+            format!("world {number} is still starting"),
+        )),
+        (Some(_), false) => {
+            let why = format!("worlds {numbers} are up; choose one with --world");
+            Err((Exit::Usage, why))
+        }
+        (None, _) => Err((
+            Exit::Usage,
+            format!("there is no such world; up: {numbers}"),
+        )),
+    }
+}
+
+pub(super) fn logs(args: &LogsArgs) -> Exit {
+    let standing = match choose(Path::new(UP), args.world) {
+        Ok(standing) => standing,
+        Err((exit, why)) => {
+            eprintln!("swaprig: {why}");
+            return exit;
+        }
+    };
+    let known: Vec<&str> = standing
+        .logs
+        .iter()
+        .map(|(name, ..)| name.as_str())
+        .collect();
+    if let Some(name) = &args.name
+        && !known.contains(&name.as_str())
+    {
+        eprintln!(
+            "swaprig: no daemon is called `{name}`; there are {}",
+            known.join(", ")
+        );
+        return Exit::Usage;
+    }
+    let wanted = standing.logs.iter();
+    let wanted = wanted.filter(|(name, ..)| args.name.as_ref().is_none_or(|only| only == name));
+    let width = known.iter().map(|name| name.len()).max().unwrap_or(0);
+    let mut tails: Vec<Tail> = wanted
+        .flat_map(|(name, stdout, stderr)| {
+            let prefix = match args.name {
+                Some(_) => String::new(),
+                None => format!("{name:<width$} | "),
+            };
+            [Tail::new(stdout, &prefix), Tail::new(stderr, &prefix)]
+        })
+        .collect();
+    let printed = match args.follow {
+        false => tails.iter_mut().try_for_each(|tail| tail.print().map(drop)),
+        true => follow(&mut tails, standing.number),
+    };
+    match printed {
+        Ok(()) => Exit::Passed,
+        // `swaprig logs | head` has seen enough.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Passed,
+        Err(error) => {
+            eprintln!("swaprig: {error}");
+            Exit::Environment
+        }
+    }
+}
+
+fn follow(tails: &mut [Tail], number: u32) -> std::io::Result<()> {
+    let state = Path::new(UP).join(format!("{number}.json"));
+    let runtime = runtime();
+    loop {
+        let is_over = !is_up(&state);
+        let mut printed = false;
+        for tail in tails.iter_mut() {
+            printed |= tail.print()?;
+        }
+        // Looked at before the last lines were printed, so that none of them is lost.
+        if is_over {
+            return Ok(());
+        }
+        if !printed {
+            // What comes of it is looked at above, so its end is all that matters here.
+            let more = poll_until::<(), std::convert::Infallible, _>(
+                "more log",
+                Deadline::after(LOOK),
+                || async {
+                    match tails.iter().any(Tail::has_more) || !is_up(&state) {
+                        true => Probe::Ready(()),
+                        false => Probe::Pending(String::new()),
+                    }
+                },
+            );
+            let _ = runtime.block_on(more);
+        }
+    }
+}
+
+/// A log that is printed as it grows.
+struct Tail {
+    path: PathBuf,
+    prefix: String,
+    at: u64,
+    /// The beginning of a line whose end has not come.
+    begun: Vec<u8>,
+}
+
+impl Tail {
+    fn new(path: &Path, prefix: &str) -> Self {
+        Tail {
+            path: path.to_owned(),
+            prefix: prefix.to_owned(),
+            at: 0,
+            begun: Vec::new(),
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        self.path.metadata().is_ok_and(|meta| meta.len() > self.at)
+    }
+
+    /// Prints the lines that have come; whether there was something.
+    fn print(&mut self) -> std::io::Result<bool> {
+        // The directory goes away with the world.
+        let Ok(mut file) = std::fs::File::open(&self.path) else {
+            return Ok(false);
+        };
+        file.seek(SeekFrom::Start(self.at))?;
+        let read = file.read_to_end(&mut self.begun)?;
+        self.at += read as u64;
+        let whole = self.begun.iter().rposition(|byte| *byte == b'\n');
+        let rest = self.begun.split_off(whole.map_or(0, |end| end + 1));
+        let lines = std::mem::replace(&mut self.begun, rest);
+        let mut out = std::io::stdout().lock();
+        for line in String::from_utf8_lossy(&lines).lines() {
+            writeln!(out, "{}{line}", self.prefix)?;
+        }
+        out.flush()?;
+        Ok(read > 0)
+    }
+}

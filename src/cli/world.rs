@@ -1,0 +1,203 @@
+//! A world of the command line's own: which daemons it has, how it is started, and what other programs are told of it.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use clap::Args;
+use swaprig_harness::binary::Stderr;
+use swaprig_harness::bitcoind::{PASSWORD, USER};
+use swaprig_harness::ldk_server::{CredentialFile, LdkServer};
+use swaprig_harness::run_dir::RunDir;
+use swaprig_harness::units::Sat;
+use swaprig_harness::world::Binaries;
+use swaprig_harness::{World, WorldError};
+use swaprig_scenarios::lang::{is_party_name, preset, preset_names};
+
+use super::exit::complain;
+use super::{DaemonFlags, Exit, RunDirFlags};
+
+/// The size of a channel that `--channels` opens.
+const CHANNEL: Sat = Sat(1_000_000);
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "World")]
+pub(super) struct WorldFlags {
+    /// A named set of daemons, as scenario files name it: lightning (alice and bob) or bitcoin
+    #[arg(long, value_name = "PRESET", default_value = "lightning")]
+    preset: String,
+    /// The names of the Lightning nodes, in place of a preset
+    #[arg(
+        long,
+        value_name = "NAME,NAME",
+        value_delimiter = ',',
+        conflicts_with = "preset"
+    )]
+    lightning: Option<Vec<String>>,
+    /// Open a channel of 1,000,000 sat from each Lightning node to the next
+    #[arg(long)]
+    channels: bool,
+    #[command(flatten)]
+    daemons: DaemonFlags,
+    #[command(flatten)]
+    run_dir: RunDirFlags,
+}
+
+/// What is settled before a world starts.
+pub(super) struct Prepared {
+    nodes: Vec<String>,
+    channels: bool,
+    binaries: Arc<Binaries>,
+    settings: swaprig_harness::binary::Settings,
+    dir: RunDir,
+}
+
+impl WorldFlags {
+    /// Finds the programs and makes the run directory; blocks while bitcoind is downloaded.
+    pub(super) fn prepare(&self) -> Result<Prepared, Exit> {
+        let nodes = self.nodes().map_err(|why| {
+            eprintln!("swaprig: {why}");
+            Exit::Usage
+        })?;
+        let broken = |error: &(dyn std::error::Error + 'static)| {
+            complain(error);
+            Exit::Environment
+        };
+        let settings = self.daemons.settings();
+        let binaries = Binaries::resolve(&settings, !nodes.is_empty(), &Stderr::default())
+            .map_err(|error| broken(&error))?;
+        let place = self.run_dir.settings();
+        let dir = RunDir::numbered(&place.base, place.keep).map_err(|error| broken(&error))?;
+        Ok(Prepared {
+            nodes,
+            channels: self.channels,
+            binaries: Arc::new(binaries),
+            settings,
+            dir,
+        })
+    }
+
+    fn nodes(&self) -> Result<Vec<String>, String> {
+        let Some(names) = &self.lightning else {
+            let known = || preset_names().collect::<Vec<_>>().join(" and ");
+            let nodes = preset(&self.preset).ok_or_else(|| {
+                format!(
+                    "there is no preset `{}`; there are {}",
+                    self.preset,
+                    known()
+                )
+            })?;
+            return Ok(nodes.iter().map(|name| (*name).to_owned()).collect());
+        };
+        match names.iter().find(|name| !is_party_name(name)) {
+            Some(name) => Err(format!(
+                "`{name}` cannot name a Lightning node: write lowercase letters, digits and `-`, a letter first, and \
+                 none of the names that swaprig uses itself (bitcoin, bitcoind, miner)"
+            )),
+            None => Ok(names.clone()),
+        }
+    }
+}
+
+impl Prepared {
+    /// Starts the world.
+    ///
+    /// # Errors
+    /// When a daemon does not come up or a channel is not usable in time.
+    pub(super) async fn start(self) -> Result<World, WorldError> {
+        let world = World::builder()
+            .lightning(self.nodes.clone())
+            .settings(self.settings)
+            .binaries(self.binaries)
+            .run_dir(self.dir)
+            .start()
+            .await?;
+        if self.channels {
+            for pair in self.nodes.windows(2) {
+                if let [from, to] = pair
+                    && let Err(error) = world.open_usable_channel(from, to, CHANNEL).await
+                {
+                    world.stop().await;
+                    return Err(error);
+                }
+            }
+        }
+        Ok(world)
+    }
+}
+
+/// What the daemons of `world` can be reached by, as environment variables.
+pub(super) fn endpoints(world: &World) -> Vec<(String, String)> {
+    let bitcoind = world.bitcoind();
+    let mut all = Vec::new();
+    let mut put = |name: String, value: String| all.push((name, value));
+    put(
+        "SWAPRIG_BITCOIND_RPC_URL".into(),
+        format!("http://{}", bitcoind.rpc_address()),
+    );
+    put("SWAPRIG_BITCOIND_RPC_USER".into(), USER.into());
+    put("SWAPRIG_BITCOIND_RPC_PASSWORD".into(), PASSWORD.into());
+    put("SWAPRIG_BITCOIND_P2P".into(), bitcoind.p2p_address());
+    for node in world.nodes() {
+        for (what, value) in node_endpoints(node) {
+            put(format!("SWAPRIG_{}_{what}", variable(node.name())), value);
+        }
+    }
+    put("SWAPRIG_RUN_DIR".into(), world.dir().display().to_string());
+    all
+}
+
+fn node_endpoints(node: &LdkServer) -> Vec<(&'static str, String)> {
+    let mut all = vec![
+        ("GRPC", node.grpc_address()),
+        ("TLS_CERT", node.tls_cert().display().to_string()),
+        ("P2P", node.p2p_address()),
+        ("NODE_ID", node.node_id().to_string()),
+    ];
+    // A macaroon's file holds hexadecimal digits, a key's the bytes themselves.
+    match node.credential_file() {
+        CredentialFile::ApiKey(path) => {
+            let bytes = std::fs::read(&path).unwrap_or_default();
+            all.push((
+                "API_KEY",
+                bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            ));
+            all.push(("API_KEY_FILE", path.display().to_string()));
+        }
+        CredentialFile::Macaroon(path) => {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            all.push(("MACAROON", text.trim().to_owned()));
+            all.push(("MACAROON_FILE", path.display().to_string()));
+        }
+    }
+    all
+}
+
+/// The name of a node as a part of a variable: `DAVE_2`.
+fn variable(name: &str) -> String {
+    name.to_uppercase().replace('-', "_")
+}
+
+/// Writes variables as a file for `.` of any shell, and adds `SWAPRIG_ENV_FILE` to them.
+///
+/// # Errors
+/// When it cannot be written.
+pub(super) fn write_env_file(
+    path: &Path,
+    variables: &mut Vec<(String, String)>,
+) -> std::io::Result<()> {
+    let whole = std::path::absolute(path)?;
+    variables.push(("SWAPRIG_ENV_FILE".to_owned(), whole.display().to_string()));
+    let mut text = String::new();
+    for (name, value) in variables.iter() {
+        let _ = writeln!(text, "export {name}='{}'", value.replace('\'', r"'\''"));
+    }
+    std::fs::write(path, text)
+}
+
+/// Variables for a process.
+pub(super) fn for_process(variables: Vec<(String, String)>) -> Vec<(String, OsString)> {
+    let all = variables.into_iter();
+    all.map(|(name, value)| (name, value.into())).collect()
+}
