@@ -19,8 +19,8 @@ pub(super) fn screen(
     passport: &Passport,
 ) -> String {
     let mut text = format!("{word} {head}");
-    if let Some(number) = failure.step {
-        let _ = write!(text, "   step {number} of {}", outcome.steps_planned);
+    if let Some(place) = &failure.place {
+        let _ = write!(text, "   step {place} of {}", outcome.steps_planned);
     }
     let _ = writeln!(text, "   {:.2} s", outcome.took.as_secs_f64());
     match &failure.problem {
@@ -46,10 +46,9 @@ pub(super) fn screen(
     if let Some(dir) = &outcome.dir {
         line("logs", &format!("{}/*.log", shown(dir)));
     }
-    line(
-        "again",
-        &format!("swaprig run {} --keep", shown(plan.source.path())),
-    );
+    let case = plan.case.iter().map(|case| format!("#{case}"));
+    let file = shown(plan.source.path()) + &case.collect::<String>();
+    line("again", &format!("swaprig run {file} --keep"));
     text.truncate(text.trim_end().len());
     text
 }

@@ -29,6 +29,7 @@ fn outcome(outcome: &Outcome) -> Value {
     json!({
         "id": outcome.id,
         "path": outcome.path,
+        "case": outcome.case,
         "round": outcome.round,
         "outcome": outcome.verdict.word(),
         "seconds": outcome.took.as_secs_f64(),
@@ -46,6 +47,7 @@ fn failure(failure: &Failure) -> Value {
     });
     json!({
         "step": failure.step,
+        "step_place": failure.place,
         "title": failure.failure.title,
         "seen": failure.failure.seen,
         "why": failure.failure.why,

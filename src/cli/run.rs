@@ -21,7 +21,7 @@ use super::{DaemonFlags, Exit, RunDirFlags, failure, json, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Scenario files, or directories of them
+    /// Scenario files, cases of them (FILE#CASE), or directories
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How many worlds at once [default: one for each core]

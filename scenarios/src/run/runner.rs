@@ -124,6 +124,7 @@ pub async fn run_all(
             };
             let outcome = Outcome {
                 id: plan.id().to_owned(),
+                case: plan.case.clone(),
                 path: plan.source.path().to_owned(),
                 round,
                 steps_planned: plan.steps.len(),
@@ -186,6 +187,7 @@ fn without_step(failure: StepFailure) -> Verdict {
     let (last_words, logs) = (Vec::new(), Vec::new());
     Verdict::Broken(Box::new(Failure {
         step: None,
+        place: None,
         failure,
         problem: None,
         last_words,
