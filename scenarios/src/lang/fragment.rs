@@ -303,7 +303,7 @@ fn inputs<'a>(
     let mut specs = Vec::new();
     for (key, value) in table {
         let name: &str = key.get_ref();
-        if !input_name(name, key.span(), report) {
+        if !input_name(name, key.span(), report) || is_reserved(name, key.span(), report) {
             continue;
         }
         let (ty, default) = match value.get_ref() {
@@ -350,14 +350,19 @@ pub(super) fn input_name(name: &str, span: Span, report: &mut Report) -> bool {
             .help(format!("write {example}"));
         return false;
     }
-    if RESERVED_INPUTS.contains(&name) {
-        report
-            .push(span, format!("no input can be called `{name}`"))
-            .label("a key that every step takes")
-            .help("choose another name");
-        return false;
-    }
     true
+}
+
+/// Whether a use of a fragment has another meaning for the name, which is then said.
+fn is_reserved(name: &str, span: Span, report: &mut Report) -> bool {
+    let reserved = RESERVED_INPUTS.contains(&name);
+    if reserved {
+        report
+            .push(span, format!("no input of a fragment can be called `{name}`"))
+            .label("the step that uses it has this key for itself")
+            .help("choose another name");
+    }
+    reserved
 }
 
 fn input_type(
