@@ -36,8 +36,8 @@ impl Screen<'_> {
             outcome, failure, ..
         } = self;
         let mut text = format!("{} {}", self.word, head(outcome));
-        if let Some(number) = failure.step {
-            let _ = write!(text, "   step {number} of {}", outcome.steps_planned);
+        if let Some(place) = &failure.place {
+            let _ = write!(text, "   step {place} of {}", outcome.steps_planned);
         }
         let _ = writeln!(text, "   {:.2} s", outcome.took.as_secs_f64());
         match &failure.problem {
@@ -66,7 +66,8 @@ impl Screen<'_> {
         if let Some(dir) = &outcome.dir {
             line("logs", &format!("{}/*.log", shown(dir)));
         }
-        let path = shown(self.plan.source.path());
+        let case = self.plan.case.iter().map(|case| format!("#{case}"));
+        let path = shown(self.plan.source.path()) + &case.collect::<String>();
         line(
             "again",
             &format!("swaprig run {path} --keep --seed {}", self.seed),

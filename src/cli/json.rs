@@ -38,6 +38,7 @@ fn outcome(outcome: &Outcome) -> Value {
     json!({
         "id": outcome.id,
         "path": outcome.path,
+        "case": outcome.case,
         "round": outcome.round,
         "attempts": outcome.attempts,
         "outcome": outcome.verdict.word(),
@@ -56,6 +57,7 @@ fn failure(failure: &Failure) -> Value {
     });
     json!({
         "step": failure.step,
+        "step_place": failure.place,
         "title": failure.failure.title,
         "seen": failure.failure.seen,
         "why": failure.failure.why,

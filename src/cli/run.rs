@@ -27,7 +27,7 @@ use super::{DaemonFlags, Exit, RunDirFlags, json, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
-    /// Scenario files, or directories of them
+    /// Scenario files, cases of them (FILE#CASE), or directories
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// How many worlds at once; `auto`: as many as cores and free memory allow

@@ -18,14 +18,17 @@ pub(super) const WIDTH: usize = 110;
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
-    /// Scenario files, or directories of them
+    /// Scenario files, cases of them (FILE#CASE), or directories
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Print what is left of each scenario when its fragments, cases and inputs are written out
+    #[arg(long)]
+    expand: bool,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// Scenario files, or directories of them
+    /// Scenario files, cases of them (FILE#CASE), or directories
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print JSON
@@ -39,6 +42,15 @@ pub(super) struct ListArgs {
 
 pub(super) fn check(args: &CheckArgs) -> Exit {
     match plans(&args.paths) {
+        Ok(plans) if args.expand => {
+            for plan in &plans {
+                if plans.len() > 1 {
+                    println!("# {}", plan.id());
+                }
+                println!("{}", plan.expanded());
+            }
+            Exit::Passed
+        }
         Ok(plans) => {
             println!(
                 "{} checked, nothing to complain about",
@@ -59,7 +71,7 @@ pub(super) fn list(args: &ListArgs) -> Exit {
     if args.json {
         let entry = |plan: &Arc<Plan>| {
             let steps = plan.steps.len();
-            json!({ "id": plan.id(), "path": plan.source.path(), "title": plan.title, "tags": plan.tags, "steps": steps })
+            json!({ "id": plan.id(), "path": plan.source.path(), "case": plan.case, "title": plan.title, "tags": plan.tags, "steps": steps })
         };
         println!("{:#}", json!(plans.iter().map(entry).collect::<Vec<_>>()));
         return Exit::Passed;
@@ -96,7 +108,8 @@ pub(super) fn selected(
 
 /// Reads and checks everything below `paths`. Problems are printed here, all of them; then nothing is run.
 pub(super) fn plans(paths: &[PathBuf]) -> Result<Vec<Arc<Plan>>, Exit> {
-    let sources = lang::load(paths).map_err(|error| {
+    let selected = Selected::of(paths)?;
+    let sources = lang::load(&selected.paths).map_err(|error| {
         complain(&error);
         match error {
             LoadError::NothingFound { .. } => Exit::Nothing,
@@ -108,25 +121,118 @@ pub(super) fn plans(paths: &[PathBuf]) -> Result<Vec<Arc<Plan>>, Exit> {
     let registry = registry();
     let mut plans = Vec::new();
     let mut problems = Vec::new();
+    let mut files = 0;
     for source in &sources {
         match lang::check(source, &registry) {
-            Ok(plan) => plans.push(Arc::new(plan)),
-            Err(found) => problems.extend(found),
+            Ok(found) => plans.extend(found.into_iter().map(Arc::new)),
+            Err(found) => {
+                files += 1;
+                problems.extend(found);
+            }
         }
     }
     if problems.is_empty() {
-        return Ok(plans);
+        return selected.cases_of(plans);
     }
     for problem in &problems {
         eprint!("{}", render(problem));
     }
-    let files = sources.len() - plans.len();
     eprintln!(
         "{} in {}; nothing was run",
         count(problems.len(), "problem"),
         count(files, "file")
     );
     Err(Exit::Usage)
+}
+
+/// What was named on the command line: files and directories, and of some files single cases.
+struct Selected {
+    paths: Vec<PathBuf>,
+    /// Files of which only these cases were named, and the files that were named as a whole.
+    cases: Vec<(PathBuf, Option<String>)>,
+}
+
+impl Selected {
+    /// A path that is there is that path. Otherwise `FILE#CASE` is a case, and FILE, or the whole, may be the id of a
+    /// scenario below the current directory or its `scenarios`.
+    fn of(paths: &[PathBuf]) -> Result<Self, Exit> {
+        let mut selected = Selected {
+            paths: Vec::new(),
+            cases: Vec::new(),
+        };
+        for path in paths {
+            let text = path.to_string_lossy();
+            let (file, case) = match text.rsplit_once('#') {
+                Some((file, case)) if !path.exists() => (PathBuf::from(file), Some(case)),
+                _ => (path.clone(), None),
+            };
+            let file = by_id(&file).unwrap_or(file);
+            if let Some(case) = case
+                && file.is_dir()
+            {
+                eprintln!(
+                    "swaprig: {text}: a case belongs to a file; write {}/FILE.scenario.toml#{case}",
+                    file.display()
+                );
+                return Err(Exit::Usage);
+            }
+            selected.cases.push((file.clone(), case.map(str::to_owned)));
+            selected.paths.push(file);
+        }
+        Ok(selected)
+    }
+
+    /// The plans that were named.
+    fn cases_of(&self, plans: Vec<Arc<Plan>>) -> Result<Vec<Arc<Plan>>, Exit> {
+        if self.cases.iter().all(|(_, case)| case.is_none()) {
+            return Ok(plans);
+        }
+        let real = |path: &Path| std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let named: Vec<(PathBuf, Option<&str>)> = self
+            .cases
+            .iter()
+            .map(|(path, case)| (real(path), case.as_deref()))
+            .collect();
+        for (path, case) in &named {
+            let Some(case) = case else { continue };
+            let of_file = plans
+                .iter()
+                .filter(|plan| real(plan.source.path()) == *path);
+            let known: Vec<&str> = of_file.filter_map(|plan| plan.case.as_deref()).collect();
+            if known.contains(case) {
+                continue;
+            }
+            let help = match lang::nearest(case, known.iter().copied()) {
+                Some(meant) => format!("did you mean #{meant}?"),
+                None if known.is_empty() => "it has no cases".to_owned(),
+                None => format!("it has {}", lang::all_of(known.iter().copied())),
+            };
+            eprintln!(
+                "swaprig: {}: there is no case `{case}`; {help}",
+                path.display()
+            );
+            return Err(Exit::Usage);
+        }
+        let is_named = |plan: &Arc<Plan>| {
+            let path = real(plan.source.path());
+            named.iter().any(|(named, case)| match case {
+                Some(case) => *named == path && plan.case.as_deref() == Some(case),
+                None => path.starts_with(named),
+            })
+        };
+        Ok(plans.into_iter().filter(is_named).collect())
+    }
+}
+
+/// The file of the scenario with that id.
+fn by_id(id: &Path) -> Option<PathBuf> {
+    if id.exists() {
+        return None;
+    }
+    let file = format!("{}.scenario.toml", id.display());
+    [PathBuf::from(&file), Path::new("scenarios").join(&file)]
+        .into_iter()
+        .find(|path| path.is_file())
 }
 
 /// The whole message, in colour where somebody looks.

@@ -245,6 +245,11 @@ impl World {
         let reached = poll_until(what, deadline, || async {
             match node.info().await {
                 Ok(info) if info.block_hash == tip.hash => Probe::Ready(()),
+                // Somebody else may have mined meanwhile: then it is the tip of now that counts.
+                Ok(info) if info.height >= tip.height => match self.bitcoind.tip().await {
+                    Ok(now) if now.hash == info.block_hash => Probe::Ready(()),
+                    _ => Probe::Pending(format!("{} is at {}", node.name(), info.height)),
+                },
                 Ok(info) => Probe::Pending(format!("{} is at {}", node.name(), info.height)),
                 Err(error) => Probe::Fatal(WorldErrorKind::Node(error)),
             }

@@ -1,16 +1,22 @@
-//! From a file to a plan, or to every problem in it. Nothing is started and nothing is asked.
+//! From a file to its plans, or to every problem in it. Nothing is started and nothing is asked.
 
 use std::collections::BTreeMap;
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::cx::{Name, Scope};
+use super::cases::{self, Case};
+use super::expand;
+use super::fragment::{Fragments, Library};
+use super::frame::{File, Frame};
+use super::inputs::{Values, input_types};
 use super::plan::Plan;
 use super::problem::{Problem, Report, Source, Span};
+use super::scope::Scope;
 use super::step::Registry;
+use super::steps::Place;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
 use super::world::{self, ReadWorld, WorldPlan};
-use super::{known, steps, syntax};
+use super::{known, syntax};
 
 /// The keys of a file: name, example, what it does.
 pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
@@ -31,19 +37,35 @@ pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
         "it fails in this way, which is no news; when it passes, that is",
     ),
     ("steps", "[ { mine = 6 } ]", "what is done, in order"),
+    (
+        "cases",
+        "{ small = { amount = \"1_000 sat\" }, large = { amount = \"50_000 sat\" } }",
+        "named rows; the steps run once for each, in a world of its own, and read its keys as `$amount`",
+    ),
+    (
+        "matrix",
+        "{ payer = [\"alice\", \"bob\"], amount = { small = \"1_000 sat\", large = \"50_000 sat\" } }",
+        "named axes; every combination of their values is a case, called `alice-small`",
+    ),
 ];
+
+/// The keys that every file has.
+const REQUIRED: &[&str] = &["title", "world", "steps"];
 
 /// Keys that people try, and what they are called here.
 const OTHER_NAMES: &[(&str, &str)] =
     &[("name", "title"), ("scenario", "title"), ("labels", "tags")];
 
-/// Checks a file. On success it is ready to run; otherwise every problem is there, from top to bottom.
-pub fn check(source: &Source, registry: &Registry) -> Result<Plan, Vec<Problem>> {
+/// Checks a file and the fragments that it uses. On success there is a plan for each of its cases, or one for a file
+/// without cases; otherwise every problem is there, from top to bottom.
+pub fn check(source: &Source, registry: &Registry) -> Result<Vec<Plan>, Vec<Problem>> {
     let mut report = Report::new(source);
-    let plan = syntax::parse(source, &mut report)
-        .and_then(|table| read_file(table.get_ref(), registry, &mut report));
-    match plan {
-        Some(plan) if report.is_empty() => Ok(plan),
+    let library = Library::load(source);
+    let fragments = library.parse();
+    let plans = syntax::parse(source, &mut report)
+        .and_then(|table| read_file(table.get_ref(), registry, &fragments, &mut report));
+    match plans {
+        Some(plans) if report.is_empty() => Ok(plans),
         _ => {
             if report.is_empty() {
                 // A plan is missing only when something was said; should that ever fail, say so and do not run it.
@@ -62,11 +84,16 @@ struct Misplaced<'a> {
     value: &'a Node<'a>,
 }
 
-fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> Option<Plan> {
+fn read_file<'a>(
+    table: &'a DeTable<'a>,
+    registry: &'a Registry,
+    fragments: &'a Fragments<'a>,
+    report: &mut Report,
+) -> Option<Vec<Plan>> {
     if report.source().text().trim().is_empty() {
         let lines = FILE_KEYS
             .iter()
-            .filter(|(key, ..)| *key != "known_failure")
+            .filter(|(key, ..)| !matches!(*key, "cases" | "matrix" | "known_failure"))
             .map(|(key, example, _)| format!("{key} = {example}"));
         let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
         report.push(0..0, "the file is empty").help(help);
@@ -84,6 +111,7 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
         table.get(name).or_else(stray)
     };
     let required = |key: &str, report: &mut Report| {
+        debug_assert!(REQUIRED.contains(&key));
         let node = lookup(key);
         // That a misspelt key is missing has been said.
         if node.is_none() && !misspelt.contains(&key) {
@@ -103,31 +131,128 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
             deadline: world::DEFAULT_DEADLINE,
         });
     let steps_node = required("steps", report);
-    let items = steps_node.and_then(|node| step_items(node, report));
-    let scope = Scope {
-        names: names(items, registry),
-        parties: read.lightning,
+    let items = steps_node.and_then(|node| step_items(node, "a scenario without steps", report));
+    let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
+    let file = File {
+        registry,
+        fragments,
+        types: input_types(registry),
+        strays: &strays,
+        deadline: read.deadline,
     };
-    let steps = items.and_then(|items| {
-        let file = steps::File {
-            registry,
-            scope: &scope,
-            strays: &strays,
-            deadline: read.deadline,
-        };
-        file.read(items, report)
-    });
-    Some(Plan {
-        title: title?,
-        tags: tags?,
-        world: WorldPlan {
-            lightning: scope.parties?,
-            deadline: read.deadline,
+    // Nothing can be said of steps whose inputs are not known.
+    let plans = items.zip(cases.as_ref());
+    let plans =
+        plans.and_then(|(items, cases)| file.plans(items, cases, read.lightning.as_ref(), report));
+    let header = header(&[
+        ("title", lookup("title")),
+        ("tags", lookup("tags")),
+        ("world", lookup("world")),
+    ]);
+    let (title, tags, known) = (title?, tags?, known?);
+    let world = WorldPlan {
+        lightning: read.lightning?,
+        deadline: read.deadline,
+    };
+    let source = report.source();
+    let plan = |(case, steps): (Option<String>, _)| Plan {
+        title: title.clone(),
+        tags: tags.clone(),
+        world: world.clone(),
+        steps,
+        source: source.clone(),
+        id: match &case {
+            Some(case) => format!("{}#{case}", source.id()),
+            None => source.id().to_owned(),
         },
-        steps: steps?,
-        known_failure: known?,
-        source: report.source().clone(),
-    })
+        known_failure: known.clone(),
+        case,
+        header: header.clone(),
+    };
+    Some(plans?.into_iter().map(plan).collect())
+}
+
+/// The steps of a plan, and the case that they are.
+type CaseSteps = (Option<String>, Vec<super::plan::PlannedStep>);
+
+impl<'a> File<'a> {
+    /// The steps of every case; of a file without cases once. `None` when there is a problem in one of them.
+    fn plans(
+        &self,
+        items: &DeArray<'a>,
+        cases: &[Case<'a>],
+        parties: Option<&Vec<String>>,
+        report: &mut Report,
+    ) -> Option<Vec<CaseSteps>> {
+        let before = report.count();
+        let nothing = [None];
+        let cases_or_one: Vec<Option<&Case<'a>>> = match cases {
+            [] => nothing.to_vec(),
+            cases => cases.iter().map(Some).collect(),
+        };
+        let mut plans = Vec::new();
+        let mut used = std::collections::BTreeSet::new();
+        for case in cases_or_one {
+            let mut values = Values::default();
+            for (input, node) in case.iter().flat_map(|case| &case.inputs) {
+                values.insert(input, node.clone(), Some(node.span()));
+            }
+            let source = report.source().clone();
+            let names = self.names(&source, items, "", &mut Vec::new());
+            let frame = Frame {
+                source,
+                scope: Scope {
+                    parties: parties.cloned(),
+                    names: names.names,
+                    inputs: values.names(),
+                },
+                values,
+                targets: Default::default(),
+                prefix: String::new(),
+                prefixes: names.prefixes,
+                used: Default::default(),
+                chain: Vec::new(),
+                started: Default::default(),
+            };
+            let frame = frame.with_targets();
+            let place = Place {
+                number: None,
+                prefix: "",
+                together: false,
+            };
+            let steps = self.read(items, &frame, place, report);
+            used.extend(frame.values.used());
+            plans.extend(steps.map(|steps| (case.map(|case| case.name.clone()), steps)));
+        }
+        if report.count() > before {
+            return None;
+        }
+        unused(cases, &used, report);
+        (report.count() == before).then_some(plans)
+    }
+}
+
+/// An input that no step reads is a mistake in its name, or too much.
+fn unused(cases: &[Case<'_>], used: &std::collections::BTreeSet<String>, report: &mut Report) {
+    let mut said = std::collections::BTreeSet::new();
+    for (name, node) in cases.iter().flat_map(|case| &case.inputs) {
+        if used.contains(name) || !said.insert(name) {
+            continue;
+        }
+        report
+            .push(node.span(), format!("no step reads the input `{name}`"))
+            .label("given here")
+            .help(format!("write \"${name}\" where a step is to have this value, or leave `{name}` out of every case"));
+    }
+}
+
+/// The keys of the file as an expanded plan has them.
+fn header(keys: &[(&str, Option<&Node<'_>>)]) -> String {
+    let line = |(key, node): &(&str, Option<&Node<'_>>)| {
+        let value = expand::value_text((*node)?.get_ref(), &|reference| reference);
+        Some(format!("{key} = {value}\n"))
+    };
+    keys.iter().filter_map(line).collect()
 }
 
 fn keys() -> impl Iterator<Item = &'static str> {
@@ -306,7 +431,12 @@ fn tags(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     sound.then_some(tags)
 }
 
-fn step_items<'a>(node: &'a Node<'a>, report: &mut Report) -> Option<&'a DeArray<'a>> {
+/// The steps of a list; `empty` is what a list without any is called.
+pub(super) fn step_items<'n, 'a>(
+    node: &'n Node<'a>,
+    empty: &str,
+    report: &mut Report,
+) -> Option<&'n DeArray<'a>> {
     const HELP: &str = "write steps = [ { mine = 6 } ], one table for every step";
     let DeValue::Array(items) = node.get_ref() else {
         let title = format!("expected an array of steps, found {}", describe(node));
@@ -317,35 +447,8 @@ fn step_items<'a>(node: &'a Node<'a>, report: &mut Report) -> Option<&'a DeArray
         return None;
     };
     if items.is_empty() {
-        report
-            .push(node.span(), "a scenario without steps")
-            .label("empty")
-            .help(HELP);
+        report.push(node.span(), empty).label("empty").help(HELP);
         return None;
     }
     Some(items)
-}
-
-/// Every name that a step binds. A name that is bound twice keeps its first step; the second is a problem of its own.
-fn names(items: Option<&DeArray<'_>>, registry: &Registry) -> BTreeMap<String, Name> {
-    let mut names = BTreeMap::new();
-    for (index, item) in items.into_iter().flatten().enumerate() {
-        let DeValue::Table(table) = item.get_ref() else {
-            continue;
-        };
-        let Some(DeValue::String(name)) = table.get("as").map(|node| node.get_ref()) else {
-            continue;
-        };
-        let span = table.get("as").map(|node| node.span()).unwrap_or_default();
-        let entry = table.keys().find_map(|key| registry.get(key.get_ref()));
-        let by = entry.map_or("", |entry| entry.name).to_owned();
-        let entity = entry.and_then(|entry| entry.output);
-        names.entry(name.to_string()).or_insert(Name {
-            step: index + 1,
-            span,
-            by,
-            entity,
-        });
-    }
-    names
 }

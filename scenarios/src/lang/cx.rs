@@ -1,39 +1,16 @@
 //! What a step's fields are read against: the parties of the world, the names bound so far, the report.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value as Json;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Report, Span};
 use super::reference::{Reference, Text};
-use super::types::{EntityType, Type};
+use super::scope::{Name, NameKind, Scope, State};
+use super::types::Type;
 use super::words::{Node, all_of, describe, nearest, one_of, one_of_quoted, quoted};
 
 /// What [`StepCx::text`] is told where any text will do.
 pub(super) const ANY_TEXT: &str = "a text";
-
-/// What is known in one file when a step of it is read.
-#[derive(Debug, Default)]
-pub struct Scope {
-    /// The Lightning nodes of the world; `None` when the world could not be read, so that nothing is said of them.
-    pub parties: Option<Vec<String>>,
-    /// Every name that some step of the file binds.
-    pub names: BTreeMap<String, Name>,
-}
-
-/// A name that a step binds.
-#[derive(Debug)]
-pub struct Name {
-    /// The step, counted from 1.
-    pub step: usize,
-    /// Where the name is given.
-    pub span: Span,
-    /// The name of the step, such as `invoice`.
-    pub by: String,
-    /// What it binds; `None` when the step is not known, so that nothing is said of it.
-    pub entity: Option<&'static EntityType>,
-}
 
 /// How a field is described: to people, to the schema, and in messages.
 #[derive(Debug, Clone)]
@@ -73,8 +50,6 @@ pub struct StepCx<'a> {
     pub(super) span: Span,
     /// The name of the step.
     pub(super) step: &'a str,
-    /// Counted from 1.
-    pub(super) number: usize,
     /// The field that is being read.
     pub(super) field: String,
     /// Fields that a misspelt key stands for; that they are missing has then been said.
@@ -221,7 +196,15 @@ impl<'a> StepCx<'a> {
         };
         match Text::of(text) {
             Text::Literal(_) => None,
-            Text::Reference(reference) => Some(Some(reference)),
+            Text::Reference(reference) => {
+                let whole = reference.path();
+                let is_output = self.scope.names.contains_key(&whole);
+                Some(Some(if is_output {
+                    Reference::to(whole)
+                } else {
+                    reference
+                }))
+            }
             Text::Malformed => {
                 let help = format!(
                     "a reference is a `$`, a name in lowercase, and perhaps a dot and a field: \"$inv\" or \
@@ -245,56 +228,155 @@ impl<'a> StepCx<'a> {
             self.unbound(node, reference);
             return None;
         };
-        if name.step >= self.number {
-            let title = format!("`${}` is not bound yet", reference.name);
-            let problem = self.report.push(node.span(), title);
-            if name.step == self.number {
-                problem.label("is bound by this step itself");
-                problem.help("a step can only use what a step before it has bound");
-            } else {
-                problem.label(format!("is bound by step {}, later", name.step));
-                problem.help(format!(
-                    "move step {} (`{}`) above this one",
-                    name.step, name.by
-                ));
-            }
+        if !name.is_readable() {
+            self.not_readable(node, reference, name);
             return None;
         }
-        let entity = name.entity?;
-        let Some(field) = &reference.field else {
-            return Some(Type::Entity(entity));
+        let ty = match name.kind {
+            NameKind::Value(ty) => ty,
+            NameKind::Unknown => return None,
+            NameKind::Outputs => {
+                self.no_output(node, reference, &reference.name, reference.field.as_deref());
+                return None;
+            }
         };
-        if let Some(field) = entity.field(field) {
+        let Some(field) = &reference.field else {
+            return Some(ty);
+        };
+        let fields = match ty {
+            Type::Entity(entity) => entity.all_fields(),
+            _ => Vec::new(),
+        };
+        if let Some(field) = fields.iter().find(|known| known.name == field) {
             return Some(field.ty);
         }
-        let fields = || entity.all_fields().into_iter().map(|field| field.name);
-        let kind = Type::Entity(entity).a_name();
+        let fields = || fields.iter().map(|field| field.name);
+        let kind = ty.a_name();
         let mut help = format!("{kind} has {}", all_of(fields()));
-        if let Some(meant) = nearest(field, fields()) {
+        if fields().next().is_none() {
+            help = format!("write \"${}\"; {kind} has no fields", reference.name);
+        } else if let Some(meant) = nearest(field, fields()) {
             help = format!("did you mean \"${}.{meant}\"? {help}", reference.name);
         }
         let title = format!("`${}` has no field `{field}`", reference.name);
-        let label = format!("{kind}, bound by step {}", name.step);
+        let label = format!("{kind}, bound by step {}", name.place);
         self.report.push(node.span(), title).label(label).help(help);
         None
     }
 
+    /// Says why a name that is bound somewhere cannot be used here.
+    fn not_readable(&mut self, node: &Node<'_>, reference: &Reference, name: &Name) {
+        let (own, text) = (self.span.clone(), format!("`${}`", reference.name));
+        let itself = own.start <= name.span.start && name.span.end <= own.end;
+        let problem = |report: &mut Report, title: String, label: String, help: String| {
+            report.push(node.span(), title).label(label).help(help);
+        };
+        let (place, report) = (&name.place, &mut *self.report);
+        let unbound = format!("{text} is not bound yet");
+        match name.state.get() {
+            State::Now => {}
+            State::Later if itself => {
+                let help = "a step can only use what a step before it has bound".to_owned();
+                problem(
+                    report,
+                    unbound,
+                    "is bound by this step itself".to_owned(),
+                    help,
+                );
+            }
+            State::Later => {
+                let help = format!("move step {place} (`{}`) above this one", name.by);
+                problem(
+                    report,
+                    unbound,
+                    format!("is bound by step {place}, later"),
+                    help,
+                );
+            }
+            State::Started => {
+                let label = format!("step {place} was started and not awaited before this one");
+                let help = "put the `await` of that step above this one".to_owned();
+                problem(report, unbound, label, help);
+            }
+            State::Beside => {
+                let title = format!("{text} is bound by a step that runs at the same time");
+                let label = format!("step {place} of the same `together`");
+                let help = "steps of one `together` cannot use what another of them makes; put the two into \
+                            one { steps = [ … ] }, or one of them after the `together`";
+                problem(report, title, label, help.to_owned());
+            }
+            State::Inside(private) => {
+                let key = private.key();
+                let title = format!("{text} can only be used inside the step that has `{key}`");
+                let label = format!("is bound inside a step with `{key}`, at step {place}");
+                let help = format!("move this step into it, or bind {text} outside of it");
+                problem(report, title, label, help);
+            }
+        }
+    }
+
+    /// A reference to the outputs of a fragment that names none of them.
+    fn no_output(&mut self, node: &Node<'_>, whole: &Reference, of: &str, output: Option<&str>) {
+        let scope = self.scope;
+        let prefix = format!("{of}.");
+        let outputs = || {
+            scope
+                .names
+                .keys()
+                .filter_map(|name| name.strip_prefix(&prefix))
+        };
+        let known = all_of(outputs());
+        let title = match output {
+            Some(output) => format!("`${of}` has no output `{output}`"),
+            None => format!("`{whole}` is what a fragment gives, not one thing"),
+        };
+        let meant = output.and_then(|output| nearest(output, outputs()));
+        let help = match meant.or(outputs().next()) {
+            Some(meant) => format!("write \"${of}.{meant}\"; its outputs are {known}"),
+            None => "the fragment has no outputs; leave its `as` out".to_owned(),
+        };
+        let place = scope.names.get(of).map_or("", |name| &name.place);
+        let label = format!("the outputs of step {place}");
+        self.report.push(node.span(), title).label(label).help(help);
+    }
+
     fn unbound(&mut self, node: &Node<'_>, reference: &Reference) {
         let scope = self.scope;
+        let (root, rest) = reference
+            .name
+            .split_once('.')
+            .unwrap_or((&reference.name, ""));
+        if !rest.is_empty()
+            && let Some(name) = scope.names.get(root)
+        {
+            if name.kind == NameKind::Outputs {
+                self.no_output(node, reference, root, Some(rest));
+            } else {
+                let title = format!("`{reference}` has a dot too many");
+                let label = format!("`${root}` has fields, and its fields have none");
+                let help = format!("write \"${root}\", or \"${root}.{rest}\"");
+                self.report.push(node.span(), title).label(label).help(help);
+            }
+            return;
+        }
         let parties = scope.parties.as_deref().unwrap_or_default();
         let before = || {
-            let earlier = scope
-                .names
-                .iter()
-                .filter(|(_, name)| name.step < self.number);
-            earlier.map(|(name, _)| name.as_str())
+            let inputs = scope.inputs.iter().map(String::as_str);
+            scope.readable().map(|(name, _)| name).chain(inputs)
         };
-        let help = if parties.contains(&reference.name) {
-            format!(
-                "{} is a party, not something that a step bound; write \"{0}\"",
-                reference.name
-            )
-        } else if let Some(meant) = nearest(&reference.name, before()) {
+        let name = &reference.name;
+        if scope.inputs.contains(name) {
+            let title = format!("`{reference}` is a field of an input that stands for a value");
+            let help = format!("write \"${name}\"; it has no fields");
+            self.report
+                .push(node.span(), title)
+                .label("an input")
+                .help(help);
+            return;
+        }
+        let help = if parties.contains(name) {
+            format!("{name} is a party, not something that a step bound; write \"{name}\"")
+        } else if let Some(meant) = nearest(name, before()) {
             let field = reference
                 .field
                 .as_ref()
@@ -304,14 +386,11 @@ impl<'a> StepCx<'a> {
         } else if before().next().is_some() {
             let names: Vec<String> = before().map(|name| format!("${name}")).collect();
             let names = one_of(names.iter().map(String::as_str));
-            format!(
-                "use {names}, or add as = \"{}\" to the step that makes it",
-                reference.name
-            )
+            format!("use {names}, or add as = \"{name}\" to the step that makes it")
         } else {
-            format!("add as = \"{}\" to the step that makes it", reference.name)
+            format!("add as = \"{name}\" to the step that makes it")
         };
-        let title = format!("`${}` is not bound by any step", reference.name);
+        let title = format!("`${name}` is not bound by any step");
         self.report
             .push(node.span(), title)
             .label("unknown name")
@@ -371,19 +450,16 @@ impl<'a> StepCx<'a> {
                     .is_some_and(|observed| observed.comparable(found))
         };
         let mut fitting = Vec::new();
-        let earlier = self
-            .scope
-            .names
-            .iter()
-            .filter(|(_, name)| name.step < self.number);
-        for (name, bound) in earlier {
-            let Some(entity) = bound.entity else { continue };
-            if fits(Type::Entity(entity)) {
-                fitting.push((name != &reference.name, format!("${name}")));
+        for (name, bound) in self.scope.readable() {
+            let NameKind::Value(ty) = bound.kind else {
                 continue;
-            }
-            for field in entity.all_fields().into_iter().filter(|f| fits(f.ty)) {
-                fitting.push((name != &reference.name, format!("${name}.{}", field.name)));
+            };
+            if fits(ty) {
+                fitting.push((name != reference.name, format!("${name}")));
+            } else if let Type::Entity(entity) = ty {
+                for field in entity.all_fields().into_iter().filter(|f| fits(f.ty)) {
+                    fitting.push((name != reference.name, format!("${name}.{}", field.name)));
+                }
             }
         }
         // What the same name has comes first: most likely only the field was forgotten.

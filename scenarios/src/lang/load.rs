@@ -9,7 +9,7 @@ use super::problem::Source;
 
 /// How the name of a scenario file ends.
 pub(super) const SCENARIO: &str = ".scenario.toml";
-const FRAGMENT: &str = ".fragment.toml";
+pub(super) const FRAGMENT: &str = ".fragment.toml";
 
 /// A directory of this name is where ids begin.
 const ROOT: &str = "scenarios";
@@ -184,6 +184,17 @@ fn id(path: &Path, here: Option<&Path>) -> String {
                 .unwrap_or(path),
         ),
     }
+}
+
+/// The directory where ids begin, of the file at `path`: the last one called `scenarios` that it is below.
+pub(super) fn root_of(path: &Path) -> Option<PathBuf> {
+    let named = |path: &Path| {
+        path.ancestors()
+            .skip(1)
+            .find(|dir| dir.file_name().is_some_and(|name| name == ROOT))
+            .map(Path::to_owned)
+    };
+    named(path).or_else(|| named(&fs::canonicalize(path).ok()?))
 }
 
 fn join(path: &Path) -> String {

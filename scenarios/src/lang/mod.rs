@@ -6,10 +6,17 @@
 //! type; a text that starts with a dollar sign is written with two. [`check`] finds every problem; the [`Plan`] that it
 //! gives when there is none needs no further look at the file.
 
+mod block;
+mod cases;
 mod check;
+mod common;
 mod cx;
 mod docs;
+mod expand;
 mod fields;
+mod fragment;
+mod frame;
+mod inputs;
 mod known;
 mod load;
 mod macros;
@@ -18,23 +25,26 @@ mod plan;
 mod problem;
 mod reference;
 mod schema;
+mod scope;
 mod step;
 mod steps;
 mod syntax;
+mod tasks;
 mod types;
 mod value;
 mod words;
 mod world;
 
 pub use check::check;
-pub use cx::{Field, FieldType, Name, Scope, StepCx};
+pub use cx::{Field, FieldType, StepCx};
 pub use docs::{KeyDocs, OutputDocs, StepDocs, docs};
 pub use load::{LoadError, load};
 pub use parties::{BITCOIND, Daemon, Party};
-pub use plan::{KeySpan, KnownFailure, Plan, PlannedStep};
+pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
 pub use problem::{Problem, Report, Source, Span};
 pub use reference::{Arg, Bound, Reference};
 pub use schema::schema;
+pub use scope::{Name, NameKind, Scope};
 pub use step::{AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec};
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};

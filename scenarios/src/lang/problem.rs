@@ -1,5 +1,6 @@
 //! One problem in a scenario file: where it is, what it is, and what to type instead.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -7,7 +8,7 @@ use std::sync::Arc;
 
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, NamedSource,
-    SourceCode, SourceSpan, SpanContents,
+    Severity, SourceCode, SourceSpan, SpanContents,
 };
 
 /// Byte offsets into the text of a file.
@@ -136,6 +137,11 @@ pub struct Problem {
     label: String,
     also: Vec<(Span, String)>,
     help: Option<String>,
+    /// Places in other files that belong to it, from the inside out.
+    notes: Vec<Problem>,
+    is_note: bool,
+    /// Where it stands among the problems of the file that is checked.
+    order: usize,
 }
 
 impl Problem {
@@ -146,13 +152,38 @@ impl Problem {
                 text: source.text.clone(),
                 named: NamedSource::new(source.path.display().to_string(), source.text.clone()),
             },
+            order: span.start,
             span: source.clamp_span(&span),
             source: source.clone(),
             title: title.into(),
             label: String::new(),
             also: Vec::new(),
             help: None,
+            notes: Vec::new(),
+            is_note: false,
         }
+    }
+
+    /// A place in another file that belongs to the problem, such as the step that uses the fragment it is in.
+    pub fn note(
+        &mut self,
+        source: &Source,
+        span: Span,
+        title: impl Into<String>,
+        label: impl Into<String>,
+    ) -> &mut Self {
+        let mut note = Problem::new(source, span, title);
+        note.is_note = true;
+        note.label = label.into();
+        self.notes.push(note);
+        self
+    }
+
+    /// Moves the problem to another place of the same file; the old one stays as a second place.
+    pub(super) fn move_to(&mut self, span: Span, label: &str) {
+        self.also.push((self.span.clone(), label.to_owned()));
+        self.order = span.start;
+        self.span = self.source.clamp_span(&span);
     }
 
     /// What the caret says.
@@ -210,6 +241,14 @@ impl Problem {
             .with_context_lines(1)
             .with_links(false)
             .without_syntax_highlighting();
+        let mut out = self.render_one(&handler);
+        for note in &self.notes {
+            out.push_str(&note.render_one(&handler));
+        }
+        out
+    }
+
+    fn render_one(&self, handler: &GraphicalReportHandler) -> String {
         let mut out = String::new();
         if handler.render_report(&mut out, self).is_err() {
             let (line, column) = self.position();
@@ -232,6 +271,10 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 impl Diagnostic for Problem {
+    fn severity(&self) -> Option<Severity> {
+        self.is_note.then_some(Severity::Advice)
+    }
+
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help
             .as_ref()
@@ -281,14 +324,38 @@ impl Report {
         &self.source
     }
 
+    /// Takes over what was found in another file; `order` is the place here that it belongs to.
+    pub(super) fn absorb(&mut self, other: Report, order: usize) {
+        for mut problem in other.problems {
+            problem.order = order;
+            self.problems.push(problem);
+        }
+    }
+
+    /// What was found since there were `before` problems.
+    pub(super) fn since(&mut self, before: usize) -> &mut [Problem] {
+        self.problems.get_mut(before..).unwrap_or_default()
+    }
+
+    /// How much was found so far.
+    pub(super) fn count(&self) -> usize {
+        self.problems.len()
+    }
+
     /// Whether nothing was found.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// Everything found, from the top of the file to its bottom.
+    /// Everything found, from the top of the file to its bottom, each thing once, however many cases have it.
     pub fn into_problems(mut self) -> Vec<Problem> {
-        self.problems.sort_by_key(|problem| problem.span.start);
+        self.problems.sort_by_key(|problem| problem.order);
+        let mut seen = BTreeSet::new();
+        self.problems.retain(|problem| {
+            let Span { start, end } = problem.span;
+            let path = problem.source.path.clone();
+            seen.insert((path, start, end, problem.title.clone()))
+        });
         self.problems
     }
 }

@@ -1,4 +1,5 @@
-//! References: `$name` and `$name.field`, which stand for a whole typed value.
+//! References: `$name` and `$name.field`, which stand for a whole typed value. What a fragment gives is reached through
+//! the name of its use: `$ab.channel` is a name like any other, and `$ab.channel.state` a field of it.
 
 use std::fmt;
 
@@ -9,9 +10,9 @@ use super::words::is_name;
 /// What a step before bound, or a field of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reference {
-    /// The name that `as` gave.
+    /// The name that `as` gave; with dots in it, an output of a fragment.
     pub name: String,
-    /// The field after the dot.
+    /// The field after the last dot.
     pub field: Option<String>,
 }
 
@@ -34,28 +35,42 @@ impl Text {
         if rest.starts_with('$') {
             return Text::Literal(rest.to_owned());
         }
-        let (name, field) = match rest.split_once('.') {
+        if !rest.split('.').all(|part| is_name(part, '_')) {
+            return Text::Malformed;
+        }
+        // Which of the names before the last is an output, and whether the last is one, the scope knows.
+        let (name, field) = match rest.rsplit_once('.') {
             Some((name, field)) => (name, Some(field)),
             None => (rest, None),
         };
-        if is_name(name, '_') && field.is_none_or(|field| is_name(field, '_')) {
-            let field = field.map(str::to_owned);
-            Text::Reference(Reference {
-                name: name.to_owned(),
-                field,
-            })
-        } else {
-            Text::Malformed
+        Text::Reference(Reference {
+            name: name.to_owned(),
+            field: field.map(str::to_owned),
+        })
+    }
+}
+
+impl Reference {
+    /// A reference to what is bound under `name`.
+    pub fn to(name: impl Into<String>) -> Self {
+        Reference {
+            name: name.into(),
+            field: None,
+        }
+    }
+
+    /// The name and the field, with the dot between them and without the dollar sign.
+    pub(super) fn path(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{}.{field}", self.name),
+            None => self.name.clone(),
         }
     }
 }
 
 impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.field {
-            Some(field) => write!(f, "${}.{field}", self.name),
-            None => write!(f, "${}", self.name),
-        }
+        write!(f, "${}", self.path())
     }
 }
 
@@ -136,7 +151,8 @@ mod tests {
             ("$inv.hash", reference("inv", Some("hash"))),
             ("$$inv", Text::Literal("$inv".into())),
             ("pay $inv", Text::Literal("pay $inv".into())),
-            ("$inv.a.b", Text::Malformed),
+            ("$ab.inv.hash", reference("ab.inv", Some("hash"))),
+            ("$inv..b", Text::Malformed),
             ("$Inv", Text::Malformed),
             ("$5", Text::Malformed),
             ("$", Text::Malformed),

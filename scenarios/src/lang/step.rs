@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::block::BLOCKS;
 use super::cx::{Field, FieldType, StepCx};
 use super::reference::{Arg, Bound, Reference};
 use super::types::EntityType;
@@ -97,6 +98,22 @@ pub const COMMON_KEYS: &[(&str, &str, &str)] = &[
         "\"INSUFFICIENT\"",
         "the step must fail, and its reason must contain this text",
     ),
+    (
+        "times",
+        "3",
+        "how often to do the step, one time after the other; what it binds inside can be read inside only",
+    ),
+    (
+        "start",
+        "\"payment\"",
+        "runs the step beside those after it, until { await = \"payment\" } in the same list; \
+         what it binds can be read from then on",
+    ),
+    (
+        "on",
+        "{ expect = \"$inv.status\", is = \"held\" }",
+        "runs the step beside those after it, once this is seen; it must have been seen when the list ends",
+    ),
 ];
 
 /// A step that files can use.
@@ -170,7 +187,9 @@ impl Registry {
         if self.get(name).is_some() {
             return Err(RegistryError::Duplicate { name });
         }
-        let reserved = |key: &str| COMMON_KEYS.iter().any(|(common, _, _)| *common == key);
+        let block = |key: &str| BLOCKS.iter().any(|(block, ..)| *block == key);
+        let common = |key: &str| COMMON_KEYS.iter().any(|(common, ..)| *common == key);
+        let reserved = |key: &str| common(key) || block(key);
         if let Some(field) = entry.fields.iter().find(|field| reserved(field.name)) {
             return Err(RegistryError::Reserved {
                 step: name,
@@ -199,6 +218,9 @@ impl Registry {
         self.entries.iter().map(|entry| entry.name)
     }
 }
+
+/// What a reference looks like.
+pub(super) const REFERENCE_PATTERN: &str = r"^\$[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$";
 
 impl<T: Field> Field for Option<T> {
     fn field_type() -> FieldType {
@@ -229,7 +251,7 @@ impl<T: Field + Bound> Field for Arg<T> {
         } = T::field_type();
         let reference = serde_json::json!({
             "type": "string",
-            "pattern": r"^\$[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)?$",
+            "pattern": REFERENCE_PATTERN,
         });
         // An entity has no literal form: its schema is the reference.
         let schema = match schema.is_null() {

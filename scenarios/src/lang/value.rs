@@ -207,7 +207,15 @@ impl fmt::Display for Value {
 /// What the steps of a run have bound so far.
 #[derive(Debug, Default, Clone)]
 pub struct Bindings {
-    values: BTreeMap<String, Value>,
+    values: BTreeMap<String, Slot>,
+}
+
+/// What stands behind a name.
+#[derive(Debug, Clone)]
+enum Slot {
+    Value(Value),
+    /// A field that a fragment was given in place of a value; it is looked up when it is used.
+    Field(Arc<dyn Entity>, &'static str),
 }
 
 /// A reference, followed as far as it goes without asking a daemon.
@@ -253,17 +261,46 @@ pub enum BindingError {
 impl Bindings {
     /// Keeps `value` under `name`, over an older one.
     pub fn bind(&mut self, name: impl Into<String>, value: Value) {
-        self.values.insert(name.into(), value);
+        self.values.insert(name.into(), Slot::Value(value));
+    }
+
+    /// What is bound so far under the names that a step knows: `names` says what each is called in the whole plan.
+    #[must_use]
+    pub fn view(&self, names: &BTreeMap<String, Reference>) -> Self {
+        let slot = |target: &Reference| {
+            let slot = self.values.get(&target.name)?;
+            let (Some(field), Slot::Value(Value::Entity(entity))) = (&target.field, slot) else {
+                return Some(slot.clone());
+            };
+            let field = entity.entity_type().field(field)?;
+            Some(match entity.field(field.name) {
+                Some(value) => Slot::Value(value),
+                None => Slot::Field(entity.clone(), field.name),
+            })
+        };
+        let known = names
+            .iter()
+            .filter_map(|(name, target)| Some((name.clone(), slot(target)?)));
+        Bindings {
+            values: known.collect(),
+        }
     }
 
     /// Follows a reference. The caller looks up what comes back as [`Resolved::Live`].
     pub fn resolve(&self, reference: &Reference) -> Result<Resolved, BindingError> {
-        let value = self
+        let slot = self
             .values
             .get(&reference.name)
             .ok_or_else(|| BindingError::Unbound {
                 name: reference.name.clone(),
             })?;
+        let value = match slot {
+            Slot::Value(value) => value,
+            Slot::Field(entity, field) => {
+                let entity = entity.clone();
+                return Ok(Resolved::Live { entity, field });
+            }
+        };
         let Some(name) = &reference.field else {
             return Ok(Resolved::Value(value.clone()));
         };

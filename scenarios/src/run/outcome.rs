@@ -12,15 +12,18 @@ use crate::lang::Problem;
 /// One run of one scenario.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The scenario, by its stable name.
+    /// The scenario, or the case of it, by its stable name.
     pub id: String,
+    /// The case of the file that it is.
+    pub case: Option<String>,
     /// Its file, as it was selected.
     pub path: PathBuf,
     /// Which of several runs of it, from 1.
     pub round: u32,
     /// How many steps it has.
     pub steps_planned: usize,
-    /// The steps that were begun; in the last attempt, where there were several.
+    /// The steps that were begun and have ended, in the order of their ends, each step inside of another, too; in the last
+    /// attempt, where there were several.
     pub steps: Vec<StepRecord>,
     /// How often it was tried.
     pub attempts: u32,
@@ -32,13 +35,15 @@ pub struct Outcome {
     pub verdict: Verdict,
 }
 
-/// A step that was begun.
+/// A step that has ended.
 #[derive(Debug, Clone, Serialize)]
 pub struct StepRecord {
-    /// Its place in the file, from 1.
+    /// The place in the list of the file's steps, from 1, of it or of what it is inside of.
     pub number: usize,
+    /// Its place, such as `3`; inside of another step `3.2`.
+    pub place: String,
     /// The name of the step.
-    pub name: &'static str,
+    pub name: String,
     /// How long it took.
     #[serde(rename = "seconds", serialize_with = "seconds")]
     pub took: Duration,
@@ -90,8 +95,10 @@ impl Verdict {
 /// Everything known of a failure, for a report to choose from.
 #[derive(Debug)]
 pub struct Failure {
-    /// The step that failed; `None` when the world did not come up or down.
+    /// The step that failed, by its place in the list of the file's steps; `None` when the world did not come up or down.
     pub step: Option<usize>,
+    /// The whole place of it, such as `3` or `3.2`.
+    pub place: Option<String>,
     /// What went wrong.
     pub failure: StepFailure,
     /// The same at its place in the file.

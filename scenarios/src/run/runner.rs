@@ -126,6 +126,7 @@ pub async fn run_all(
             .await;
             let outcome = Outcome {
                 id: plan.id().to_owned(),
+                case: plan.case.clone(),
                 path: plan.source.path().to_owned(),
                 round,
                 steps_planned: plan.steps.len(),
@@ -268,6 +269,7 @@ fn known_verdict(plan: &Plan, known: &KnownFailure, verdict: Verdict) -> Verdict
 fn without_step(failure: StepFailure, problem: Option<Problem>) -> Failure {
     Failure {
         step: None,
+        place: None,
         failure,
         problem,
         money: None,

@@ -1,18 +1,19 @@
 //! One scenario, from the start of its world to its end.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::sync::{Mutex, PoisonError};
 
 use swaprig_harness::process::LogFiles;
 use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::{World, WorldError};
 
-use super::oracle::{Oracle, Sheet};
+use super::exec::Exec;
+use super::oracle::Sheet;
 use super::outcome::{Failure, StepRecord, Verdict};
 use super::runner::{Interrupt, RunSettings};
-use super::{FailureKind, Random, Run, StepFailure};
-use crate::lang::{Bindings, Plan, PlannedStep};
+use super::{FailureKind, Random, StepFailure};
+use crate::lang::{Plan, PlannedStep};
 
 /// How many characters of a log line a message shows.
 const LINE_SHOWN: usize = 160;
@@ -53,132 +54,40 @@ pub(super) async fn run(
         Some(Err(error)) => return stopped(Vec::new(), broken(error)),
         None => return stopped(Vec::new(), Verdict::Interrupted),
     };
-    let (mut steps, mut money) = (Vec::new(), None);
-    let play = Play {
-        plan,
-        world: &world,
-        settings,
-        random,
-        deadline,
-    };
-    match interrupt.unless(play.run_steps(begin, &mut steps, &mut money)).await {
+    let records = Mutex::default();
+    let exec = Exec::new(&world, settings, random, begin, &records);
+    let ended = interrupt.unless(exec.list(&plan.steps, deadline)).await;
+    let steps = || std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
+    match ended {
         Some(Ok(())) => match world.finish().await {
             Ok(dir) => Ran {
-                steps,
+                steps: steps(),
                 dir,
                 verdict: Verdict::Passed,
             },
-            Err(error) => stopped(steps, broken(error)),
+            Err(error) => stopped(steps(), broken(error)),
         },
         Some(Err((step, failure))) => {
-            let verdict = failed(plan, step, failure, money, &world);
+            let verdict = failed(step, failure, exec.money(), &world);
             world.stop().await;
-            stopped(steps, verdict)
+            stopped(steps(), verdict)
         }
         None => {
             world.stop().await;
-            stopped(steps, Verdict::Interrupted)
+            stopped(steps(), Verdict::Interrupted)
         }
-    }
-}
-
-/// A plan in its world.
-struct Play<'p> {
-    plan: &'p Plan,
-    world: &'p World,
-    settings: &'p RunSettings,
-    random: &'p Random,
-    deadline: Deadline,
-}
-
-impl<'p> Play<'p> {
-    async fn run_steps(
-        &self,
-        begin: &(dyn Fn(&PlannedStep) + Sync),
-        records: &mut Vec<StepRecord>,
-        money: &mut Option<Sheet>,
-    ) -> Result<(), (&'p PlannedStep, StepFailure)> {
-        let mut bindings = Bindings::default();
-        let mut oracle = Oracle::default();
-        for step in &self.plan.steps {
-            begin(step);
-            let started = Instant::now();
-            let own = step.within.map_or(self.deadline, |within| {
-                self.deadline.at_most(self.settings.scaled(within))
-            });
-            let run = Run {
-                world: self.world,
-                bindings: &bindings,
-                deadline: own,
-                random: self.random,
-            };
-            // A step keeps to its deadline itself and says what it saw last; this ends one that does not.
-            let result = own.bound(step.step.run(&run)).await.unwrap_or_else(|| {
-                let title = format!(
-                    "`{}` was not done within {:.1?}",
-                    step.step.name(),
-                    started.elapsed()
-                );
-                Err(StepFailure {
-                    kind: FailureKind::TimedOut,
-                    ..StepFailure::refused(title)
-                })
-            });
-            records.push(StepRecord {
-                number: step.number,
-                name: step.step.name(),
-                took: started.elapsed(),
-            });
-            let value = judge(step, result).map_err(|failure| (step, failure))?;
-            if let (Some(name), Some(value)) = (&step.bind, value) {
-                bindings.bind(name, value);
-            }
-            let told = oracle.check(self.world, self.deadline).await;
-            *money = told.map_err(|failure| (step, failure))?.or(money.take());
-        }
-        Ok(())
-    }
-}
-
-/// Whether the step ended as the file says, `fails` included.
-fn judge(
-    step: &PlannedStep,
-    result: Result<Option<crate::lang::Value>, StepFailure>,
-) -> Result<Option<crate::lang::Value>, StepFailure> {
-    let Some(reason) = &step.fails else {
-        return result;
-    };
-    match result {
-        Ok(_) => {
-            let title = format!(
-                "`{}` succeeded, and must fail with \"{reason}\"",
-                step.step.name()
-            );
-            Err(StepFailure::refused(title).at("fails"))
-        }
-        Err(failure) if failure.is_reason(reason) => Ok(None),
-        Err(failure) if failure.kind == FailureKind::Refused => {
-            let title = format!("`{}` failed, but not with \"{reason}\"", step.step.name());
-            Err(StepFailure {
-                seen: Some(failure.title),
-                why: failure.why,
-                ..StepFailure::refused(title).at("fails")
-            })
-        }
-        Err(failure) => Err(failure),
     }
 }
 
 fn failed(
-    plan: &Plan,
     step: &PlannedStep,
     failure: StepFailure,
     money: Option<Sheet>,
     world: &World,
 ) -> Verdict {
     // Without another key the caret stands under what the step is about: the value of the key that names it.
-    let span = step.value_span(failure.key.unwrap_or(step.step.name()));
-    let mut problem = plan.problem(span, failure.title.clone());
+    let key = failure.key.unwrap_or(step.name());
+    let mut problem = step.problem(key, failure.title.clone());
     if let Some(seen) = &failure.seen {
         problem.label(format!("last seen: {seen}"));
     }
@@ -186,6 +95,7 @@ fn failed(
     let logs = world.logs();
     let failure = Box::new(Failure {
         step: Some(step.number),
+        place: Some(step.place.clone()),
         failure,
         problem: Some(problem),
         money,
@@ -206,6 +116,7 @@ fn broken(error: WorldError) -> Verdict {
     let logs = error.logs;
     Verdict::Broken(Box::new(Failure {
         step: None,
+        place: None,
         failure,
         problem: None,
         money: None,

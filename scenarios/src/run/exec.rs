@@ -1,0 +1,391 @@
+//! The steps of a scenario in their order: one after the other, side by side, repeated, at an event.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use swaprig_harness::World;
+use swaprig_harness::time::Deadline;
+use tokio::sync::watch;
+
+use super::oracle::{Oracle, Sheet};
+use super::outcome::StepRecord;
+use super::runner::RunSettings;
+use super::{BoxFuture, FailureKind, Random, Run, StepFailure};
+use crate::lang::{Action, AnyStep, Bindings, PlannedStep, Value};
+
+/// How long an event may still come when every other step of its list has ended.
+const LAST_CHANCE: Duration = Duration::from_secs(5);
+
+/// The step that failed, and why.
+pub(super) type Failed<'p> = (&'p PlannedStep, StepFailure);
+
+/// Runs the steps of one plan.
+pub(super) struct Exec<'p> {
+    pub(super) world: &'p World,
+    pub(super) begin: &'p (dyn Fn(&PlannedStep) + Sync),
+    settings: &'p RunSettings,
+    random: &'p Random,
+    bindings: Mutex<Bindings>,
+    records: &'p Mutex<Vec<StepRecord>>,
+    oracle: tokio::sync::Mutex<Oracle>,
+    /// Who held what when it was last told exactly.
+    money: Mutex<Option<Sheet>>,
+    /// How many steps run beside others: meanwhile coins may be on their way and daemons down.
+    beside: AtomicUsize,
+}
+
+/// One of them, until it is dropped.
+struct Beside<'a>(&'a AtomicUsize);
+
+impl<'a> Beside<'a> {
+    fn enter(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Beside(count)
+    }
+}
+
+impl Drop for Beside<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A step that runs beside others: the name that awaits it, unless it runs at an event, and how it ended.
+type Ended<'p> = (Option<&'p str>, Result<(), Failed<'p>>);
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<'p> Exec<'p> {
+    pub(super) fn new(
+        world: &'p World,
+        settings: &'p RunSettings,
+        random: &'p Random,
+        begin: &'p (dyn Fn(&PlannedStep) + Sync),
+        records: &'p Mutex<Vec<StepRecord>>,
+    ) -> Self {
+        Exec {
+            world,
+            begin,
+            settings,
+            random,
+            bindings: Mutex::default(),
+            records,
+            oracle: tokio::sync::Mutex::default(),
+            money: Mutex::default(),
+            beside: AtomicUsize::new(0),
+        }
+    }
+
+    /// Who held what when it was last told exactly.
+    pub(super) fn money(&self) -> Option<Sheet> {
+        locked(&self.money).clone()
+    }
+
+    /// Has the oracle look after `step`, when nothing runs beside it.
+    async fn account(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
+        if self.beside.load(Ordering::Relaxed) > 0 {
+            return Ok(());
+        }
+        let told = self.oracle.lock().await.check(self.world, deadline).await;
+        if let Some(sheet) = told.map_err(|failure| (step, failure))? {
+            *locked(&self.money) = Some(sheet);
+        }
+        Ok(())
+    }
+
+    /// Runs a list of steps one after the other, and beside them what they start.
+    pub(super) fn list<'a>(
+        &'a self,
+        steps: &'p [PlannedStep],
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(), Failed<'p>>>
+    where
+        'p: 'a,
+    {
+        Box::pin(async move {
+            let (ended, is_ended) = watch::channel(false);
+            let mut beside = FuturesUnordered::<BoxFuture<'a, Ended<'p>>>::new();
+            let mut done = HashMap::new();
+            for step in steps {
+                if step.on.is_some() {
+                    let is_ended = is_ended.clone();
+                    let counted = Beside::enter(&self.beside);
+                    beside.push(Box::pin(async move {
+                        let _counted = counted;
+                        (None, self.at_event(step, deadline, is_ended).await)
+                    }));
+                } else if let Some(name) = &step.start {
+                    let counted = Beside::enter(&self.beside);
+                    beside.push(Box::pin(async move {
+                        let _counted = counted;
+                        (Some(name.as_str()), self.repeated(step, deadline).await)
+                    }));
+                } else if let Action::Await(name) = &step.action {
+                    self.until_done(step, name, deadline, &mut beside, &mut done)
+                        .await?;
+                } else {
+                    let main = self.repeated(step, deadline);
+                    while_beside(main, &mut beside, &mut done).await?;
+                }
+                self.account(step, deadline).await?;
+            }
+            // What is started is awaited in the same list, so only steps at events are left.
+            let _ = ended.send(true);
+            while let Some((_, result)) = beside.next().await {
+                result?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Waits for a started step, and gives its end as that of the `await`.
+    async fn until_done<'a>(
+        &'a self,
+        step: &'p PlannedStep,
+        name: &'p str,
+        deadline: Deadline,
+        beside: &mut FuturesUnordered<BoxFuture<'a, Ended<'p>>>,
+        done: &mut HashMap<&'p str, Result<(), Failed<'p>>>,
+    ) -> Result<(), Failed<'p>> {
+        (self.begin)(step);
+        let started = Instant::now();
+        let own = self.own_deadline(step, deadline);
+        let wait = async {
+            loop {
+                if let Some(result) = done.remove(name) {
+                    return result;
+                }
+                match beside.next().await {
+                    Some(ended) => keep(ended, done)?,
+                    None => {
+                        let title = format!("no step was started as `{name}`");
+                        return Err((step, StepFailure::refused(title)));
+                    }
+                }
+            }
+        };
+        let result = own
+            .bound(wait)
+            .await
+            .unwrap_or_else(|| Err((step, too_long(step, started))));
+        self.record(step, started);
+        judge(step, result.map(|()| None))?;
+        Ok(())
+    }
+
+    /// Runs a step once its event has been seen. `is_ended`: nothing else of the list runs any more.
+    async fn at_event(
+        &self,
+        step: &'p PlannedStep,
+        deadline: Deadline,
+        mut is_ended: watch::Receiver<bool>,
+    ) -> Result<(), Failed<'p>> {
+        if let Some(event) = &step.on
+            && let Action::Step(expect) = &event.action
+        {
+            let look = |deadline| self.act(event, expect.as_ref(), deadline);
+            let seen = tokio::select! {
+                biased;
+                seen = look(deadline) => Some(seen),
+                _ = is_ended.wait_for(|ended| *ended) => None,
+            };
+            let seen = match seen {
+                Some(seen) => seen,
+                None => look(deadline.at_most(LAST_CHANCE)).await,
+            };
+            seen.map_err(|failure| {
+                let why = format!("`{}` waits for this and never ran", step.name());
+                let why = match failure.why {
+                    Some(before) => format!("{why}; {before}"),
+                    None => why,
+                };
+                (
+                    &**event,
+                    StepFailure {
+                        why: Some(why),
+                        ..failure
+                    },
+                )
+            })?;
+        }
+        self.repeated(step, deadline).await
+    }
+
+    async fn repeated(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
+        for _ in 0..step.times {
+            self.once(step, deadline).await?;
+        }
+        Ok(())
+    }
+
+    async fn once(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
+        (self.begin)(step);
+        let started = Instant::now();
+        let own = self.own_deadline(step, deadline);
+        let work = async {
+            match &step.action {
+                Action::Step(action) => {
+                    let result = self.act(step, action.as_ref(), own).await;
+                    result.map_err(|failure| (step, failure))
+                }
+                Action::Steps(steps) => self.list(steps, own).await.map(|()| None),
+                Action::Together(steps) => self.together(steps, own).await.map(|()| None),
+                // Lists take these themselves.
+                Action::Await(_) => Ok(None),
+            }
+        };
+        // A step keeps to its deadline itself and says what it saw last; this ends one that does not.
+        let result = own
+            .bound(work)
+            .await
+            .unwrap_or_else(|| Err((step, too_long(step, started))));
+        self.record(step, started);
+        let value = judge(step, result)?;
+        if let (Some(name), Some(value)) = (&step.bind, value) {
+            locked(&self.bindings).bind(name, value);
+        }
+        Ok(())
+    }
+
+    /// Runs steps at the same time. The first that fails ends the others, which are dropped where they wait.
+    async fn together(
+        &self,
+        steps: &'p [PlannedStep],
+        deadline: Deadline,
+    ) -> Result<(), Failed<'p>> {
+        let _counted = Beside::enter(&self.beside);
+        let one = |step: &'p PlannedStep| self.list(std::slice::from_ref(step), deadline);
+        let mut running: FuturesUnordered<_> = steps.iter().map(one).collect();
+        while let Some(result) = running.next().await {
+            result?;
+        }
+        Ok(())
+    }
+
+    async fn act(
+        &self,
+        step: &PlannedStep,
+        action: &dyn AnyStep,
+        deadline: Deadline,
+    ) -> Result<Option<Value>, StepFailure> {
+        let bindings = locked(&self.bindings).view(&step.names);
+        let run = Run {
+            world: self.world,
+            bindings: &bindings,
+            deadline,
+            random: self.random,
+        };
+        action.run(&run).await
+    }
+
+    fn own_deadline(&self, step: &PlannedStep, deadline: Deadline) -> Deadline {
+        let within = step.within.map(|within| self.settings.scaled(within));
+        within.map_or(deadline, |within| deadline.at_most(within))
+    }
+
+    fn record(&self, step: &PlannedStep, started: Instant) {
+        locked(self.records).push(StepRecord {
+            number: step.number,
+            place: step.place.clone(),
+            name: step.key.clone(),
+            took: started.elapsed(),
+        });
+    }
+}
+
+fn too_long(step: &PlannedStep, started: Instant) -> StepFailure {
+    let title = format!(
+        "`{}` was not done within {:.1?}",
+        step.name(),
+        started.elapsed()
+    );
+    StepFailure {
+        kind: FailureKind::TimedOut,
+        ..StepFailure::refused(title)
+    }
+}
+
+/// Keeps the end of a started step for its `await`; a step at an event has none, and fails the list at once.
+fn keep<'p>(
+    (name, result): Ended<'p>,
+    done: &mut HashMap<&'p str, Result<(), Failed<'p>>>,
+) -> Result<(), Failed<'p>> {
+    match name {
+        Some(name) => {
+            done.insert(name, result);
+            Ok(())
+        }
+        None => result,
+    }
+}
+
+/// Runs `main`, and meanwhile what runs beside it.
+async fn while_beside<'a, 'p>(
+    main: impl Future<Output = Result<(), Failed<'p>>>,
+    beside: &mut FuturesUnordered<BoxFuture<'a, Ended<'p>>>,
+    done: &mut HashMap<&'p str, Result<(), Failed<'p>>>,
+) -> Result<(), Failed<'p>> {
+    let mut main = std::pin::pin!(main);
+    loop {
+        tokio::select! {
+            biased;
+            result = &mut main => return result.map_err(|failed| also_failed(failed, done)),
+            Some(ended) = beside.next(), if !beside.is_empty() => keep(ended, done)?,
+        }
+    }
+}
+
+/// A failure while a started step has failed before: that is most likely why.
+fn also_failed<'p>(
+    (step, failure): Failed<'p>,
+    done: &HashMap<&'p str, Result<(), Failed<'p>>>,
+) -> Failed<'p> {
+    let failed = done.iter().find_map(|(name, result)| {
+        let (other, failure) = result.as_ref().err()?;
+        Some(format!(
+            "`{}`, started as `{name}`, had failed: {failure}",
+            other.name()
+        ))
+    });
+    let why = match (failure.why, failed) {
+        (Some(why), Some(failed)) => Some(format!("{why}\n{failed}")),
+        (why, failed) => why.or(failed),
+    };
+    (step, StepFailure { why, ..failure })
+}
+
+/// Whether the step ended as the file says, `fails` included.
+fn judge<'p>(
+    step: &'p PlannedStep,
+    result: Result<Option<Value>, Failed<'p>>,
+) -> Result<Option<Value>, Failed<'p>> {
+    let Some(reason) = &step.fails else {
+        return result;
+    };
+    match result {
+        Ok(_) => {
+            let title = format!(
+                "`{}` succeeded, and must fail with \"{reason}\"",
+                step.name()
+            );
+            Err((step, StepFailure::refused(title).at("fails")))
+        }
+        Err((_, failure)) if failure.is_reason(reason) => Ok(None),
+        Err((_, failure)) if failure.kind == FailureKind::Refused => {
+            let title = format!("`{}` failed, but not with \"{reason}\"", step.name());
+            let wrong = StepFailure {
+                seen: Some(failure.title),
+                why: failure.why,
+                ..StepFailure::refused(title).at("fails")
+            };
+            Err((step, wrong))
+        }
+        Err(failed) => Err(failed),
+    }
+}
