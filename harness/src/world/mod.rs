@@ -2,6 +2,7 @@
 
 mod builder;
 mod lightning;
+mod proxies;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub struct World {
     dir: RunDir,
     bitcoind: Bitcoind,
     nodes: Vec<LdkServer>,
+    proxies: Vec<proxies::OnLink>,
     passport: Passport,
 }
 
@@ -291,6 +293,10 @@ impl World {
 
     /// Ends all daemons, in parallel, and keeps the run directory. Gives the names of those that had to be killed.
     pub async fn stop(&self) -> Vec<String> {
+        // No fault of a test stands in the way of its end.
+        for (_, proxy) in &self.proxies {
+            proxy.heal();
+        }
         let deadline = Deadline::after(END);
         let nodes = join_all(
             self.nodes

@@ -92,6 +92,7 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
         .map(|node| world::read(node, &strays, report))
         .unwrap_or(ReadWorld {
             lightning: None,
+            proxies: None,
             deadline: world::DEFAULT_DEADLINE,
         });
     let steps_node = required("steps", report);
@@ -99,6 +100,7 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
     let scope = Scope {
         names: names(items, registry),
         parties: read.lightning,
+        proxies: read.proxies,
     };
     let steps = items.and_then(|items| {
         let file = steps::File {
@@ -114,6 +116,7 @@ fn read_file(table: &DeTable<'_>, registry: &Registry, report: &mut Report) -> O
         tags: tags?,
         world: WorldPlan {
             lightning: scope.parties?,
+            proxies: scope.proxies?,
             deadline: read.deadline,
         },
         steps: steps?,

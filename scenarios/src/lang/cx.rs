@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
+use swaprig_harness::proxy::Link;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Report, Span};
@@ -18,6 +19,8 @@ pub(super) const ANY_TEXT: &str = "a text";
 pub struct Scope {
     /// The Lightning nodes of the world; `None` when the world could not be read, so that nothing is said of them.
     pub parties: Option<Vec<String>>,
+    /// The proxies of the world; `None` when they could not be read.
+    pub proxies: Option<Vec<Link>>,
     /// Every name that some step of the file binds.
     pub names: BTreeMap<String, Name>,
 }
@@ -410,6 +413,13 @@ impl<'a> StepCx<'a> {
     /// The Lightning nodes of the world; `None` when the world itself has a problem.
     pub fn parties(&self) -> Option<&'a [String]> {
         self.scope.parties.as_deref()
+    }
+}
+
+impl<'a> StepCx<'a> {
+    /// The proxies of the world; `None` when the world itself has a problem.
+    pub fn proxies(&self) -> Option<&'a [Link]> {
+        self.scope.proxies.as_deref()
     }
 }
 

@@ -4,6 +4,7 @@
 mod chain;
 mod expect;
 mod failure;
+mod faults;
 mod lightning;
 mod look;
 mod outcome;

@@ -35,6 +35,7 @@ pub(super) async fn run(
     let path = dir.path().to_owned();
     let start = World::builder()
         .lightning(plan.world.lightning.clone())
+        .proxies(plan.world.proxies.clone())
         .settings(settings.settings)
         .binaries(settings.binaries)
         .run_dir(dir)
