@@ -14,7 +14,7 @@ use swaprig_harness::{World, WorldError};
 
 use super::exit::complain;
 use super::stats::Samples;
-use super::{DaemonFlags, Exit, RUNS, runtime};
+use super::{DaemonFlags, Exit, RUNS, bench_proxy, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -34,6 +34,17 @@ pub(super) struct BenchArgs {
 enum Bench {
     /// A bitcoind and two Lightning nodes, from nothing to a settled payment
     World,
+    /// What a proxy adds to one call, for each kind of proxy; a run is 100 calls of each, with and without
+    Proxy,
+}
+
+impl Bench {
+    fn name(self) -> &'static str {
+        match self {
+            Bench::World => "world",
+            Bench::Proxy => "proxy",
+        }
+    }
 }
 
 const SIZE: Sat = Sat(1_000_000);
@@ -49,23 +60,31 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
         }
     };
     let mut samples = Samples::default();
-    let Bench::World = args.name;
     // Inside the runtime's own threads, as a scenario runs.
-    let measured = runtime().block_on(worlds(args.runs, &settings, &binaries, &mut samples));
+    let measured = match args.name {
+        Bench::World => runtime().block_on(worlds(args.runs, &settings, &binaries, &mut samples)),
+        Bench::Proxy => runtime().block_on(bench_proxy::calls(
+            args.runs,
+            &settings,
+            &binaries,
+            &mut samples,
+        )),
+    };
     if let Err(error) = measured {
         complain(&*error);
         return Exit::Environment;
     }
     let passport = binaries.passport();
     if args.json {
-        let figures = samples.figures("world", args.runs, &passport);
+        let figures = samples.figures(args.name.name(), args.runs, &passport);
         match serde_json::to_string(&figures) {
             Ok(text) => println!("{text}"),
             Err(error) => complain(&error),
         }
     } else {
         println!(
-            "bench world, {} runs   {passport}\n{}",
+            "bench {}, {} runs   {passport}\n{}",
+            args.name.name(),
             args.runs,
             samples.table()
         );

@@ -247,17 +247,33 @@ impl Faults {
         }
     }
 
-    /// How long one call, or one piece of a stream, is held up on its way.
-    pub(super) fn delay(&self, way: Way, method: Option<&str>) -> Duration {
-        let mut total = Duration::ZERO;
+    /// How long one piece of a stream is held up on its way.
+    pub(super) fn delay(&self, way: Way) -> Duration {
+        let (there, back) = self.delays(None, |there, back| match way {
+            Way::There => !there.is_zero(),
+            Way::Back => !back.is_zero(),
+        });
+        match way {
+            Way::There => there,
+            Way::Back => back,
+        }
+    }
+
+    /// How long one call is held up on its way there and on its way back.
+    pub(super) fn call_delays(&self, method: Option<&str>) -> (Duration, Duration) {
+        self.delays(method, |_, _| true)
+    }
+
+    fn delays(
+        &self,
+        method: Option<&str>,
+        meets: impl Fn(Duration, Duration) -> bool,
+    ) -> (Duration, Duration) {
+        let mut total = (Duration::ZERO, Duration::ZERO);
         self.spend(method, |action| match action {
-            Action::Delay { there, back } => {
-                let own = match way {
-                    Way::There => *there,
-                    Way::Back => *back,
-                };
-                total += own;
-                !own.is_zero()
+            Action::Delay { there, back } if meets(*there, *back) => {
+                total = (total.0 + *there, total.1 + *back);
+                true
             }
             _ => false,
         });
@@ -345,12 +361,17 @@ mod tests {
         let delay = |there, back| Action::Delay { there, back };
         let once = faults.add(Calls::all().next(1), delay(MS, Duration::ZERO));
         faults.add(Calls::all(), delay(MS * 10, MS * 20));
-        assert_eq!(faults.delay(Way::Back, None), MS * 20);
+        assert_eq!(faults.delay(Way::Back), MS * 20);
         assert_eq!(once.hits(), 0);
-        assert_eq!(faults.delay(Way::There, None), MS * 11);
-        assert_eq!(faults.delay(Way::There, None), MS * 10);
+        assert_eq!(faults.delay(Way::There), MS * 11);
+        assert_eq!(faults.delay(Way::There), MS * 10);
+        // A call is met once, there and back.
+        let once = faults.add(Calls::of("stop").next(1), delay(MS, MS));
+        assert_eq!(faults.call_delays(Some("stop")), (MS * 11, MS * 21));
+        assert_eq!(faults.call_delays(Some("stop")), (MS * 10, MS * 20));
+        assert_eq!(once.hits(), 1);
         assert_eq!(faults.heal(), 1);
-        assert_eq!(faults.delay(Way::There, None), Duration::ZERO);
+        assert_eq!(faults.delay(Way::There), Duration::ZERO);
     }
 
     #[tokio::test]

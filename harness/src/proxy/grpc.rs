@@ -122,15 +122,14 @@ impl Call {
         let method = path.rsplit('/').next().unwrap_or_default().to_owned();
         let (faults, name) = (&self.faults, Some(method.as_str()));
         let failure = faults.failure(name);
-        Deadline::after(faults.delay(Way::There, name))
-            .reach()
-            .await;
+        let (late_there, late_back) = faults.call_delays(name);
+        Deadline::after(late_there).reach().await;
         faults.pass(Way::There, name).await;
         if let Some((failure, false)) = &failure {
             return refusal(failure);
         }
         let answer = self.sender.clone().send_request(request).await?;
-        Deadline::after(faults.delay(Way::Back, name)).reach().await;
+        Deadline::after(late_back).reach().await;
         faults.pass(Way::Back, name).await;
         if let Some((failure, _)) = &failure {
             return refusal(failure);

@@ -1,6 +1,7 @@
 //! The proxy for JSON-RPC over HTTP. A call that no fault is for passes byte for byte, both ways.
 
 use std::io;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
@@ -69,13 +70,10 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     // Without a fault nothing is parsed on the way there.
-    let mut calls = if faults.is_quiet() {
-        Calls::default()
-    } else {
-        Calls::read(&request.body)
-    };
-    for call in &mut calls.list {
-        call.failure = faults.failure(Some(&call.method));
+    let mut calls = Calls::default();
+    if !faults.is_quiet() {
+        calls = Calls::read(&request.body);
+        calls.meet(faults);
     }
     calls.travel(Way::There, faults).await;
     let answer = match calls.whole_failure() {
@@ -162,6 +160,8 @@ struct Calls {
     list: Vec<Call>,
     /// The request as it was parsed; an array when it is a batch.
     parsed: Value,
+    /// How long the slowest is held up, there and back.
+    late: (Duration, Duration),
 }
 
 impl Calls {
@@ -185,20 +185,34 @@ impl Calls {
         Calls {
             list: list.unwrap_or_default(),
             parsed,
+            ..Calls::default()
+        }
+    }
+
+    /// Finds out which faults there are for the calls.
+    fn meet(&mut self, faults: &Faults) {
+        if self.list.is_empty() {
+            self.late = faults.call_delays(None);
+        }
+        for call in &mut self.list {
+            call.failure = faults.failure(Some(&call.method));
+            let (there, back) = faults.call_delays(Some(&call.method));
+            self.late = (self.late.0.max(there), self.late.1.max(back));
         }
     }
 
     /// Waits as long as the slowest of the calls is held up. A body without calls waits for what is for all.
     async fn travel(&self, way: Way, faults: &Faults) {
-        let methods = || {
-            let none = self.list.is_empty().then_some(None);
-            none.into_iter()
-                .chain(self.list.iter().map(|call| Some(call.method.as_str())))
+        let late = match way {
+            Way::There => self.late.0,
+            Way::Back => self.late.1,
         };
-        let late = methods().map(|method| faults.delay(way, method)).max();
-        Deadline::after(late.unwrap_or_default()).reach().await;
-        for method in methods() {
-            faults.pass(way, method).await;
+        Deadline::after(late).reach().await;
+        if self.list.is_empty() {
+            faults.pass(way, None).await;
+        }
+        for call in &self.list {
+            faults.pass(way, Some(&call.method)).await;
         }
     }
 

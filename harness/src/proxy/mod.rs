@@ -101,7 +101,7 @@ pub enum FaultError {
     NoField,
 }
 
-/// A proxy. It ends, and closes its connections, when it is dropped.
+/// A proxy. It ends, and closes its connections, soon after it is dropped; [`Proxy::end`] waits for that.
 #[derive(Debug)]
 pub struct Proxy {
     name: String,
@@ -251,6 +251,13 @@ impl Proxy {
         }
         let field = field.map(str::to_owned);
         Ok(self.faults.add(calls, Action::Tamper { field, value }))
+    }
+
+    /// Ends it, as dropping it does, and returns when its port is free and its connections are closed.
+    pub async fn end(mut self) {
+        self.listener.abort();
+        // An error says that it was aborted, or panicked; either way it is gone.
+        let _ = (&mut self.listener).await;
     }
 
     fn has_method(&self, calls: &Calls) -> Result<(), FaultError> {

@@ -49,7 +49,7 @@ async fn pump(
             if from.read_buf(&mut buffer).await? == 0 {
                 return Ok(());
             }
-            let due = Deadline::after(faults.delay(way, None));
+            let due = Deadline::after(faults.delay(way));
             if sender.send((due, buffer.split().freeze())).await.is_err() {
                 return Ok(());
             }

@@ -277,9 +277,12 @@ impl World {
     ///
     /// # Errors
     /// When a daemon had ended by itself with an error, or had to be killed; the directory is then kept.
-    pub async fn finish(self) -> Result<Option<PathBuf>, WorldError> {
+    pub async fn finish(mut self) -> Result<Option<PathBuf>, WorldError> {
         let crashed = self.crashed();
         let killed = self.stop().await;
+        for (_, proxy) in self.proxies.drain(..) {
+            proxy.end().await;
+        }
         let complaint = match (crashed.as_slice(), killed.as_slice()) {
             ([], []) => return Ok(self.dir.succeed()),
             ([], killed) => format!(

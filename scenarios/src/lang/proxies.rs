@@ -155,6 +155,16 @@ fn is_known(end: &End, node: &Node<'_>, parties: Option<&[String]>, report: &mut
     false
 }
 
+/// Every link that a proxy can be on, in a world of these nodes.
+fn possible(parties: &[String]) -> Vec<Link> {
+    let ends = || {
+        let parties = parties.iter().map(String::as_str);
+        parties.chain([BITCOIND, HARNESS])
+    };
+    let all = ends().flat_map(|from| ends().map(move |to| Link::new(from, to)));
+    all.filter(|link| link.kind().is_ok()).collect()
+}
+
 impl Field for OnProxy {
     fn field_type() -> FieldType {
         let schema = json!({
@@ -178,29 +188,34 @@ impl Field for OnProxy {
             return Some(OnProxy(link));
         }
         let written: Vec<String> = proxies.iter().map(Link::to_string).collect();
-        let meant = nearest(&text, written.iter().map(String::as_str));
-        let parsed = text.parse::<Link>().ok();
-        let possible = parsed.filter(|link| {
-            let known = |end: &End| match end {
-                End::Node(name) => cx.parties().is_some_and(|all| all.contains(name)),
-                End::Harness | End::Bitcoind => true,
-            };
-            link.kind().is_ok() && known(&link.from) && known(&link.to)
-        });
-        let reversed = possible
-            .as_ref()
-            .map(Link::reversed)
-            .filter(|other| proxies.contains(other));
-        let help = match (possible, reversed, meant) {
+        let parties = cx.parties().unwrap_or_default();
+        let possible: Vec<String> = possible(parties).iter().map(Link::to_string).collect();
+        let tidy = text.parse::<Link>().map(|link| link.to_string());
+        let known = tidy.ok().filter(|link| possible.contains(link));
+        let reversed = text.parse().ok().map(|link: Link| link.reversed());
+        let reversed = reversed.filter(|other| proxies.contains(other));
+        let add = |link: &str| {
+            let all = written.iter().map(String::as_str).chain([link]);
+            let all: Vec<String> = all.map(|link| format!("\"{link}\"")).collect();
+            format!("world = {{ …, proxies = [{}] }}", all.join(", "))
+        };
+        let named_by_one_end = !text.contains("->");
+        let candidates = written.iter().chain(&possible).map(String::as_str);
+        let help = match (known, reversed, nearest(&text, candidates)) {
             (_, Some(reversed), _) => {
                 format!("the world has \"{reversed}\": a link is named by who calls whom")
             }
-            (Some(link), None, _) => {
-                let all = [written.as_slice(), &[link.to_string()]].concat();
-                let all: Vec<String> = all.iter().map(|link| format!("\"{link}\"")).collect();
-                format!("add it: world = {{ …, proxies = [{}] }}", all.join(", "))
+            (Some(link), None, _) => format!("add it: {}", add(&link)),
+            _ if named_by_one_end => {
+                let example = written.first().map_or("alice->bob", String::as_str);
+                format!("a proxy is named by who calls and who is called, such as \"{example}\"")
             }
-            (None, None, Some(meant)) => format!("did you mean \"{meant}\"?"),
+            (None, None, Some(meant)) if written.iter().any(|link| link == meant) => {
+                format!("did you mean \"{meant}\"?")
+            }
+            (None, None, Some(meant)) => {
+                format!("did you mean \"{meant}\"? then add it: {}", add(meant))
+            }
             (None, None, None) => PAIRS.to_owned(),
         };
         let label = match written.as_slice() {

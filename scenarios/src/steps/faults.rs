@@ -347,10 +347,17 @@ fn has_method(on: &OnProxy, rpc: Option<&str>, cx: &mut StepCx<'_>) -> bool {
             };
             let help = match &error {
                 TamperError::NoMethod { known, .. } => {
-                    let known = || known.iter().map(String::as_str);
-                    match nearest(rpc, known()) {
+                    let small: Vec<String> = known.iter().map(|name| name.to_lowercase()).collect();
+                    let meant = nearest(rpc, small.iter().map(String::as_str));
+                    let meant = known
+                        .iter()
+                        .find(|name| Some(name.to_lowercase().as_str()) == meant);
+                    match meant {
                         Some(meant) => format!("did you mean \"{meant}\"?"),
-                        None => format!("a Lightning node has {}", all_of(known())),
+                        None => format!(
+                            "a Lightning node has {}",
+                            all_of(known.iter().map(String::as_str))
+                        ),
                     }
                 }
                 _ => String::new(),
