@@ -26,6 +26,9 @@ pub enum StartError {
     /// No port to listen on.
     #[error(transparent)]
     Port(#[from] PortError),
+    /// A proxy has no socket to listen on.
+    #[error("the proxy {name} could not listen: {source}")]
+    Proxy { name: String, source: io::Error },
     /// The operating system refused to run it.
     #[error(transparent)]
     Spawn(#[from] SpawnError),

@@ -27,6 +27,7 @@ pub mod doctor;
 pub mod ldk_server;
 pub mod port;
 pub mod process;
+pub mod proxy;
 pub mod run_dir;
 pub mod time;
 pub mod world;

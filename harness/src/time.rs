@@ -56,6 +56,14 @@ impl Deadline {
         self.started.elapsed()
     }
 
+    /// Returns when it has passed; at once when it has already. For what is late on purpose, never to wait for something.
+    pub(crate) async fn reach(self) {
+        if !self.has_passed() {
+            #[expect(clippy::disallowed_methods, reason = "the one module that sleeps")]
+            tokio::time::sleep_until(self.at.into()).await;
+        }
+    }
+
     /// Runs `work`, or gives `None` when the deadline passes first; `work` is dropped then.
     pub async fn bound<T>(self, work: impl Future<Output = T>) -> Option<T> {
         tokio::time::timeout_at(self.at.into(), work).await.ok()

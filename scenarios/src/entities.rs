@@ -1,6 +1,7 @@
 //! What the steps bind: transactions, channels, invoices, payments, and their states.
 
 use bitcoin::Txid;
+use swaprig_harness::proxy::Fault as HarnessFault;
 use swaprig_harness::world::OpenedChannel;
 use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
 
@@ -59,6 +60,25 @@ entity! {
         late {}
         live {}
         private {}
+    }
+}
+
+entity! {
+    /// A fault on a link.
+    pub struct Fault("fault") {
+        known {
+            /// The link that it is on.
+            link: String,
+        }
+        late {}
+        live {
+            /// How many calls met it; between Lightning peers, how many pieces of what they send.
+            hits: u64,
+        }
+        private {
+            /// What counts.
+            fault: HarnessFault,
+        }
     }
 }
 

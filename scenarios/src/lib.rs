@@ -8,6 +8,6 @@ pub mod steps;
 pub use swaprig_harness::World;
 
 pub use entities::{
-    Channel, ChannelState, Closing, FundingTx, HoldInvoice, Invoice, InvoiceStatus, Mined, Payment,
-    PaymentStatus,
+    Channel, ChannelState, Closing, Fault, FundingTx, HoldInvoice, Invoice, InvoiceStatus, Mined,
+    Payment, PaymentStatus,
 };

@@ -49,8 +49,8 @@ fn all_of(source: &Source) -> Vec<Plan> {
 
 #[test]
 fn every_shipped_scenario_is_valid() {
-    let sources = load(&[here("lightning")]).unwrap();
-    assert!(sources.len() >= 8);
+    let sources = load(&[here("lightning"), here("faults")]).unwrap();
+    assert!(sources.len() >= 14);
     for source in sources {
         if let Err(problems) = check(&source, &registry()) {
             panic!("{}", render(&problems));
@@ -179,7 +179,7 @@ fn swallow(bytes: &[u8]) {
 }
 
 fn shipped() -> Vec<String> {
-    let sources = load(&[here("lightning")]).unwrap();
+    let sources = load(&[here("lightning"), here("faults")]).unwrap();
     sources
         .iter()
         .map(|source| source.text().to_owned())

@@ -16,7 +16,7 @@ use swaprig_scenarios::run::Oracle;
 
 use super::exit::complain;
 use super::stats::Samples;
-use super::{DaemonFlags, Exit, RUNS, runtime};
+use super::{DaemonFlags, Exit, RUNS, bench_proxy, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -38,6 +38,8 @@ enum Bench {
     World,
     /// The money oracle, in a world of 300 blocks with a channel
     Oracle,
+    /// What a proxy adds to one call, for each kind of proxy; a run is 100 calls of each, with and without
+    Proxy,
 }
 
 impl Bench {
@@ -45,6 +47,7 @@ impl Bench {
         match self {
             Bench::World => "world",
             Bench::Oracle => "oracle",
+            Bench::Proxy => "proxy",
         }
     }
 }
@@ -69,6 +72,7 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
         match args.name {
             Bench::World => worlds(args.runs, &settings, &binaries, &mut samples).await,
             Bench::Oracle => oracle(args.runs, &settings, &binaries, &mut samples).await,
+            Bench::Proxy => bench_proxy::calls(args.runs, &settings, &binaries, &mut samples).await,
         }
     });
     if let Err(error) = measured {

@@ -20,4 +20,7 @@ pub mod types {
     include!(concat!(env!("OUT_DIR"), "/types.rs"));
 }
 
+/// The whole API as a serialised `google.protobuf.FileDescriptorSet`, for whoever reads messages by name.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 pub use prost::Message;

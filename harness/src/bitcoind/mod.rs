@@ -40,7 +40,10 @@ pub struct Bitcoind {
     logs: LogFiles,
     rpc_port: PortClaim,
     p2p_port: PortClaim,
+    /// What the harness asks through: a proxy's, where there is one.
     rpc: Rpc,
+    /// For starting and stopping, which no fault of a test is to stand in the way of.
+    own_rpc: Rpc,
     running: Mutex<Arc<Running>>,
 }
 
@@ -82,11 +85,17 @@ impl Bitcoind {
             dir: home,
             binary: binary.clone(),
             logs,
+            own_rpc: Rpc::new(NAME, rpc_port.port()),
             rpc_port,
             p2p_port,
             rpc,
             running,
         })
+    }
+
+    /// Sends the harness's calls to another port, where a proxy stands.
+    pub(crate) fn go_through(&mut self, port: u16) {
+        self.rpc = Rpc::new(NAME, port);
     }
 
     /// The process that runs now, or ran last.
@@ -165,7 +174,7 @@ impl Bitcoind {
 
     /// Ends it: RPC `stop`, then SIGTERM, then SIGKILL.
     pub async fn stop(&self, deadline: Deadline) -> Stopped {
-        stop(&self.running(), &self.rpc, deadline).await
+        stop(&self.running(), &self.own_rpc, deadline).await
     }
 
     /// Ends it with SIGTERM and waits for it.
@@ -184,9 +193,9 @@ impl Bitcoind {
     /// [`StartError`]; the node is then not running.
     pub async fn restart(&self, deadline: Deadline) -> Result<(), StartError> {
         self.stop(deadline).await;
-        let running = launch(&self.binary, &self.dir, &self.logs, &self.rpc, deadline).await?;
+        let running = launch(&self.binary, &self.dir, &self.logs, &self.own_rpc, deadline).await?;
         let load = self
-            .rpc
+            .own_rpc
             .call::<Value>("loadwallet", &[json!(rpc::WALLET)], deadline)
             .await;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);

@@ -79,7 +79,9 @@ pub struct Rpc {
 }
 
 impl Rpc {
-    pub(super) fn new(instance: &str, port: u16) -> Self {
+    /// A client of the bitcoind that answers on `port` of this machine, directly or through a proxy. `instance` is its
+    /// name in messages.
+    pub fn new(instance: &str, port: u16) -> Self {
         let url = format!("http://127.0.0.1:{port}");
         let client = |url: &str| {
             let auth = corepc_client::Auth::UserPass(USER.into(), PASSWORD.into());

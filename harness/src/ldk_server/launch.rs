@@ -57,6 +57,7 @@ pub(super) async fn start(
                     node_id: info.node_id,
                     running: Mutex::new(Arc::new(running)),
                     api: RwLock::new(api),
+                    through: None,
                 });
             }
             Err(error @ StartError::Exited { .. }) => error,
@@ -171,6 +172,15 @@ fn connect(storage: &Path, address: &str) -> Result<LdkServerClient, String> {
     };
     let client = LdkServerClient::new(config).map_err(|e| e.to_string())?;
     Ok(client.with_timeout(CALL))
+}
+
+pub(super) fn client_at(node: &LdkServer, address: &str) -> Result<LdkServerClient, StartError> {
+    connect(&storage(&node.dir), address).map_err(|reason| StartError::Unusable {
+        name: node.name.clone(),
+        source: reason.into(),
+        command: node.running().spec().to_string(),
+        log_tail: node.running().log_tail(),
+    })
 }
 
 /// Asks the node who it is and, once it answers, listens to its events.

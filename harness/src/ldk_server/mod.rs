@@ -23,6 +23,7 @@ use crate::binary::Binary;
 use crate::daemon::StartError;
 use crate::port::PortClaim;
 use crate::process::{Exit, LogFiles, Running, Stopped};
+use crate::proxy::{Grpc, ldk_server_descriptors};
 use crate::time::Deadline;
 use held::Held;
 use launch::Launched;
@@ -41,6 +42,8 @@ pub struct LdkServer {
     node_id: PublicKey,
     running: Mutex<Arc<Running>>,
     api: RwLock<Api>,
+    /// Where the harness's calls go: to a proxy, when it says so.
+    through: Option<String>,
 }
 
 /// Where a node's credential is.
@@ -175,6 +178,37 @@ impl LdkServer {
         self.running().exit().is_none()
     }
 
+    /// A client that reaches its API at another address, such as a proxy's.
+    ///
+    /// # Errors
+    /// When its certificate or its credential cannot be read.
+    pub fn client_at(&self, address: &str) -> Result<LdkServerClient, StartError> {
+        launch::client_at(self, address)
+    }
+
+    /// What a proxy in front of its API needs to know.
+    pub fn behind_proxy(&self) -> Grpc {
+        let storage = launch::storage(&self.dir);
+        Grpc {
+            address: self.grpc_address(),
+            certificate: storage.join("tls.crt"),
+            key: storage.join("tls.key"),
+            api: ldk_server_descriptors().clone(),
+        }
+    }
+
+    /// Sends the harness's calls to `address`, where a proxy stands. What it is told of by events it hears directly:
+    /// a closed stream would lose them.
+    pub(crate) fn go_through(&mut self, address: String) -> Result<(), StartError> {
+        let client = self.client_at(&address)?;
+        self.api
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .client = client;
+        self.through = Some(address);
+        Ok(())
+    }
+
     /// Ends it: its API has no method for it, so SIGTERM, then SIGKILL.
     pub async fn stop(&self, deadline: Deadline) -> Stopped {
         self.running().terminate(deadline).await
@@ -200,7 +234,12 @@ impl LdkServer {
             true,
             deadline,
         );
-        let Launched { running, api, .. } = again.await?;
+        let Launched {
+            running, mut api, ..
+        } = again.await?;
+        if let Some(address) = &self.through {
+            api.client = self.client_at(address)?;
+        }
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
         *self.api.write().unwrap_or_else(PoisonError::into_inner) = api;
         Ok(())

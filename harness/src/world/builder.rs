@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
+use super::proxies::{self, find as find_proxy};
 use super::{START, World, WorldError, WorldErrorKind};
 use crate::binary::{Binary, Passport, Progress, ResolveError, Role, Settings, Stderr, resolve};
 use crate::bitcoind::{Bitcoind, ChainCache};
 use crate::daemon::StartError;
 use crate::ldk_server::LdkServer;
+use crate::proxy::{BITCOIND, Link, Proxy};
 use crate::run_dir::{RunDir, RunDirSettings, temporary_base};
 use crate::time::Deadline;
 
@@ -86,6 +88,7 @@ impl Binaries {
 #[must_use = "a description starts nothing; call `start`"]
 pub struct Builder {
     lightning: Vec<String>,
+    proxies: Vec<Link>,
     settings: Option<Settings>,
     binaries: Option<Arc<Binaries>>,
     dir: Option<RunDir>,
@@ -98,6 +101,20 @@ impl Builder {
     /// Adds Lightning nodes with these names.
     pub fn lightning(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         self.lightning.extend(names.into_iter().map(Into::into));
+        self
+    }
+
+    /// Puts a proxy on each of these links, for faults: a Lightning node to its peer, a node or the harness to
+    /// bitcoind's JSON-RPC, the harness to a node's API.
+    ///
+    /// ```
+    /// # use swaprig_harness::{World, proxy::Link};
+    /// let world = World::builder()
+    ///     .lightning(["alice", "bob"])
+    ///     .proxies([Link::new("alice", "bob"), Link::new("bob", "bitcoind")]);
+    /// ```
+    pub fn proxies(mut self, links: impl IntoIterator<Item = Link>) -> Self {
+        self.proxies.extend(links);
         self
     }
 
@@ -161,6 +178,8 @@ impl Builder {
             );
             return Err(early(WorldErrorKind::Setup(text), path));
         }
+        proxies::check(&self.proxies, &self.lightning)
+            .map_err(|text| early(WorldErrorKind::Setup(text), path.clone()))?;
         let settings = self.settings.unwrap_or_else(Settings::from_env);
         let cache = settings.cache_dir.as_ref().filter(|_| !self.no_block_cache);
         let cache = cache.map(|dir| ChainCache::in_dir(dir.join("chains")));
@@ -172,15 +191,26 @@ impl Builder {
         };
 
         let deadline = Deadline::after(self.within.unwrap_or(START));
-        let bitcoind = Bitcoind::start(&binaries.bitcoind, &path, cache.as_ref(), deadline)
+        let mut bitcoind = Bitcoind::start(&binaries.bitcoind, &path, cache.as_ref(), deadline)
             .await
             .map_err(failed)?;
-        let nodes = start_nodes(&self.lightning, &binaries, &path, &bitcoind, deadline).await;
-        match nodes {
-            Ok(nodes) => Ok(World {
+        let started = async {
+            let mut proxies = proxies::to_bitcoind(&self.proxies, &mut bitcoind).await?;
+            let rpc_for = |name: &str| {
+                let link = Link::new(name, BITCOIND);
+                find_proxy(&proxies, &link).map_or_else(|| bitcoind.rpc_address(), Proxy::address)
+            };
+            let mut nodes =
+                start_nodes(&self.lightning, &binaries, &path, rpc_for, deadline).await?;
+            proxies.extend(proxies::to_nodes(&self.proxies, &mut nodes).await?);
+            Ok((nodes, proxies))
+        };
+        match started.await {
+            Ok((nodes, proxies)) => Ok(World {
                 dir,
                 bitcoind,
                 nodes,
+                proxies,
                 passport: binaries.passport(),
             }),
             Err(error) => {
@@ -215,16 +245,16 @@ async fn start_nodes(
     names: &[String],
     binaries: &Binaries,
     dir: &std::path::Path,
-    bitcoind: &Bitcoind,
+    rpc_for: impl Fn(&str) -> String,
     deadline: Deadline,
 ) -> Result<Vec<LdkServer>, StartError> {
     let Some(binary) = &binaries.ldk_server else {
         return Ok(Vec::new());
     };
-    let rpc = bitcoind.rpc_address();
-    let starts = names
-        .iter()
-        .map(|name| LdkServer::start(binary, name, dir, &rpc, deadline));
+    let starts = names.iter().map(|name| {
+        let rpc = rpc_for(name);
+        async move { LdkServer::start(binary, name, dir, &rpc, deadline).await }
+    });
     // The first failure ends the other starts, too: dropping a start kills its process.
     try_join_all(starts).await
 }

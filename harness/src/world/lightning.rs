@@ -50,7 +50,7 @@ impl World {
         let (from, to) = (self.node(opener)?, self.node(acceptor)?);
         let request = OpenChannel {
             peer: to.node_id(),
-            address: to.p2p_address(),
+            address: self.peer_address(opener, acceptor)?,
             size,
             push,
             announce,

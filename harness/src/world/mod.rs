@@ -2,6 +2,7 @@
 
 mod builder;
 mod lightning;
+mod proxies;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub struct World {
     dir: RunDir,
     bitcoind: Bitcoind,
     nodes: Vec<LdkServer>,
+    proxies: Vec<proxies::OnLink>,
     passport: Passport,
 }
 
@@ -287,9 +289,12 @@ impl World {
     ///
     /// # Errors
     /// When a daemon had ended by itself with an error, or had to be killed; the directory is then kept.
-    pub async fn finish(self) -> Result<Option<PathBuf>, WorldError> {
+    pub async fn finish(mut self) -> Result<Option<PathBuf>, WorldError> {
         let crashed = self.crashed();
         let killed = self.stop().await;
+        for (_, proxy) in self.proxies.drain(..) {
+            proxy.end().await;
+        }
         let complaint = match (crashed.as_slice(), killed.as_slice()) {
             ([], []) => return Ok(self.dir.succeed()),
             ([], killed) => format!(
@@ -303,6 +308,10 @@ impl World {
 
     /// Ends all daemons, in parallel, and keeps the run directory. Gives the names of those that had to be killed.
     pub async fn stop(&self) -> Vec<String> {
+        // No fault of a test stands in the way of its end.
+        for (_, proxy) in &self.proxies {
+            proxy.heal();
+        }
         let deadline = Deadline::after(END);
         let nodes = join_all(
             self.nodes

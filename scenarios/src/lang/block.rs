@@ -358,6 +358,7 @@ impl<'a> File<'a> {
             source: call.fragment.source.clone(),
             scope: Scope {
                 parties: frame.scope.parties.clone(),
+                proxies: frame.scope.proxies.clone(),
                 names,
                 inputs: values.names(),
             },

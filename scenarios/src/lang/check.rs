@@ -128,6 +128,7 @@ fn read_file<'a>(
         .map(|node| world::read(node, &strays, report))
         .unwrap_or(ReadWorld {
             lightning: None,
+            proxies: None,
             deadline: world::DEFAULT_DEADLINE,
         });
     let steps_node = required("steps", report);
@@ -142,8 +143,7 @@ fn read_file<'a>(
     };
     // Nothing can be said of steps whose inputs are not known.
     let plans = items.zip(cases.as_ref());
-    let plans =
-        plans.and_then(|(items, cases)| file.plans(items, cases, read.lightning.as_ref(), report));
+    let plans = plans.and_then(|(items, cases)| file.plans(items, cases, &read, report));
     let header = header(&[
         ("title", lookup("title")),
         ("tags", lookup("tags")),
@@ -152,6 +152,7 @@ fn read_file<'a>(
     let (title, tags, known) = (title?, tags?, known?);
     let world = WorldPlan {
         lightning: read.lightning?,
+        proxies: read.proxies?,
         deadline: read.deadline,
     };
     let source = report.source();
@@ -181,7 +182,7 @@ impl<'a> File<'a> {
         &self,
         items: &DeArray<'a>,
         cases: &[Case<'a>],
-        parties: Option<&Vec<String>>,
+        world: &ReadWorld,
         report: &mut Report,
     ) -> Option<Vec<CaseSteps>> {
         let before = report.count();
@@ -202,7 +203,8 @@ impl<'a> File<'a> {
             let frame = Frame {
                 source,
                 scope: Scope {
-                    parties: parties.cloned(),
+                    parties: world.lightning.clone(),
+                    proxies: world.proxies.clone(),
                     names: names.names,
                     inputs: values.names(),
                 },

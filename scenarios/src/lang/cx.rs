@@ -1,6 +1,7 @@
 //! What a step's fields are read against: the parties of the world, the names bound so far, the report.
 
 use serde_json::Value as Json;
+use swaprig_harness::proxy::Link;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Report, Span};
@@ -486,6 +487,13 @@ impl<'a> StepCx<'a> {
     /// The Lightning nodes of the world; `None` when the world itself has a problem.
     pub fn parties(&self) -> Option<&'a [String]> {
         self.scope.parties.as_deref()
+    }
+}
+
+impl<'a> StepCx<'a> {
+    /// The proxies of the world; `None` when the world itself has a problem.
+    pub fn proxies(&self) -> Option<&'a [Link]> {
+        self.scope.proxies.as_deref()
     }
 }
 

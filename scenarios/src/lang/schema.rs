@@ -3,8 +3,10 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::check::FILE_KEYS;
+use super::cx::Field as _;
 use super::docs::tidy;
 use super::known::KNOWN_KEYS;
+use super::proxies::OnProxy;
 use super::step::{COMMON_KEYS, Registry, StepEntry};
 use super::world::{PRESETS, WORLD_KEYS};
 
@@ -43,6 +45,10 @@ pub fn schema(registry: &Registry) -> Json {
                     "preset": world("preset", json!({ "type": "string", "enum": presets })),
                     "lightning": world("lightning", json!({
                         "type": "array", "minItems": 1, "uniqueItems": true, "items": name,
+                    })),
+                    "proxies": world("proxies", json!({
+                        "type": "array", "uniqueItems": true,
+                        "items": OnProxy::field_type().schema,
                     })),
                     "deadline": world("deadline", json!({ "type": "string", "pattern": DURATION })),
                 },

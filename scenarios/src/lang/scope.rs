@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use swaprig_harness::proxy::Link;
 
 use super::problem::Span;
 use super::reference::Reference;
@@ -12,6 +13,8 @@ use super::types::Type;
 pub struct Scope {
     /// The Lightning nodes of the world; `None` when the world could not be read, so that nothing is said of them.
     pub parties: Option<Vec<String>>,
+    /// The proxies of the world; `None` when they could not be read.
+    pub proxies: Option<Vec<Link>>,
     /// Every name that some step of the file binds, and every output of a fragment under the name of its use: `ab.channel`.
     pub names: BTreeMap<String, Name>,
     /// The inputs that stand for a value of the file; their places in steps hold that value when the step is read.

@@ -319,11 +319,17 @@ impl<'a> File<'a> {
             },
             [(first, one), .., (last, two)] => {
                 let names = all_of(named.iter().map(|(entry, _)| entry.name));
+                let names_fail = named.iter().any(|(entry, _)| entry.name == "fail");
                 report
                     .push(two.clone(), format!("one step is {names} at once"))
                     .label(format!("`{}` is a step", last.name))
                     .also(one.clone(), format!("`{}` is a step, too", first.name))
-                    .help("write two steps, each in braces of its own");
+                    .help(if names_fail {
+                        "to say that a step must fail, write `fails` with its reason; `fail` is a step that makes \
+                         calls fail"
+                    } else {
+                        "write two steps, each in braces of its own"
+                    });
             }
             [_] => {}
         }

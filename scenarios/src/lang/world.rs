@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use swaprig_harness::proxy::{HARNESS, Link};
 use swaprig_units::parse_duration;
 use toml::de::{DeTable, DeValue};
 
 use super::parties::BITCOIND;
 use super::problem::{Report, Span};
+use super::proxies;
 use super::words::{Node, all_of, describe, is_name, nearest, one_of_quoted, quoted, to_name};
 
 /// What a run of the file starts. Every world has a bitcoind.
@@ -14,6 +16,8 @@ use super::words::{Node, all_of, describe, is_name, nearest, one_of_quoted, quot
 pub struct WorldPlan {
     /// The names of the Lightning nodes.
     pub lightning: Vec<String>,
+    /// Which links have a proxy, for faults.
+    pub proxies: Vec<Link>,
     /// How long the whole run may take.
     pub deadline: Duration,
 }
@@ -28,6 +32,12 @@ pub(super) const WORLD_KEYS: &[(&str, &str, &str)] = &[
         "lightning",
         "[\"alice\", \"bob\"]",
         "the names of the Lightning nodes, in place of a preset",
+    ),
+    (
+        "proxies",
+        "[\"alice->bob\"]",
+        "the links on which faults are wanted: from a node to a peer, from a node or `harness` to `bitcoind`, \
+         from `harness` to a node",
     ),
     (
         "deadline",
@@ -47,13 +57,14 @@ pub(super) const PRESETS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Names that a party cannot have, because they mean something else in a step or a report.
-pub(super) const RESERVED: &[&str] = &["bitcoin", BITCOIND, "miner"];
+pub(super) const RESERVED: &[&str] = &["bitcoin", BITCOIND, HARNESS, "miner"];
 
 const EXAMPLE: &str = "write world = { preset = \"lightning\" }";
 
 /// What is known of the world after reading: `lightning` is `None` when its nodes could not be told.
 pub(super) struct ReadWorld {
     pub(super) lightning: Option<Vec<String>>,
+    pub(super) proxies: Option<Vec<Link>>,
     pub(super) deadline: Duration,
 }
 
@@ -61,6 +72,7 @@ pub(super) struct ReadWorld {
 pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> ReadWorld {
     let unreadable = ReadWorld {
         lightning: None,
+        proxies: None,
         deadline: DEFAULT_DEADLINE,
     };
     let DeValue::Table(table) = node.get_ref() else {
@@ -111,8 +123,13 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
         }
         (None, None) => None,
     };
+    let proxies = match table.get("proxies") {
+        Some(node) => proxies::read(node, lightning.as_deref(), report),
+        None => Some(Vec::new()),
+    };
     ReadWorld {
         lightning,
+        proxies,
         deadline,
     }
 }

@@ -26,7 +26,8 @@ impl Step for Connect {
     async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
         let world = run.world;
         let (from, to) = (world.node(&self.connect.0)?, world.node(&self.to.0)?);
-        let connected = from.connect(to.node_id(), &to.p2p_address(), true).await;
+        let address = world.peer_address(&self.connect.0, &self.to.0)?;
+        let connected = from.connect(to.node_id(), &address, true).await;
         connected.map_err(|error| world.error(error).into())
     }
 }

@@ -5,6 +5,7 @@ mod chain;
 mod exec;
 mod expect;
 mod failure;
+mod faults;
 mod lightning;
 mod look;
 mod oracle;

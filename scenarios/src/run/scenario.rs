@@ -39,6 +39,7 @@ pub(super) async fn run(
     let path = dir.path().to_owned();
     let start = World::builder()
         .lightning(plan.world.lightning.clone())
+        .proxies(plan.world.proxies.clone())
         .settings(settings.settings.clone())
         .binaries(settings.binaries.clone())
         .run_dir(dir)

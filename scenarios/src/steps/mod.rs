@@ -2,11 +2,15 @@
 
 mod chain;
 mod expect;
+mod faults;
 mod lightning;
 mod process;
 
 pub use chain::{Fund, Mine};
 pub use expect::{Expect, Observable, Observed, Operand};
+pub use faults::{
+    Delay, Direction, DropConnections, Fail, Freeze, Heal, Partition, Tamper, Thaw, With,
+};
 pub use lightning::{
     ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
     OpenChannel, Pay, Until,
@@ -35,6 +39,14 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
         .add::<Pay>()?
         .add::<Kill>()?
         .add::<Restart>()?
+        .add::<Partition>()?
+        .add::<Heal>()?
+        .add::<DropConnections>()?
+        .add::<Delay>()?
+        .add::<Freeze>()?
+        .add::<Thaw>()?
+        .add::<Fail>()?
+        .add::<Tamper>()?
         .add::<Expect>()?;
     Ok(registry)
 }

@@ -1,0 +1,491 @@
+//! The proxy for JSON-RPC over HTTP. A call that no fault is for passes byte for byte, both ways.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use super::faults::{Failure, Faults, Way};
+use super::http::{self, Expect, Message};
+use crate::time::Deadline;
+
+const JSON: &str = "application/json";
+/// `RPC_MISC_ERROR` in Bitcoin Core's `rpc/protocol.h`.
+const MISC_ERROR: i32 = -1;
+
+/// Carries one connection, one request after the other, until either side closes it.
+pub(super) async fn carry(client: TcpStream, target: &str, faults: &Faults) -> io::Result<()> {
+    faults.pass(Way::There, None).await;
+    let server = TcpStream::connect(target).await?;
+    for socket in [&client, &server] {
+        socket.set_nodelay(true)?;
+    }
+    let (mut client, mut server) = (Side::new(client), Side::new(server));
+    loop {
+        let request = tokio::select! {
+            request = client.message(Expect::Request) => request?,
+            // A server closes a connection that is idle; it never speaks first.
+            _ = server.more() => return Ok(()),
+        };
+        let Some(request) = request else {
+            return Ok(());
+        };
+        let Some(answer) = exchange(&request, &mut client, &mut server, faults).await? else {
+            return Ok(());
+        };
+        client.socket.write_all(&answer.bytes).await?;
+        if request.is_last || answer.is_last {
+            return client.socket.shutdown().await;
+        }
+    }
+}
+
+/// What the client gets.
+struct Answer {
+    bytes: Bytes,
+    is_last: bool,
+}
+
+impl From<Message> for Answer {
+    fn from(message: Message) -> Self {
+        Answer {
+            bytes: message.raw,
+            is_last: message.is_last,
+        }
+    }
+}
+
+/// Brings one request to the server and its answer back. `None`: the connection is to be closed.
+async fn exchange<C, S>(
+    request: &Message,
+    client: &mut Side<C>,
+    server: &mut Side<S>,
+    faults: &Faults,
+) -> io::Result<Option<Answer>>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // Without a fault nothing is parsed on the way there.
+    let mut calls = Calls::default();
+    if !faults.is_quiet() {
+        calls = Calls::read(&request.body);
+        calls.meet(faults);
+    }
+    calls.travel(Way::There, faults).await;
+    let answer = match calls.whole_failure() {
+        Some((failure, false)) => return Ok(refusal(failure)),
+        whole => {
+            let forwarded = calls.forwarded(request);
+            let answer = match forwarded {
+                Some(bytes) => match ask(&bytes, request, client, server).await? {
+                    Some(answer) => Some(answer),
+                    None => return Ok(None),
+                },
+                None => None,
+            };
+            match whole {
+                Some((failure, _)) => return Ok(refusal(failure)),
+                None => answer,
+            }
+        }
+    };
+    // A fault may have come while the daemon was at it: what holds answers back holds this one, too.
+    if calls.list.is_empty() && !faults.is_quiet() {
+        calls = Calls::read(&request.body);
+    }
+    calls.travel(Way::Back, faults).await;
+    Ok(Some(calls.answered(answer, faults)))
+}
+
+/// Asks the server; `None` when it or the client closes the connection before the answer is there.
+async fn ask<C, S>(
+    bytes: &[u8],
+    request: &Message,
+    client: &mut Side<C>,
+    server: &mut Side<S>,
+) -> io::Result<Option<Message>>
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    server.socket.write_all(bytes).await?;
+    let to_head = request.is_head_request();
+    let gone = async {
+        // What a client sends ahead of the answer waits; that it goes away must reach the server.
+        while client.more().await? {}
+        io::Result::Ok(())
+    };
+    let mut gone = std::pin::pin!(gone);
+    loop {
+        let answer = tokio::select! {
+            answer = server.message(Expect::Response { to_head }) => answer?,
+            ended = gone.as_mut() => return ended.map(|()| None),
+        };
+        match answer {
+            Some(answer) if answer.is_interim() => {}
+            answer => return Ok(answer),
+        }
+    }
+}
+
+/// The answer to a request that fails as a whole; `None` closes the connection.
+fn refusal(failure: &Failure) -> Option<Answer> {
+    let bytes = match failure {
+        Failure::Http(status) => http::response(*status, "text/plain", b""),
+        Failure::Closed | Failure::Error(_) | Failure::Status(..) => return None,
+    };
+    Some(Answer {
+        bytes,
+        is_last: false,
+    })
+}
+
+/// A call in a request.
+#[derive(Debug)]
+struct Call {
+    method: String,
+    id: Value,
+    is_version_2: bool,
+    /// How it fails, and whether it is carried out before.
+    failure: Option<(Failure, bool)>,
+}
+
+/// The calls of a request.
+#[derive(Debug, Default)]
+struct Calls {
+    list: Vec<Call>,
+    /// The request as it was parsed; an array when it is a batch.
+    parsed: Value,
+    /// How long the slowest is held up, there and back.
+    late: (Duration, Duration),
+}
+
+impl Calls {
+    /// None in a body that is no JSON-RPC.
+    fn read(body: &[u8]) -> Self {
+        let Ok(parsed) = serde_json::from_slice::<Value>(body) else {
+            return Calls::default();
+        };
+        let one = |call: &Value| {
+            Some(Call {
+                method: call.get("method")?.as_str()?.to_owned(),
+                id: call.get("id").cloned().unwrap_or_default(),
+                is_version_2: call.get("jsonrpc").is_some_and(|version| version == "2.0"),
+                failure: None,
+            })
+        };
+        let list = match &parsed {
+            Value::Array(calls) => calls.iter().map(one).collect::<Option<Vec<_>>>(),
+            call => one(call).map(|call| vec![call]),
+        };
+        Calls {
+            list: list.unwrap_or_default(),
+            parsed,
+            ..Calls::default()
+        }
+    }
+
+    /// Finds out which faults there are for the calls.
+    fn meet(&mut self, faults: &Faults) {
+        if self.list.is_empty() {
+            self.late = faults.call_delays(None);
+        }
+        for call in &mut self.list {
+            call.failure = faults.failure(Some(&call.method));
+            let (there, back) = faults.call_delays(Some(&call.method));
+            self.late = (self.late.0.max(there), self.late.1.max(back));
+        }
+    }
+
+    /// Waits as long as the slowest of the calls is held up. A body without calls waits for what is for all.
+    async fn travel(&self, way: Way, faults: &Faults) {
+        let late = match way {
+            Way::There => self.late.0,
+            Way::Back => self.late.1,
+        };
+        Deadline::after(late).reach().await;
+        if self.list.is_empty() {
+            faults.pass(way, None).await;
+        }
+        for call in &self.list {
+            faults.pass(way, Some(&call.method)).await;
+        }
+    }
+
+    /// A failure that takes the whole request with it, because it leaves no place for other answers.
+    fn whole_failure(&self) -> Option<(&Failure, bool)> {
+        let failures = self.list.iter().filter_map(|call| call.failure.as_ref());
+        failures
+            .filter(|(failure, _)| !matches!(failure, Failure::Error(_)))
+            .map(|(failure, carried_out)| (failure, *carried_out))
+            .next()
+    }
+
+    /// What the server gets: the request, without the calls of a batch that are not carried out; `None` when none is
+    /// left.
+    fn forwarded(&self, request: &Message) -> Option<Bytes> {
+        let kept = |call: &&Call| !matches!(call.failure, Some((_, false)));
+        let left = self.list.iter().filter(kept).count();
+        if left == self.list.len() {
+            return Some(request.raw.clone());
+        }
+        let batch = self.parsed.as_array().filter(|_| left > 0)?;
+        let pairs = batch.iter().zip(&self.list);
+        let kept: Vec<&Value> = pairs
+            .filter(|(_, call)| kept(call))
+            .map(|(one, _)| one)
+            .collect();
+        let body = serde_json::to_vec(&kept).ok()?;
+        Some(request.with_body(&body))
+    }
+
+    /// What the client gets for `answer`: the same, with the errors and the lies that there are for it.
+    fn answered(&self, answer: Option<Message>, faults: &Faults) -> Answer {
+        let fails = self.list.iter().any(|call| call.failure.is_some());
+        let lies = self
+            .list
+            .iter()
+            .any(|call| faults.tampers(Some(&call.method)));
+        let message = match answer {
+            Some(answer) if !fails && !lies => return answer.into(),
+            answer => answer,
+        };
+        if let (Some(call), None) = (self.single(), &message) {
+            return self.own_answer(call);
+        }
+        let mut parsed = message
+            .as_ref()
+            .and_then(|answer| serde_json::from_slice::<Value>(&answer.body).ok())
+            .unwrap_or_else(|| Value::Array(Vec::new()));
+        let before = parsed.clone();
+        for call in &self.list {
+            self.change(call, &mut parsed, faults);
+        }
+        let body = serde_json::to_vec(&parsed).unwrap_or_default();
+        match message {
+            Some(answer) if parsed == before => answer.into(),
+            // An error has another HTTP status than the result in whose place it stands.
+            Some(_) if fails && self.single().is_some() => self
+                .single()
+                .map_or_else(|| unreachable!(), |call| self.own_answer(call)),
+            Some(answer) => Answer {
+                bytes: answer.with_body(&body),
+                is_last: answer.is_last,
+            },
+            None => Answer {
+                bytes: http::response(200, JSON, &body),
+                is_last: false,
+            },
+        }
+    }
+
+    /// The call of a request that is no batch.
+    fn single(&self) -> Option<&Call> {
+        self.list.first().filter(|_| !self.parsed.is_array())
+    }
+
+    /// The error of a call that is no part of a batch, with the HTTP status that bitcoind gives with it.
+    fn own_answer(&self, call: &Call) -> Answer {
+        let status = if call.is_version_2 { 200 } else { 500 };
+        let body = serde_json::to_vec(&call.error().unwrap_or_default()).unwrap_or_default();
+        Answer {
+            bytes: http::response(status, JSON, &body),
+            is_last: false,
+        }
+    }
+
+    /// Changes the answer to `call` in `answers`, or adds it.
+    fn change(&self, call: &Call, answers: &mut Value, faults: &Faults) {
+        let own = match answers {
+            Value::Array(answers) => {
+                let own = answers
+                    .iter()
+                    .position(|answer| answer.get("id") == Some(&call.id));
+                match (own, call.error()) {
+                    (None, Some(error)) => return answers.push(error),
+                    (own, _) => own.and_then(|own| answers.get_mut(own)),
+                }
+            }
+            answer => Some(answer),
+        };
+        let Some(own) = own else { return };
+        if let Some(error) = call.error() {
+            *own = error;
+        } else if let Some(result) = own.get_mut("result") {
+            faults.tamper(Some(&call.method), |path, value| {
+                super::tamper::in_json(result, path, value)
+            });
+        }
+    }
+}
+
+impl Call {
+    /// Its answer when it fails with an error.
+    fn error(&self) -> Option<Value> {
+        let Some((Failure::Error(message), _)) = &self.failure else {
+            return None;
+        };
+        let error = json!({ "code": MISC_ERROR, "message": message });
+        Some(match self.is_version_2 {
+            true => json!({ "jsonrpc": "2.0", "error": error, "id": self.id }),
+            false => json!({ "result": null, "error": error, "id": self.id }),
+        })
+    }
+}
+
+/// One connection, and what was read from it and not yet used.
+struct Side<S> {
+    socket: S,
+    buffer: BytesMut,
+    ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Side<S> {
+    fn new(socket: S) -> Self {
+        Side {
+            socket,
+            buffer: BytesMut::new(),
+            ended: false,
+        }
+    }
+
+    /// The next message; `None` at the end of the connection. It may be dropped while it waits: nothing is lost.
+    async fn message(&mut self, expect: Expect) -> io::Result<Option<Message>> {
+        loop {
+            let taken = http::take(&mut self.buffer, expect, self.ended);
+            if let Some(message) = taken.map_err(io::Error::other)? {
+                return Ok(Some(message));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            self.more().await?;
+        }
+    }
+
+    /// Reads some bytes; `false` at the end of the connection.
+    async fn more(&mut self) -> io::Result<bool> {
+        self.buffer.reserve(16 * 1024);
+        self.ended = self.socket.read_buf(&mut self.buffer).await? == 0;
+        Ok(!self.ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::faults::{Action, Calls as Which};
+    use super::super::tamper::FieldValue;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message(text: &str) -> Message {
+        let expect = if text.starts_with("POST") {
+            Expect::Request
+        } else {
+            Expect::Response { to_head: false }
+        };
+        http::take(&mut BytesMut::from(text), expect, false)
+            .unwrap()
+            .unwrap()
+    }
+
+    fn request(body: &str) -> Message {
+        message(&format!(
+            "POST / HTTP/1.1\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    fn answer(body: &str) -> Message {
+        message(&format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+    }
+
+    fn body(bytes: &[u8]) -> Value {
+        let at = bytes
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .unwrap()
+            + 4;
+        serde_json::from_slice(&bytes[at..]).unwrap()
+    }
+
+    #[test]
+    fn a_batch_loses_the_calls_that_fail_and_keeps_the_others() {
+        let faults = Faults::default();
+        let action = Action::Fail {
+            failure: Failure::Error("no".into()),
+            carried_out: false,
+        };
+        faults.add(Which::of("b"), action);
+        let text = r#"[{"method":"a","id":1},{"method":"b","id":2},{"method":"a","id":3}]"#;
+        let request = request(text);
+        let mut calls = Calls::read(&request.body);
+        for call in &mut calls.list {
+            call.failure = faults.failure(Some(&call.method));
+        }
+        let forwarded = calls.forwarded(&request).unwrap();
+        assert_eq!(
+            body(&forwarded),
+            json!([{ "method": "a", "id": 1 }, { "method": "a", "id": 3 }])
+        );
+        let came = answer(r#"[{"result":1,"id":1},{"result":3,"id":3}]"#);
+        let got = calls.answered(Some(came), &faults);
+        let error = json!({ "result": null, "error": { "code": -1, "message": "no" }, "id": 2 });
+        let ok = |id: u32| json!({ "result": id, "id": id });
+        assert_eq!(body(&got.bytes), json!([ok(1), ok(3), error]));
+    }
+
+    #[test]
+    fn a_lie_is_told_in_the_answer_to_its_call_and_only_there() {
+        let faults = Faults::default();
+        let action = Action::Tamper {
+            field: Some("blocks".into()),
+            value: FieldValue::Integer(7),
+        };
+        let fault = faults.add(Which::of("a").next(1), action);
+        let asks = request(r#"[{"method":"b","id":"x"},{"method":"a","id":"y"}]"#);
+        let calls = Calls::read(&asks.body);
+        // The field is not there: nothing is changed, byte for byte, and the lie is still to come.
+        let came = answer(r#"[{"result":{ "b":1 },"id":"y"}]"#);
+        let raw = came.raw.clone();
+        assert_eq!(calls.answered(Some(came), &faults).bytes, raw);
+        assert_eq!(fault.hits(), 0);
+        let came = answer(r#"[{"result":{"blocks":1},"id":"x"},{"result":{"blocks":1},"id":"y"}]"#);
+        let told = calls.answered(Some(came), &faults);
+        let told = body(&told.bytes);
+        assert_eq!(told.pointer("/0/result/blocks"), Some(&json!(1)));
+        assert_eq!(told.pointer("/1/result/blocks"), Some(&json!(7)));
+        assert_eq!(fault.hits(), 1);
+    }
+
+    #[test]
+    fn an_error_has_the_status_that_bitcoind_gives_with_it() {
+        for (version, status) in [("", 500), (r#""jsonrpc":"2.0","#, 200)] {
+            let asks = request(&format!(r#"{{{version}"method":"a","id":9}}"#));
+            let mut calls = Calls::read(&asks.body);
+            calls.list[0].failure = Some((Failure::Error("no".into()), false));
+            assert!(calls.forwarded(&asks).is_none());
+            let got = calls.answered(None, &Faults::default()).bytes;
+            assert!(got.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
+            assert_eq!(body(&got)["error"]["message"], "no");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_read_or_passed_on(bytes in prop::collection::vec(any::<u8>(), 0..64), json in r#"[\[\]{}":,a-z0-9]{0,40}"#) {
+            let _ = Calls::read(&bytes);
+            let calls = Calls::read(json.as_bytes());
+            let text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+            let came = message(text);
+            prop_assert_eq!(&calls.answered(Some(came), &Faults::default()).bytes[..], text.as_bytes());
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Who calls whom through a proxy: `alice->bob`, `bob->bitcoind`, `harness->alice`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One end of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum End {
+    /// The harness itself, and so every step that asks or looks.
+    Harness,
+    /// The Bitcoin node.
+    Bitcoind,
+    /// The Lightning node of this name.
+    Node(String),
+}
+
+/// Who calls whom.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Link {
+    /// Who opens the connections.
+    pub from: End,
+    /// Who accepts them.
+    pub to: End,
+}
+
+/// What passes over a link, and with it which faults it can have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Bytes that are not looked into: two Lightning peers.
+    Tcp,
+    /// JSON-RPC over HTTP: bitcoind's API.
+    JsonRpc,
+    /// gRPC over TLS: a Lightning node's API.
+    Grpc,
+}
+
+/// Why a text or a pair of ends is no link.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// Not two names with an arrow between them.
+    #[error("`{0}` is not FROM->TO, such as \"alice->bob\"")]
+    Malformed(String),
+    /// Both ends are the same.
+    #[error("`{0}` calls itself")]
+    Itself(Link),
+    /// bitcoind never calls.
+    #[error("bitcoind calls nobody: `{0}` has its ends the wrong way round")]
+    FromBitcoind(Link),
+    /// The harness is never called.
+    #[error("nobody calls the harness: `{0}` has its ends the wrong way round")]
+    ToHarness(Link),
+}
+
+/// The name of the harness as an end.
+pub const HARNESS: &str = "harness";
+/// The name of the Bitcoin node as an end.
+pub const BITCOIND: &str = "bitcoind";
+const ARROW: &str = "->";
+
+impl From<&str> for End {
+    fn from(name: &str) -> Self {
+        match name {
+            HARNESS => End::Harness,
+            BITCOIND => End::Bitcoind,
+            name => End::Node(name.to_owned()),
+        }
+    }
+}
+
+impl End {
+    /// Its name, as a link is written.
+    pub fn name(&self) -> &str {
+        match self {
+            End::Harness => HARNESS,
+            End::Bitcoind => BITCOIND,
+            End::Node(name) => name,
+        }
+    }
+}
+
+impl Link {
+    /// The link from one end to the other, by their names.
+    pub fn new(from: &str, to: &str) -> Self {
+        Link {
+            from: from.into(),
+            to: to.into(),
+        }
+    }
+
+    /// The same link the other way round.
+    #[must_use]
+    pub fn reversed(&self) -> Self {
+        Link {
+            from: self.to.clone(),
+            to: self.from.clone(),
+        }
+    }
+
+    /// What passes over it.
+    ///
+    /// # Errors
+    /// When no connection ever goes that way.
+    pub fn kind(&self) -> Result<Kind, LinkError> {
+        match (&self.from, &self.to) {
+            (from, to) if from == to => Err(LinkError::Itself(self.clone())),
+            (_, End::Harness) => Err(LinkError::ToHarness(self.clone())),
+            (End::Bitcoind, _) => Err(LinkError::FromBitcoind(self.clone())),
+            (_, End::Bitcoind) => Ok(Kind::JsonRpc),
+            (End::Harness, End::Node(_)) => Ok(Kind::Grpc),
+            (End::Node(_), End::Node(_)) => Ok(Kind::Tcp),
+        }
+    }
+}
+
+impl Kind {
+    /// What it is called in a sentence.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Tcp => "plain bytes",
+            Kind::JsonRpc => "JSON-RPC",
+            Kind::Grpc => "gRPC",
+        }
+    }
+}
+
+impl FromStr for Link {
+    type Err = LinkError;
+
+    fn from_str(text: &str) -> Result<Self, LinkError> {
+        let malformed = || LinkError::Malformed(text.to_owned());
+        let (from, to) = text.split_once(ARROW).ok_or_else(malformed)?;
+        let named = |name: &str| {
+            let sound = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            !name.is_empty() && name.chars().all(sound)
+        };
+        let (from, to) = (from.trim(), to.trim());
+        if !named(from) || !named(to) {
+            return Err(malformed());
+        }
+        Ok(Link::new(from, to))
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{ARROW}{}", self.from.name(), self.to.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_two_names_and_an_arrow() {
+        for (text, kind) in [
+            ("alice->bob", Ok(Kind::Tcp)),
+            (" a-1 -> b ", Ok(Kind::Tcp)),
+            ("alice->bitcoind", Ok(Kind::JsonRpc)),
+            ("harness->bitcoind", Ok(Kind::JsonRpc)),
+            ("harness->alice", Ok(Kind::Grpc)),
+        ] {
+            assert_eq!(text.parse::<Link>().unwrap().kind(), kind, "{text}");
+        }
+        for text in [
+            "",
+            "alice",
+            "alice-bob",
+            "->bob",
+            "alice->",
+            "A->b",
+            "a->b->c",
+        ] {
+            assert!(
+                matches!(text.parse::<Link>(), Err(LinkError::Malformed(_))),
+                "{text}"
+            );
+        }
+        for text in ["a->a", "bitcoind->alice", "alice->harness"] {
+            assert!(text.parse::<Link>().unwrap().kind().is_err(), "{text}");
+        }
+    }
+}

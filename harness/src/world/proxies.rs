@@ -1,0 +1,109 @@
+//! The proxies of a world: which links can have one, and who is led through it.
+
+use super::{World, WorldError, WorldErrorKind};
+use crate::bitcoind::Bitcoind;
+use crate::daemon::StartError;
+use crate::ldk_server::LdkServer;
+use crate::proxy::{End, Kind, Link, Proxy, Upstream};
+
+/// A proxy and the link that it is on.
+pub(super) type OnLink = (Link, Proxy);
+
+/// Refuses links that no connection goes over, that are there twice, or whose ends are not in the world.
+pub(super) fn check(links: &[Link], nodes: &[String]) -> Result<(), String> {
+    for (i, link) in links.iter().enumerate() {
+        link.kind().map_err(|error| error.to_string())?;
+        for end in [&link.from, &link.to] {
+            if let End::Node(name) = end
+                && !nodes.contains(name)
+            {
+                return Err(format!(
+                    "the proxy `{link}` has no `{name}`: this world has {}",
+                    nodes.join(", ")
+                ));
+            }
+        }
+        if links[..i].contains(link) {
+            return Err(format!("the proxy `{link}` is there twice"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn find<'p>(proxies: &'p [OnLink], link: &Link) -> Option<&'p Proxy> {
+    let found = proxies.iter().find(|(own, _)| own == link);
+    found.map(|(_, proxy)| proxy)
+}
+
+/// Starts the proxies in front of bitcoind, and leads the harness through its own.
+pub(super) async fn to_bitcoind(
+    links: &[Link],
+    bitcoind: &mut Bitcoind,
+) -> Result<Vec<OnLink>, StartError> {
+    let mut proxies = Vec::new();
+    for link in links.iter().filter(|link| link.to == End::Bitcoind) {
+        let upstream = Upstream::JsonRpc(bitcoind.rpc_address());
+        let proxy = Proxy::start(link.to_string(), upstream).await?;
+        if link.from == End::Harness {
+            bitcoind.go_through(proxy.port());
+        }
+        proxies.push((link.clone(), proxy));
+    }
+    Ok(proxies)
+}
+
+/// Starts the proxies in front of the nodes, and leads the harness through its own.
+pub(super) async fn to_nodes(
+    links: &[Link],
+    nodes: &mut [LdkServer],
+) -> Result<Vec<OnLink>, StartError> {
+    let mut proxies = Vec::new();
+    for link in links {
+        let target = nodes.iter_mut().find(|node| node.name() == link.to.name());
+        let (Some(node), Ok(kind)) = (target, link.kind()) else {
+            continue;
+        };
+        let upstream = match kind {
+            Kind::Tcp => Upstream::Tcp(node.p2p_address()),
+            Kind::Grpc => Upstream::Grpc(node.behind_proxy()),
+            Kind::JsonRpc => continue,
+        };
+        let proxy = Proxy::start(link.to_string(), upstream).await?;
+        if kind == Kind::Grpc {
+            node.go_through(proxy.address())?;
+        }
+        proxies.push((link.clone(), proxy));
+    }
+    Ok(proxies)
+}
+
+impl World {
+    /// The proxies, each with its link, those in front of bitcoind first.
+    pub fn proxies(&self) -> impl Iterator<Item = (&Link, &Proxy)> {
+        self.proxies.iter().map(|(link, proxy)| (link, proxy))
+    }
+
+    /// The proxy on a link.
+    ///
+    /// # Errors
+    /// When the world was not asked for one there.
+    pub fn proxy(&self, link: &Link) -> Result<&Proxy, WorldError> {
+        find(&self.proxies, link).ok_or_else(|| {
+            let text = format!(
+                "this world has no proxy on `{link}`; ask for it when the world is described: \
+                 proxies = [\"{link}\"]"
+            );
+            self.error(WorldErrorKind::Setup(text))
+        })
+    }
+
+    /// `127.0.0.1:PORT` under which node `from` reaches the Lightning peer `to`: a proxy, where there is one.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn peer_address(&self, from: &str, to: &str) -> Result<String, WorldError> {
+        let direct = self.node(to)?.p2p_address();
+        let proxy = find(&self.proxies, &Link::new(from, to));
+        Ok(proxy.map_or(direct, Proxy::address))
+    }
+}
