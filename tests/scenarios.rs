@@ -71,9 +71,12 @@ fn plans() -> Vec<Arc<Plan>> {
     checked.collect()
 }
 
-/// The programs, found once for all tests of this process, and why there is no Lightning node if there is none.
-fn binaries() -> Result<&'static (Arc<Binaries>, Option<String>), Failed> {
-    static FOUND: OnceLock<Result<(Arc<Binaries>, Option<String>), String>> = OnceLock::new();
+/// The programs, and why there is no Lightning node if there is none.
+type Found = (Arc<Binaries>, Option<String>);
+
+/// The programs, found once for all tests of this process.
+fn binaries() -> Result<&'static Found, Failed> {
+    static FOUND: OnceLock<Result<Found, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         Binaries::resolve_available(&settings(), &Stderr::default())
             .map(|(binaries, missing)| (Arc::new(binaries), missing))
