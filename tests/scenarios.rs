@@ -74,7 +74,7 @@ fn plans() -> Vec<Arc<Plan>> {
 /// The programs, and why there is no Lightning node if there is none.
 type Found = (Arc<Binaries>, Option<String>);
 
-/// The programs, found once for all tests of this process, and why there is no Lightning node if there is none.
+/// The programs, found once for all tests of this process.
 fn binaries() -> Result<&'static Found, Failed> {
     static FOUND: OnceLock<Result<Found, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
