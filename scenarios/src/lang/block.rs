@@ -238,8 +238,11 @@ impl<'a> File<'a> {
             }
             Found::Nowhere { tried } => {
                 let names = neighbours(tried, literal);
-                let tried: Vec<String> = tried.iter().map(|path| path.display().to_string()).collect();
-                let tried = format!("looked for {}", tried.join(" and "));
+                let below = match tried.len() {
+                    1 => "",
+                    _ => " below the directory `scenarios` and",
+                };
+                let tried = format!("looked for {literal}{FRAGMENT}{below} beside this file");
                 let help = match nearest(literal, names.iter().map(String::as_str)) {
                     Some(meant) => format!("did you mean \"{meant}\"? {tried}"),
                     None => tried,

@@ -45,7 +45,7 @@ pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
 ];
 
 /// The keys that every file has.
-const REQUIRED: &[&str] = &["title", "world", "steps"];
+pub(super) const REQUIRED: &[&str] = &["title", "world", "steps"];
 
 /// Keys that people try, and what they are called here.
 const OTHER_NAMES: &[(&str, &str)] =
