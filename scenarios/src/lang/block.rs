@@ -12,7 +12,7 @@ use super::fragment::{
     Found, Header, InputSpec, Parsed, is_literal_path, neighbours, read_header,
 };
 use super::frame::{File, Frame};
-use super::inputs::{Given, RESERVED_INPUTS, Replaced, Values};
+use super::inputs::{Given, Origin, RESERVED_INPUTS, Replaced, Values};
 use super::load::FRAGMENT;
 use super::plan::{Action, PlannedStep, Site, USED_HERE};
 use super::problem::Report;
@@ -114,7 +114,7 @@ impl<'a> File<'a> {
             _ => {
                 let together = key == "together";
                 let empty = format!("`{key}` without steps");
-                let items = step_items(node, &empty, report);
+                let items = step_items(node, key, &empty, report);
                 let place = Place { together, ..place };
                 let steps = items.and_then(|items| self.read(items, frame, place, report));
                 steps.map(if together { Action::Together } else { Action::Steps })
@@ -306,7 +306,7 @@ impl<'a> File<'a> {
                 .help("leave `as` out");
             return None;
         }
-        let known = self.known_inputs(call, outer);
+        let known = header.sound && self.known_inputs(call, outer);
         let given = self.inputs(call, frame, inner, outer);
         let (Some((values, given)), true, true) = (given, known, header.sound) else {
             return None;
@@ -371,11 +371,14 @@ impl<'a> File<'a> {
             let absent = specs.iter().map(|spec| spec.name.as_str());
             let absent = absent.filter(|spec| !call.replaced.table.contains_key(*spec));
             let takes = match specs.as_slice() {
-                [] => "it has none".to_owned(),
+                [] => "it has no inputs".to_owned(),
                 specs => format!("it has {}", all_of(specs.iter().map(|spec| spec.name.as_str()))),
             };
             let help = match nearest(name, absent) {
                 Some(meant) => format!("did you mean `{meant}`? {takes}"),
+                None if taken || self.registry.get(name).is_some() => {
+                    format!("{takes}; `{name}` is a step: write two steps, each in braces of its own")
+                }
                 None => takes,
             };
             outer
@@ -413,12 +416,18 @@ impl<'a> File<'a> {
                         .push(call.item.span(), title)
                         .label(format!("`{}` is missing: {}", spec.name, spec.ty.doc))
                         .note(call.fragment.source, spec.span.clone(), "the input", "")
-                        .help(format!("add {} = …", spec.name));
+                        .help(format!("add {} = {}", spec.name, spec.ty.example));
                     None
                 }
             };
             match read {
-                Some((node, Given::Literal)) => values.insert(&spec.name, node.clone(), None),
+                Some((node, Given::Literal)) => {
+                    let origin = match table.contains_key(spec.name.as_str()) {
+                        true => Origin::Use(frame.source.clone(), node.span()),
+                        false => Origin::Default,
+                    };
+                    values.insert(&spec.name, node.clone(), origin);
+                }
                 Some((_, Given::Reference(reference, ty))) => {
                     let name = Name {
                         place: place_of(frame, &reference),

@@ -8,7 +8,7 @@ use super::cases::{self, Case};
 use super::expand;
 use super::fragment::{Fragments, Library};
 use super::frame::{File, Frame};
-use super::inputs::{Values, input_types};
+use super::inputs::{Origin, Values, input_types};
 use super::plan::Plan;
 use super::problem::{Problem, Report, Source, Span};
 use super::scope::Scope;
@@ -124,7 +124,7 @@ fn read_file<'a>(
             deadline: world::DEFAULT_DEADLINE,
         });
     let steps_node = required("steps", report);
-    let items = steps_node.and_then(|node| step_items(node, "a scenario without steps", report));
+    let items = steps_node.and_then(|node| step_items(node, "steps", "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
     let file = File {
         registry,
@@ -182,7 +182,7 @@ impl<'a> File<'a> {
         for case in cases_or_one {
             let mut values = Values::default();
             for (input, node) in case.iter().flat_map(|case| &case.inputs) {
-                values.insert(input, node.clone(), Some(node.span()));
+                values.insert(input, node.clone(), Origin::Here(node.span()));
             }
             let source = report.source().clone();
             let names = self.names(&source, items, "", &mut Vec::new());
@@ -418,26 +418,24 @@ fn tags(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     sound.then_some(tags)
 }
 
-/// The steps of a list; `empty` is what a list without any is called.
+/// The steps of the list that is the value of `key`; `empty` is what a list without any is called.
 pub(super) fn step_items<'n, 'a>(
     node: &'n Node<'a>,
+    key: &str,
     empty: &str,
     report: &mut Report,
 ) -> Option<&'n DeArray<'a>> {
-    const HELP: &str = "write steps = [ { mine = 6 } ], one table for every step";
+    let help = format!("write {key} = [ {{ mine = 6 }} ], one table for every step");
     let DeValue::Array(items) = node.get_ref() else {
         let title = format!("expected an array of steps, found {}", describe(node));
         report
             .push(node.span(), title)
-            .label("the value of `steps`")
-            .help(HELP);
+            .label(format!("the value of `{key}`"))
+            .help(help);
         return None;
     };
     if items.is_empty() {
-        report
-            .push(node.span(), empty)
-            .label("empty")
-            .help(HELP);
+        report.push(node.span(), empty).label("empty").help(help);
         return None;
     }
     Some(items)

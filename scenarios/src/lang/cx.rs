@@ -165,6 +165,10 @@ impl<'a> StepCx<'a> {
         };
         match Text::of(text) {
             Text::Literal(text) => Some(text),
+            Text::Reference(reference) if self.means_an_input(&reference) => {
+                self.unbound(node, &reference);
+                None
+            }
             Text::Reference(_) | Text::Malformed => {
                 let whose = self.whose();
                 let title = format!("{whose} does not take a reference");
@@ -187,6 +191,13 @@ impl<'a> StepCx<'a> {
                 None
             }
         }
+    }
+
+    /// Whether it was most likely written for an input: values of those stand where no other reference can.
+    fn means_an_input(&self, reference: &Reference) -> bool {
+        let inputs = || self.scope.inputs.iter().map(String::as_str);
+        let known = self.scope.names.contains_key(&reference.name);
+        !known && nearest(&reference.name, inputs()).is_some()
     }
 
     /// Reads a reference when the value is one. `Some(None)`: it is written like one and is wrong, which has been said.
@@ -340,7 +351,8 @@ impl<'a> StepCx<'a> {
         let parties = scope.parties.as_deref().unwrap_or_default();
         let before = || {
             let inputs = scope.inputs.iter().map(String::as_str);
-            scope.readable().map(|(name, _)| name).chain(inputs)
+            let things = scope.readable().filter(|(_, name)| name.kind != NameKind::Outputs);
+            things.map(|(name, _)| name).chain(inputs)
         };
         let name = &reference.name;
         if scope.inputs.contains(name) {
@@ -368,7 +380,10 @@ impl<'a> StepCx<'a> {
         } else {
             format!("add as = \"{name}\" to the step that makes it")
         };
-        let title = format!("`${name}` is not bound by any step");
+        let title = match self.scope.inputs.is_empty() {
+            true => format!("`${name}` is not bound by any step"),
+            false => format!("`${name}` is not bound by any step, and no input"),
+        };
         self.report
             .push(node.span(), title)
             .label("unknown name")

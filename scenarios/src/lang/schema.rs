@@ -60,7 +60,7 @@ pub fn schema(registry: &Registry) -> Json {
                 "additionalProperties": axis,
             })),
         },
-        "$defs": { "step": any_step(registry) },
+        "$defs": { "step": any_step(registry), "event": event(registry) },
     })
 }
 
@@ -95,7 +95,7 @@ pub fn fragment_schema(registry: &Registry) -> Json {
             ] })),
             "steps": file("steps", steps()),
         },
-        "$defs": { "step": any_step(registry) },
+        "$defs": { "step": any_step(registry), "event": event(registry) },
     })
 }
 
@@ -111,10 +111,19 @@ fn steps() -> Json {
 }
 
 fn any_step(registry: &Registry) -> Json {
-    let expect = registry.get("expect");
-    let own = registry.entries().map(|entry| step(entry, expect));
-    let blocks = BLOCKS.iter().map(|(name, _, doc)| block(name, doc, expect));
+    let own = registry.entries().map(step);
+    let blocks = BLOCKS.iter().map(|(name, _, doc)| block(name, doc));
     json!({ "oneOf": own.chain(blocks).collect::<Vec<_>>() })
+}
+
+/// What `on` waits for: the keys of `expect`.
+fn event(registry: &Registry) -> Json {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["expect"],
+        "properties": registry.get("expect").map(fields).unwrap_or_default(),
+    })
 }
 
 /// A value, or an input that stands for one.
@@ -130,8 +139,8 @@ fn or_input(schema: Json) -> Json {
 }
 
 /// A step that is made of steps.
-fn block(name: &str, doc: &str, expect: Option<&StepEntry>) -> Json {
-    let mut properties = common(false, expect);
+fn block(name: &str, doc: &str) -> Json {
+    let mut properties = common(false);
     let own = match name {
         "use" => json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$" }),
         "await" => json!({ "type": "string", "pattern": BINDING }),
@@ -161,7 +170,7 @@ fn binding() -> Json {
 }
 
 /// The keys that every step takes.
-fn common(named: bool, expect: Option<&StepEntry>) -> Map<String, Json> {
+fn common(named: bool) -> Map<String, Json> {
     let mut properties = Map::new();
     for (name, ..) in COMMON_KEYS {
         let schema = match *name {
@@ -170,13 +179,7 @@ fn common(named: bool, expect: Option<&StepEntry>) -> Map<String, Json> {
             "within" => or_input(json!({ "type": "string", "pattern": DURATION })),
             "times" => or_input(json!({ "type": "integer", "minimum": 1, "maximum": 1000 })),
             "start" => json!({ "type": "string", "pattern": BINDING }),
-            "on" => match expect {
-                Some(expect) => json!({
-                    "type": "object", "additionalProperties": false, "required": ["expect"],
-                    "properties": fields(expect),
-                }),
-                None => continue,
-            },
+            "on" => json!({ "$ref": "#/$defs/event" }),
             _ => json!({ "type": "string", "minLength": 1 }),
         };
         properties.insert((*name).to_owned(), described(COMMON_KEYS, name, schema));
@@ -194,9 +197,9 @@ fn fields(entry: &StepEntry) -> Map<String, Json> {
     properties
 }
 
-fn step(entry: &StepEntry, expect: Option<&StepEntry>) -> Json {
+fn step(entry: &StepEntry) -> Json {
     let mut properties = fields(entry);
-    properties.extend(common(entry.output.is_some(), expect));
+    properties.extend(common(entry.output.is_some()));
     let required: Vec<&str> = entry
         .fields
         .iter()

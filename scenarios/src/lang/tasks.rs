@@ -7,7 +7,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::frame::{File, Frame};
 use super::problem::{Report, Span};
 use super::scope::{Private, State};
-use super::words::{Node, nearest, one_of_quoted};
+use super::words::{Node, is_name, nearest, one_of_quoted};
 
 /// What is started and awaited in one list, by the place of each step.
 #[derive(Default)]
@@ -35,6 +35,7 @@ struct Started<'t> {
     index: usize,
     awaited: Option<Span>,
     named: Option<&'t Node<'t>>,
+    at_event: bool,
 }
 
 fn text<'t>(table: &'t DeTable<'_>, key: &str) -> Option<(&'t str, Span)> {
@@ -91,6 +92,7 @@ impl File<'_> {
                     index,
                     awaited: None,
                     named: table.get("as"),
+                    at_event: table.contains_key("on"),
                 };
                 started.insert(name.to_owned(), step);
             } else if let Some(own) = own {
@@ -114,7 +116,8 @@ impl File<'_> {
             }
         }
         for (name, step) in started {
-            if step.awaited.is_none() {
+            // Of what is wrong in itself, that has been said.
+            if step.awaited.is_none() && is_name(&name, '_') && !step.at_event {
                 report
                     .push(step.name, format!("the step that is started as `{name}` is never awaited"))
                     .label("started here")
