@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use swaprig_scenarios::lang::{Action, AnyStep, Plan, PlannedStep, Problem, Registry, Source, check, load};
+use swaprig_scenarios::lang::{
+    Action, AnyStep, Plan, PlannedStep, Problem, Registry, Source, check, load,
+};
 use swaprig_scenarios::steps::core_steps;
 
 /// How wide golden messages are.
@@ -179,13 +181,22 @@ rounds = [1, 2]
 "#;
     let plans = all_of(&Source::new("test", "test.scenario.toml", text));
     let ids: Vec<&str> = plans.iter().map(Plan::id).collect();
-    let expected = ["test#slow", "test#few-1", "test#few-2", "test#many-1", "test#many-2"];
+    let expected = [
+        "test#slow",
+        "test#few-1",
+        "test#few-2",
+        "test#many-1",
+        "test#many-2",
+    ];
     assert_eq!(ids, expected);
     let last = &plans[4].steps[0];
     assert_eq!((last.times, last.within.unwrap().as_secs()), (2, 2));
     assert_eq!(plans[4].case.as_deref(), Some("many-2"));
     let expanded = plans[4].expanded();
-    assert!(expanded.contains(r#"{ mine = 20, within = "2 s", times = 2 }"#), "{expanded}");
+    assert!(
+        expanded.contains(r#"{ mine = 20, within = "2 s", times = 2 }"#),
+        "{expanded}"
+    );
 }
 
 #[test]
@@ -225,10 +236,18 @@ steps = [
     assert_eq!(inner[1].bind.as_deref(), Some("new__inv"));
     assert_eq!(inner[0].names["old"].to_string(), "$inv");
     assert_eq!(plan.steps[2].names["new.inv"].to_string(), "$new__inv");
-    assert!(inner[0].source.path().ends_with("scenarios/lib/invoice.fragment.toml"));
+    assert!(
+        inner[0]
+            .source
+            .path()
+            .ends_with("scenarios/lib/invoice.fragment.toml")
+    );
     let shown = inner[0].problem("is", "not yet").render_plain(WIDTH);
     assert!(shown.contains("invoice.fragment.toml:4:34"), "{shown}");
-    assert!(shown.contains("used here") && shown.contains("x.scenario.toml:6:25"), "{shown}");
+    assert!(
+        shown.contains("used here") && shown.contains("x.scenario.toml:6:25"),
+        "{shown}"
+    );
 }
 
 /// What is left when everything is written out checks, does as many steps, and has nothing left to write out.
@@ -247,7 +266,10 @@ fn an_expanded_plan_is_a_scenario() {
             let again = must_pass(&text);
             assert_eq!(again.expanded(), text, "{}", plan.id());
             assert_eq!(count(&again.steps), count(&plan.steps), "{text}");
-            assert_eq!((again.title, again.tags, again.world), (plan.title, plan.tags, plan.world));
+            assert_eq!(
+                (again.title, again.tags, again.world),
+                (plan.title, plan.tags, plan.world)
+            );
         }
     }
 }
@@ -258,7 +280,11 @@ fn swallow(bytes: &[u8]) {
 }
 
 fn swallow_file(path: &Path) {
-    swallow_source(&Source::from_bytes("noise", path, &std::fs::read(path).unwrap()));
+    swallow_source(&Source::from_bytes(
+        "noise",
+        path,
+        &std::fs::read(path).unwrap(),
+    ));
 }
 
 fn swallow_source(source: &Source) {

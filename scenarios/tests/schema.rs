@@ -30,11 +30,17 @@ fn check(schema: &Json, value: &Json, root: &Json, path: &str, out: &mut Vec<Str
             "pattern" => value
                 .as_str()
                 .is_some_and(|text| !Regex::new(rule.as_str().unwrap()).unwrap().is_match(text)),
-            "minLength" => value.as_str().is_some_and(|text| (text.len() as u64) < number(rule)),
+            "minLength" => value
+                .as_str()
+                .is_some_and(|text| (text.len() as u64) < number(rule)),
             "minimum" => value.as_u64().is_some_and(|n| n < number(rule)),
             "maximum" => value.as_u64().is_some_and(|n| n > number(rule)),
-            "minItems" => value.as_array().is_some_and(|a| (a.len() as u64) < number(rule)),
-            "minProperties" => value.as_object().is_some_and(|o| (o.len() as u64) < number(rule)),
+            "minItems" => value
+                .as_array()
+                .is_some_and(|a| (a.len() as u64) < number(rule)),
+            "minProperties" => value
+                .as_object()
+                .is_some_and(|o| (o.len() as u64) < number(rule)),
             "required" => types(rule).any(|key| value.is_object() && value.get(key).is_none()),
             "items" => {
                 for (index, item) in value.as_array().into_iter().flatten().enumerate() {
@@ -49,7 +55,9 @@ fn check(schema: &Json, value: &Json, root: &Json, path: &str, out: &mut Vec<Str
                     match (keyword.as_str(), own) {
                         ("properties", Some(own)) => check(own, inner, root, &at, out),
                         ("additionalProperties", None) => check(rule, inner, root, &at, out),
-                        ("propertyNames", _) => check(rule, &Json::from(key.as_str()), root, &at, out),
+                        ("propertyNames", _) => {
+                            check(rule, &Json::from(key.as_str()), root, &at, out)
+                        }
                         _ => {}
                     }
                 }
@@ -144,8 +152,14 @@ fn what_is_wrong_does_not_fit() {
         format!("title = \"x\"\nworld = {{ preset = \"bitcoin\" }}\nsteps = [ {steps} ]\n{rest}")
     };
     let fits = |steps: &str, rest: &str| wrongs(&schema, &file(steps, rest)).is_empty();
-    assert!(fits("{ mine = \"$n\", times = 2 }", "cases = { a = { n = 1 } }"));
-    assert!(fits("{ use = \"lib/channel\", from = \"a\", as = \"ab\" }", ""));
+    assert!(fits(
+        "{ mine = \"$n\", times = 2 }",
+        "cases = { a = { n = 1 } }"
+    ));
+    assert!(fits(
+        "{ use = \"lib/channel\", from = \"a\", as = \"ab\" }",
+        ""
+    ));
     for (steps, rest) in [
         ("{ mien = 1 }", ""),
         ("{ mine = 1, wihtin = \"5 s\" }", ""),

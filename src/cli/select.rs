@@ -166,7 +166,9 @@ impl Selected {
             .collect();
         for (path, case) in &named {
             let Some(case) = case else { continue };
-            let of_file = plans.iter().filter(|plan| real(plan.source.path()) == *path);
+            let of_file = plans
+                .iter()
+                .filter(|plan| real(plan.source.path()) == *path);
             let known: Vec<&str> = of_file.filter_map(|plan| plan.case.as_deref()).collect();
             if known.contains(case) {
                 continue;
@@ -176,7 +178,10 @@ impl Selected {
                 None if known.is_empty() => "it has no cases".to_owned(),
                 None => format!("it has {}", lang::all_of(known.iter().copied())),
             };
-            eprintln!("swaprig: {}: there is no case `{case}`; {help}", path.display());
+            eprintln!(
+                "swaprig: {}: there is no case `{case}`; {help}",
+                path.display()
+            );
             return Err(Exit::Usage);
         }
         let is_named = |plan: &Arc<Plan>| {

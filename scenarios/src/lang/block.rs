@@ -8,9 +8,7 @@ use toml::de::DeValue;
 use super::check::step_items;
 use super::common::task_name;
 use super::cx::StepCx;
-use super::fragment::{
-    Found, Header, InputSpec, Parsed, is_literal_path, neighbours, read_header,
-};
+use super::fragment::{Found, Header, InputSpec, Parsed, is_literal_path, neighbours, read_header};
 use super::frame::{File, Frame};
 use super::inputs::{Given, Origin, RESERVED_INPUTS, Replaced, Values};
 use super::load::FRAGMENT;
@@ -65,7 +63,9 @@ impl<'a> File<'a> {
         }
         let mut sound = true;
         for (name, _) in &replaced.table {
-            let common = COMMON_KEYS.iter().any(|(common, ..)| *common == name.get_ref());
+            let common = COMMON_KEYS
+                .iter()
+                .any(|(common, ..)| *common == name.get_ref());
             if common || name.get_ref() == key || self.strays.contains(&name.get_ref().as_ref()) {
                 continue;
             }
@@ -76,7 +76,10 @@ impl<'a> File<'a> {
                 None => format!("`{key}` has no keys of its own; every step takes {takes}"),
             };
             report
-                .push(name.span(), format!("unknown key `{}` in `{key}`", name.get_ref()))
+                .push(
+                    name.span(),
+                    format!("unknown key `{}` in `{key}`", name.get_ref()),
+                )
                 .label("unknown")
                 .help(help);
         }
@@ -88,9 +91,12 @@ impl<'a> File<'a> {
                 "await" => "write `as` into the step that is started",
                 _ => "write `as` into the steps inside, whose names can be read after it",
             };
-            cx.problem(span, format!("`{key}` makes nothing that could have a name"))
-                .label("names nothing")
-                .help(help);
+            cx.problem(
+                span,
+                format!("`{key}` makes nothing that could have a name"),
+            )
+            .label("names nothing")
+            .help(help);
             sound = false;
         }
         let node = replaced.table.get(key)?;
@@ -106,7 +112,9 @@ impl<'a> File<'a> {
                     let span = cx.key_span(other);
                     cx.problem(span, format!("`await` cannot have `{other}`"))
                         .label("too much")
-                        .help(format!("leave `{other}` out, or write it into the step that is started"));
+                        .help(format!(
+                            "leave `{other}` out, or write it into the step that is started"
+                        ));
                 }
                 let flat = |name: String| super::frame::flat(&frame.prefix, &name);
                 awaited.map(flat).map(Action::Await)
@@ -117,7 +125,11 @@ impl<'a> File<'a> {
                 let items = step_items(node, key, &empty, report);
                 let place = Place { together, ..place };
                 let steps = items.and_then(|items| self.read(items, frame, place, report));
-                steps.map(if together { Action::Together } else { Action::Steps })
+                steps.map(if together {
+                    Action::Together
+                } else {
+                    Action::Steps
+                })
             }
         };
         let (common, action) = (common?, action?);
@@ -203,12 +215,23 @@ impl<'a> File<'a> {
     }
 
     /// The fragment that a use names; when there is none, that is said.
-    fn fragment(&self, node: &Node<'_>, frame: &Frame<'a>, report: &mut Report) -> Option<&'a Parsed<'a>> {
+    fn fragment(
+        &self,
+        node: &Node<'_>,
+        frame: &Frame<'a>,
+        report: &mut Report,
+    ) -> Option<&'a Parsed<'a>> {
         const HELP: &str = "write its path without `.fragment.toml`, such as \"lib/channel\"";
         let label = "the path of a fragment";
         let DeValue::String(literal) = node.get_ref() else {
-            let title = format!("expected the path of a fragment, found {}", super::words::describe(node));
-            report.push(node.span(), title).label("the value of `use`").help(HELP);
+            let title = format!(
+                "expected the path of a fragment, found {}",
+                super::words::describe(node)
+            );
+            report
+                .push(node.span(), title)
+                .label("the value of `use`")
+                .help(HELP);
             return None;
         };
         if !is_literal_path(literal) {
@@ -263,14 +286,22 @@ impl<'a> File<'a> {
         frame: &Frame<'_>,
         report: &mut Report,
     ) -> Option<&'a Parsed<'a>> {
-        let at = frame.chain.iter().position(|(path, _)| path == fragment.path);
+        let at = frame
+            .chain
+            .iter()
+            .position(|(path, _)| path == fragment.path);
         let Some(at) = at else { return Some(fragment) };
         let names = frame.chain[at..].iter().map(|(_, name)| name.as_str());
         let circle: Vec<&str> = names.chain([literal]).collect();
         report
-            .push(node.span(), format!("the fragment \"{literal}\" uses itself"))
+            .push(
+                node.span(),
+                format!("the fragment \"{literal}\" uses itself"),
+            )
             .label(circle.join(" → "))
-            .help("a fragment cannot use itself, directly or through another; `times` repeats steps");
+            .help(
+                "a fragment cannot use itself, directly or through another; `times` repeats steps",
+            );
         None
     }
 }
@@ -348,9 +379,15 @@ impl<'a> File<'a> {
             let bound = own.scope.names.get(&output.of);
             if bound.is_none_or(|name| !name.is_readable() || name.kind == NameKind::Outputs) {
                 let title = format!("the output `{}` is not bound", output.name);
-                let label = format!("no step of the fragment binds `{}` for those after it", output.of);
+                let label = format!(
+                    "no step of the fragment binds `{}` for those after it",
+                    output.of
+                );
                 let help = format!("add as = \"{}\" to the step that makes it", output.of);
-                inner.push(output.span.clone(), title).label(label).help(help);
+                inner
+                    .push(output.span.clone(), title)
+                    .label(label)
+                    .help(help);
             }
         }
         steps
@@ -372,17 +409,25 @@ impl<'a> File<'a> {
             let absent = absent.filter(|spec| !call.replaced.table.contains_key(*spec));
             let takes = match specs.as_slice() {
                 [] => "it has no inputs".to_owned(),
-                specs => format!("it has {}", all_of(specs.iter().map(|spec| spec.name.as_str()))),
+                specs => format!(
+                    "it has {}",
+                    all_of(specs.iter().map(|spec| spec.name.as_str()))
+                ),
             };
             let help = match nearest(name, absent) {
                 Some(meant) => format!("did you mean `{meant}`? {takes}"),
                 None if taken || self.registry.get(name).is_some() => {
-                    format!("{takes}; `{name}` is a step: write two steps, each in braces of its own")
+                    format!(
+                        "{takes}; `{name}` is a step: write two steps, each in braces of its own"
+                    )
                 }
                 None => takes,
             };
             outer
-                .push(key.span(), format!("\"{}\" has no input `{name}`", call.literal))
+                .push(
+                    key.span(),
+                    format!("\"{}\" has no input `{name}`", call.literal),
+                )
                 .label("unknown")
                 .help(help);
         }

@@ -127,9 +127,9 @@ fn case_name(name: &str, span: Span, report: &mut Report) -> bool {
 
 fn is_case_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-        && name.chars().all(|c| {
-            c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_')
-        })
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_'))
 }
 
 /// Every combination of the axes' rows, the last axis varying fastest.
@@ -227,9 +227,10 @@ fn axis_rows<'a>(axis: &str, node: &Node<'a>, report: &mut Report) -> Vec<Case<'
                 }
                 let mut inputs = vec![(axis.to_owned(), value.clone())];
                 if let DeValue::Table(row) = value.get_ref() {
-                    let named = |(key, value): (&toml::Spanned<toml::de::DeString<'a>>, &Node<'a>)| {
-                        (key.get_ref().to_string(), value.clone())
-                    };
+                    let named =
+                        |(key, value): (&toml::Spanned<toml::de::DeString<'a>>, &Node<'a>)| {
+                            (key.get_ref().to_string(), value.clone())
+                        };
                     row.keys().for_each(|key| {
                         input_name(key.get_ref(), key.span(), report);
                     });
@@ -259,7 +260,10 @@ fn distinct(cases: &[Case<'_>], report: &mut Report) {
     for case in cases {
         if let Some(first) = seen.insert(&case.name, &case.span) {
             report
-                .push(case.span.clone(), format!("two cases are called `{}`", case.name))
+                .push(
+                    case.span.clone(),
+                    format!("two cases are called `{}`", case.name),
+                )
                 .label("the second")
                 .also(first.clone(), "the first")
                 .help("rename a row of `cases`, or of an axis of `matrix`");
@@ -282,15 +286,23 @@ fn complete(rows: &[Case<'_>], report: &mut Report) -> bool {
         let Some(first) = lacks.first() else { continue };
         sound = false;
         let lacking = all_of(lacks.iter().copied());
-        let mut extra = row.inputs.iter().map(|(name, _)| name.as_str()).filter(|name| {
-            rows.iter()
-                .all(|other| other.name == row.name || other.inputs.iter().all(|(n, _)| n != name))
-        });
+        let mut extra = row
+            .inputs
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| {
+                rows.iter().all(|other| {
+                    other.name == row.name || other.inputs.iter().all(|(n, _)| n != name)
+                })
+            });
         let help = match extra.find_map(|name| Some((name, nearest(name, [*first])?))) {
             Some((name, meant)) => format!("did you mean `{meant}` with `{name}`?"),
             None => format!("add `{first}` to this row: every case gives the same inputs"),
         };
-        let problem = report.push(row.span.clone(), format!("the case `{}` has no {lacking}", row.name));
+        let problem = report.push(
+            row.span.clone(),
+            format!("the case `{}` has no {lacking}", row.name),
+        );
         problem.label("in this row").help(help);
         if let Some((other, node)) = whole.get(first) {
             problem.also(node.span(), format!("`{first}` of `{other}`"));

@@ -14,9 +14,9 @@ use super::problem::{Problem, Report, Source, Span};
 use super::scope::Scope;
 use super::step::Registry;
 use super::steps::Place;
+use super::syntax;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
 use super::world::{self, ReadWorld, WorldPlan};
-use super::syntax;
 
 /// The keys of a file: name, example, what it does.
 pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
@@ -124,7 +124,8 @@ fn read_file<'a>(
             deadline: world::DEFAULT_DEADLINE,
         });
     let steps_node = required("steps", report);
-    let items = steps_node.and_then(|node| step_items(node, "steps", "a scenario without steps", report));
+    let items =
+        steps_node.and_then(|node| step_items(node, "steps", "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
     let file = File {
         registry,
@@ -135,8 +136,13 @@ fn read_file<'a>(
     };
     // Nothing can be said of steps whose inputs are not known.
     let plans = items.zip(cases.as_ref());
-    let plans = plans.and_then(|(items, cases)| file.plans(items, cases, read.lightning.as_ref(), report));
-    let header = header(&[("title", lookup("title")), ("tags", lookup("tags")), ("world", lookup("world"))]);
+    let plans =
+        plans.and_then(|(items, cases)| file.plans(items, cases, read.lightning.as_ref(), report));
+    let header = header(&[
+        ("title", lookup("title")),
+        ("tags", lookup("tags")),
+        ("world", lookup("world")),
+    ]);
     let (title, tags) = (title?, tags?);
     let world = WorldPlan {
         lightning: read.lightning?,

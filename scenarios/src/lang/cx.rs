@@ -210,7 +210,11 @@ impl<'a> StepCx<'a> {
             Text::Reference(reference) => {
                 let whole = reference.path();
                 let is_output = self.scope.names.contains_key(&whole);
-                Some(Some(if is_output { Reference::to(whole) } else { reference }))
+                Some(Some(if is_output {
+                    Reference::to(whole)
+                } else {
+                    reference
+                }))
             }
             Text::Malformed => {
                 let help = format!(
@@ -284,11 +288,21 @@ impl<'a> StepCx<'a> {
             State::Now => {}
             State::Later if itself => {
                 let help = "a step can only use what a step before it has bound".to_owned();
-                problem(report, unbound, "is bound by this step itself".to_owned(), help);
+                problem(
+                    report,
+                    unbound,
+                    "is bound by this step itself".to_owned(),
+                    help,
+                );
             }
             State::Later => {
                 let help = format!("move step {place} (`{}`) above this one", name.by);
-                problem(report, unbound, format!("is bound by step {place}, later"), help);
+                problem(
+                    report,
+                    unbound,
+                    format!("is bound by step {place}, later"),
+                    help,
+                );
             }
             State::Started => {
                 let label = format!("step {place} was started and not awaited before this one");
@@ -316,7 +330,12 @@ impl<'a> StepCx<'a> {
     fn no_output(&mut self, node: &Node<'_>, whole: &Reference, of: &str, output: Option<&str>) {
         let scope = self.scope;
         let prefix = format!("{of}.");
-        let outputs = || scope.names.keys().filter_map(|name| name.strip_prefix(&prefix));
+        let outputs = || {
+            scope
+                .names
+                .keys()
+                .filter_map(|name| name.strip_prefix(&prefix))
+        };
         let known = all_of(outputs());
         let title = match output {
             Some(output) => format!("`${of}` has no output `{output}`"),
@@ -334,7 +353,10 @@ impl<'a> StepCx<'a> {
 
     fn unbound(&mut self, node: &Node<'_>, reference: &Reference) {
         let scope = self.scope;
-        let (root, rest) = reference.name.split_once('.').unwrap_or((&reference.name, ""));
+        let (root, rest) = reference
+            .name
+            .split_once('.')
+            .unwrap_or((&reference.name, ""));
         if !rest.is_empty()
             && let Some(name) = scope.names.get(root)
         {
@@ -351,7 +373,9 @@ impl<'a> StepCx<'a> {
         let parties = scope.parties.as_deref().unwrap_or_default();
         let before = || {
             let inputs = scope.inputs.iter().map(String::as_str);
-            let things = scope.readable().filter(|(_, name)| name.kind != NameKind::Outputs);
+            let things = scope
+                .readable()
+                .filter(|(_, name)| name.kind != NameKind::Outputs);
             things.map(|(name, _)| name).chain(inputs)
         };
         let name = &reference.name;

@@ -286,11 +286,7 @@ pub(super) fn read_header<'a>(
     }
 }
 
-fn inputs<'a>(
-    node: &'a Node<'a>,
-    types: &[InputType],
-    report: &mut Report,
-) -> Vec<InputSpec<'a>> {
+fn inputs<'a>(node: &'a Node<'a>, types: &[InputType], report: &mut Report) -> Vec<InputSpec<'a>> {
     const HELP: &str = "write inputs = { from = \"party\", size = { type = \"sat\", default = \"1_000_000 sat\" } }";
     let DeValue::Table(table) = node.get_ref() else {
         let title = format!("expected a table, found {}", describe(node));
@@ -310,7 +306,8 @@ fn inputs<'a>(
             DeValue::Table(table) => {
                 for (key, _) in table {
                     if !matches!(key.get_ref().as_ref(), "type" | "default") {
-                        let title = format!("unknown key `{}` in the input `{name}`", key.get_ref());
+                        let title =
+                            format!("unknown key `{}` in the input `{name}`", key.get_ref());
                         report
                             .push(key.span(), title)
                             .label("unknown")
@@ -358,7 +355,10 @@ fn is_reserved(name: &str, span: Span, report: &mut Report) -> bool {
     let reserved = RESERVED_INPUTS.contains(&name);
     if reserved {
         report
-            .push(span, format!("no input of a fragment can be called `{name}`"))
+            .push(
+                span,
+                format!("no input of a fragment can be called `{name}`"),
+            )
             .label("the step that uses it has this key for itself")
             .help("choose another name");
     }
@@ -396,7 +396,8 @@ fn input_type(
 }
 
 fn outputs(node: &Node<'_>, report: &mut Report) -> Vec<Output> {
-    const HELP: &str = "write outputs = [\"channel\"], or outputs = { channel = \"$opened.channel\" }";
+    const HELP: &str =
+        "write outputs = [\"channel\"], or outputs = { channel = \"$opened.channel\" }";
     let mut outputs = Vec::new();
     let wrong = |node: &Node<'_>, report: &mut Report| {
         let title = format!("expected the name of an output, found {}", describe(node));
@@ -443,7 +444,10 @@ fn outputs(node: &Node<'_>, report: &mut Report) -> Vec<Output> {
     for output in &outputs {
         if !seen.insert(output.name.clone()) {
             report
-                .push(output.span.clone(), format!("the output `{}` is there twice", output.name))
+                .push(
+                    output.span.clone(),
+                    format!("the output `{}` is there twice", output.name),
+                )
                 .label("the second")
                 .help("keep one of the two");
         }

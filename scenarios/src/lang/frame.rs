@@ -111,7 +111,9 @@ impl File<'_> {
 
     /// The step that a table is, as far as that can be told without a word.
     pub(super) fn entry(&self, table: &DeTable<'_>) -> Option<&StepEntry> {
-        table.keys().find_map(|key| self.registry.get(key.get_ref()))
+        table
+            .keys()
+            .find_map(|key| self.registry.get(key.get_ref()))
     }
 }
 
@@ -172,7 +174,14 @@ impl Collect<'_, '_> {
                 NameKind::Value(Type::Entity(entity))
             });
             let target = Reference::to(flat(self.prefix, name));
-            self.add(name, &place, span, entry.map_or("", |e| e.name), kind, target);
+            self.add(
+                name,
+                &place,
+                span,
+                entry.map_or("", |e| e.name),
+                kind,
+                target,
+            );
         }
     }
 
@@ -207,7 +216,9 @@ impl Collect<'_, '_> {
             !self.taken.iter().any(mistaken) && !self.taken.contains(&format!("{candidate} prefix"))
         };
         let numbered = (2..).map(|n: u32| format!("{base}_{n}"));
-        let chosen = std::iter::once(base.clone()).chain(numbered).find(|c| free(c));
+        let chosen = std::iter::once(base.clone())
+            .chain(numbered)
+            .find(|c| free(c));
         let chosen = chosen.unwrap_or(base);
         // Prefixes have a space in them here, which no name has.
         self.taken.insert(format!("{chosen} prefix"));
@@ -230,7 +241,14 @@ impl Collect<'_, '_> {
         let Some((name, span)) = given else { return };
         let nothing = Reference::to(flat(self.prefix, name));
         let unknown = |this: &mut Self| {
-            this.add(name, place, span.clone(), "use", NameKind::Unknown, nothing.clone());
+            this.add(
+                name,
+                place,
+                span.clone(),
+                "use",
+                NameKind::Unknown,
+                nothing.clone(),
+            );
         };
         let fragment = self.file.fragments.get(self.source, literal);
         let Some((fragment, parsed)) = fragment.and_then(|f| Some((f, f.table.as_ref()?))) else {

@@ -37,7 +37,10 @@ enum Kind {
     /// Written out where it is given.
     Literal(fn(&Node<'_>, &mut StepCx<'_>) -> bool),
     /// Written out, or what a step bound.
-    Value(fn(&Node<'_>, &mut StepCx<'_>) -> Option<Option<Reference>>, Type),
+    Value(
+        fn(&Node<'_>, &mut StepCx<'_>) -> Option<Option<Reference>>,
+        Type,
+    ),
     /// What a step bound.
     Entity(&'static EntityType),
 }
@@ -163,8 +166,7 @@ const VERBATIM: &[&str] = &["use", "as", "start", "await", "steps", "together"];
 
 impl<'a> Values<'a> {
     pub(super) fn insert(&mut self, name: &str, node: Node<'a>, origin: Origin) {
-        self.values
-            .insert(name.to_owned(), Value { node, origin });
+        self.values.insert(name.to_owned(), Value { node, origin });
     }
 
     pub(super) fn names(&self) -> BTreeSet<String> {
@@ -240,7 +242,12 @@ impl<'a> Values<'a> {
                     problem.also(span.clone(), "given in this case");
                 }
                 Origin::Use(source, span) => {
-                    problem.note(source, span.clone(), "with the value that is given here", "");
+                    problem.note(
+                        source,
+                        span.clone(),
+                        "with the value that is given here",
+                        "",
+                    );
                 }
                 Origin::Default => {}
             }

@@ -67,7 +67,10 @@ pub fn schema(registry: &Registry) -> Json {
 /// The JSON Schema of a fragment with the steps of the registry.
 pub fn fragment_schema(registry: &Registry) -> Json {
     let file = |name: &str, schema: Json| described(FRAGMENT_KEYS, name, schema);
-    let types: Vec<String> = input_types(registry).into_iter().map(|ty| ty.name).collect();
+    let types: Vec<String> = input_types(registry)
+        .into_iter()
+        .map(|ty| ty.name)
+        .collect();
     let ty = json!({ "type": "string", "enum": types });
     let input = json!({ "anyOf": [ty, {
         "type": "object",
@@ -142,7 +145,9 @@ fn or_input(schema: Json) -> Json {
 fn block(name: &str, doc: &str) -> Json {
     let mut properties = common(false);
     let own = match name {
-        "use" => json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$" }),
+        "use" => {
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$" })
+        }
         "await" => json!({ "type": "string", "pattern": BINDING }),
         _ => steps(),
     };
@@ -166,7 +171,11 @@ fn block(name: &str, doc: &str) -> Json {
 }
 
 fn binding() -> Json {
-    described(COMMON_KEYS, "as", json!({ "type": "string", "pattern": BINDING }))
+    described(
+        COMMON_KEYS,
+        "as",
+        json!({ "type": "string", "pattern": BINDING }),
+    )
 }
 
 /// The keys that every step takes.
@@ -224,9 +233,7 @@ mod tests {
     fn every_step_and_field_is_in_the_schema() {
         let registry = crate::steps::core_steps().unwrap();
         let schema = schema(&registry);
-        let steps = schema["$defs"]["step"]["oneOf"]
-            .as_array()
-            .unwrap();
+        let steps = schema["$defs"]["step"]["oneOf"].as_array().unwrap();
         for entry in registry.entries() {
             let step = steps
                 .iter()

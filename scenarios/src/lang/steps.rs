@@ -105,7 +105,9 @@ impl<'a> File<'a> {
         frame.values.explain(&replaced, report.since(before));
         let read = read?;
         let on = match replaced.table.get("on") {
-            Some(node) => Some(Box::new(self.read_event(node, &replaced, frame, inside, report)?)),
+            Some(node) => Some(Box::new(
+                self.read_event(node, &replaced, frame, inside, report)?,
+            )),
             None => None,
         };
         let Common {
@@ -119,7 +121,9 @@ impl<'a> File<'a> {
             place: own_place,
             key: read.key,
             action: read.action,
-            bind: read.bind.map(|name| super::frame::flat(&frame.prefix, &name)),
+            bind: read
+                .bind
+                .map(|name| super::frame::flat(&frame.prefix, &name)),
             within,
             fails,
             times,
@@ -301,7 +305,10 @@ impl<'a> File<'a> {
             report
                 .push(at, title)
                 .label(format!("`{block}` is a step"))
-                .also(own.unwrap_or(span), format!("`{}` is a step, too", entry.name))
+                .also(
+                    own.unwrap_or(span),
+                    format!("`{}` is a step, too", entry.name),
+                )
                 .help("write two steps, each in braces of its own");
             return None;
         }
@@ -381,7 +388,11 @@ impl<'a> File<'a> {
     }
 
     /// Nothing can take longer than the world lives.
-    pub(super) fn within(&self, within: Option<Duration>, cx: &mut StepCx<'_>) -> Option<Option<Duration>> {
+    pub(super) fn within(
+        &self,
+        within: Option<Duration>,
+        cx: &mut StepCx<'_>,
+    ) -> Option<Option<Duration>> {
         let Some(given) = within.filter(|given| *given > self.deadline) else {
             return Some(within);
         };
@@ -402,7 +413,11 @@ impl<'a> File<'a> {
     }
 
     /// The name that `as` gives. `None`: there is a problem with it.
-    pub(super) fn bind(&self, entry: Option<&StepEntry>, cx: &mut StepCx<'_>) -> Option<Option<String>> {
+    pub(super) fn bind(
+        &self,
+        entry: Option<&StepEntry>,
+        cx: &mut StepCx<'_>,
+    ) -> Option<Option<String>> {
         let Some(node) = cx.table.get("as") else {
             return Some(None);
         };
@@ -422,9 +437,12 @@ impl<'a> File<'a> {
             return None;
         }
         if cx.scope.inputs.contains(name) {
-            cx.problem(span, format!("`{name}` is an input, it cannot name the result of a step"))
-                .label("an input")
-                .help("choose another name");
+            cx.problem(
+                span,
+                format!("`{name}` is an input, it cannot name the result of a step"),
+            )
+            .label("an input")
+            .help("choose another name");
             return None;
         }
         let parties = cx.scope.parties.iter().flatten();
@@ -490,8 +508,14 @@ fn makes_something(entry: Option<&StepEntry>, span: Span, cx: &mut StepCx<'_>) -
         return false;
     }
     for (key, why) in [
-        ("times", "a step that is repeated makes many things, and one name has room for one"),
-        ("on", "what a step at an event makes comes too late for a name"),
+        (
+            "times",
+            "a step that is repeated makes many things, and one name has room for one",
+        ),
+        (
+            "on",
+            "what a step at an event makes comes too late for a name",
+        ),
     ] {
         if cx.has(key) {
             let at = cx.key_span(key);
@@ -504,4 +528,3 @@ fn makes_something(entry: Option<&StepEntry>, span: Span, cx: &mut StepCx<'_>) -
     }
     true
 }
-

@@ -146,7 +146,10 @@ impl Await<'_> {
             let help = match nearest(self.name, names()) {
                 Some(meant) => format!("did you mean \"{meant}\"?"),
                 None if started.is_empty() => {
-                    format!("add start = \"{}\" to the step that is to run beside others, in the same list", self.name)
+                    format!(
+                        "add start = \"{}\" to the step that is to run beside others, in the same list",
+                        self.name
+                    )
                 }
                 None => format!("write {}", one_of_quoted(names())),
             };
@@ -160,7 +163,10 @@ impl Await<'_> {
         if self.index <= step.index {
             step.awaited = Some(self.span.clone());
             report
-                .push(self.span.clone(), format!("`{}` is awaited before it is started", self.name))
+                .push(
+                    self.span.clone(),
+                    format!("`{}` is awaited before it is started", self.name),
+                )
                 .label("too early")
                 .also(step.name.clone(), "started here")
                 .help("move the `await` below it");
@@ -168,7 +174,10 @@ impl Await<'_> {
         }
         if let Some(first) = step.awaited.replace(self.span.clone()) {
             report
-                .push(self.span.clone(), format!("`{}` is awaited twice", self.name))
+                .push(
+                    self.span.clone(),
+                    format!("`{}` is awaited twice", self.name),
+                )
                 .label("the second")
                 .also(first, "the first")
                 .help("keep one of the two");
@@ -177,7 +186,10 @@ impl Await<'_> {
         let state = match (&self.fails, step.named) {
             (Some(fails), Some(named)) => {
                 report
-                    .push(named.span(), "a step that must fail makes nothing that could have a name")
+                    .push(
+                        named.span(),
+                        "a step that must fail makes nothing that could have a name",
+                    )
                     .label("names nothing")
                     .also(fails.clone(), "must fail")
                     .help("leave `as` out");

@@ -150,7 +150,13 @@ impl<'p> Exec<'p> {
                     Some(before) => format!("{why}; {before}"),
                     None => why,
                 };
-                (&**event, StepFailure { why: Some(why), ..failure })
+                (
+                    &**event,
+                    StepFailure {
+                        why: Some(why),
+                        ..failure
+                    },
+                )
             })?;
         }
         self.repeated(step, deadline).await
@@ -285,7 +291,10 @@ fn also_failed<'p>(
 ) -> Failed<'p> {
     let failed = done.iter().find_map(|(name, result)| {
         let (other, failure) = result.as_ref().err()?;
-        Some(format!("`{}`, started as `{name}`, had failed: {failure}", other.name()))
+        Some(format!(
+            "`{}`, started as `{name}`, had failed: {failure}",
+            other.name()
+        ))
     });
     let why = match (failure.why, failed) {
         (Some(why), Some(failed)) => Some(format!("{why}\n{failed}")),
