@@ -12,17 +12,20 @@
 //! gives when there is none needs no further look at the file.
 
 mod block;
+mod call;
 mod cases;
 mod check;
 mod common;
 mod cx;
 mod docs;
+mod event;
 mod expand;
 mod fields;
 mod fragment;
 mod frame;
 mod inputs;
 mod load;
+mod lookup;
 mod macros;
 mod parties;
 mod plan;

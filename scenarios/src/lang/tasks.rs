@@ -19,12 +19,58 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
+    /// For a list in which nothing is started.
+    pub(super) fn private_of(items: &DeArray<'_>) -> Self {
+        let mut tasks = Tasks::default();
+        for item in items.iter() {
+            if let DeValue::Table(table) = item.get_ref()
+                && let Some(state) = private(table)
+            {
+                tasks.states.insert(item.span().start, state);
+            }
+        }
+        tasks
+    }
+
     pub(super) fn state_after(&self, item: &Node<'_>) -> Option<State> {
         self.states.get(&item.span().start).copied()
     }
 
     pub(super) fn awaited(&self, item: &Node<'_>) -> Option<(Span, State)> {
         self.awaited.get(&item.span().start).cloned()
+    }
+}
+
+/// What runs beside others belongs into a list whose steps come one after the other: says where it is in a `together`.
+pub(super) fn none_beside(items: &DeArray<'_>, report: &mut Report) {
+    for item in items.iter() {
+        let DeValue::Table(table) = item.get_ref() else {
+            continue;
+        };
+        for (key, help) in [
+            (
+                "start",
+                "leave `start` out: its steps run side by side already",
+            ),
+            (
+                "await",
+                "put the `await` after the `together`, or into { steps = [ … ] } with the step that is started",
+            ),
+            (
+                "on",
+                "put the step before the `together`, or into { steps = [ … ] } with the steps beside which it waits",
+            ),
+        ] {
+            if let Some((found, _)) = table.get_key_value(key) {
+                report
+                    .push(
+                        found.span(),
+                        format!("`{key}` cannot be in a step of a `together`"),
+                    )
+                    .label("in a `together`")
+                    .help(help);
+            }
+        }
     }
 }
 
