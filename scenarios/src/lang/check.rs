@@ -74,9 +74,9 @@ pub fn check(source: &Source, registry: &Registry) -> Result<Vec<Plan>, Vec<Prob
 }
 
 /// A key of the file that landed in a table before it.
-struct Misplaced<'a> {
+struct Misplaced<'n, 'a> {
     key: &'static str,
-    value: &'a Node<'a>,
+    value: &'n Node<'a>,
 }
 
 fn read_file<'a>(
@@ -86,25 +86,12 @@ fn read_file<'a>(
     report: &mut Report,
 ) -> Option<Vec<Plan>> {
     if report.source().text().trim().is_empty() {
-        let lines = FILE_KEYS
-            .iter()
-            .filter(|(key, ..)| !matches!(*key, "cases" | "matrix"))
-            .map(|(key, example, _)| format!("{key} = {example}"));
-        let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
-        report.push(0..0, "the file is empty").help(help);
+        empty_file(report);
         return None;
     }
     let misplaced = find_misplaced(table, report);
     let misspelt = unknown_keys(table, report);
-    let lookup = |name: &str| {
-        let stray = || {
-            misplaced
-                .iter()
-                .find(|stray| stray.key == name)
-                .map(|stray| stray.value)
-        };
-        table.get(name).or_else(stray)
-    };
+    let lookup = |name: &str| find_key(table, &misplaced, name);
     let required = |key: &str, report: &mut Report| {
         debug_assert!(REQUIRED.contains(&key));
         let node = lookup(key);
@@ -123,9 +110,8 @@ fn read_file<'a>(
             lightning: None,
             deadline: world::DEFAULT_DEADLINE,
         });
-    let steps_node = required("steps", report);
-    let items =
-        steps_node.and_then(|node| step_items(node, "steps", "a scenario without steps", report));
+    let items = required("steps", report)
+        .and_then(|node| step_items(node, "steps", "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
     let file = File {
         registry,
@@ -138,31 +124,47 @@ fn read_file<'a>(
     let plans = items.zip(cases.as_ref());
     let plans =
         plans.and_then(|(items, cases)| file.plans(items, cases, read.lightning.as_ref(), report));
-    let header = header(&[
-        ("title", lookup("title")),
-        ("tags", lookup("tags")),
-        ("world", lookup("world")),
-    ]);
+    let header = header(&["title", "tags", "world"].map(|key| (key, lookup(key))));
     let (title, tags) = (title?, tags?);
     let world = WorldPlan {
         lightning: read.lightning?,
         deadline: read.deadline,
     };
-    let source = report.source();
-    let plan = |(case, steps): (Option<String>, _)| Plan {
-        title: title.clone(),
-        tags: tags.clone(),
-        world: world.clone(),
-        steps,
-        source: source.clone(),
+    let source = report.source().clone();
+    let plan = |(case, steps): CaseSteps| Plan {
         id: match &case {
             Some(case) => format!("{}#{case}", source.id()),
             None => source.id().to_owned(),
         },
-        case,
+        title: title.clone(),
+        tags: tags.clone(),
+        world: world.clone(),
+        source: source.clone(),
         header: header.clone(),
+        steps,
+        case,
     };
     Some(plans?.into_iter().map(plan).collect())
+}
+
+/// The value of a key of the file, be it in a table by mistake.
+fn find_key<'n, 'a>(
+    table: &'n DeTable<'a>,
+    misplaced: &[Misplaced<'n, 'a>],
+    key: &str,
+) -> Option<&'n Node<'a>> {
+    let stray = || misplaced.iter().find(|stray| stray.key == key);
+    table.get(key).or_else(|| stray().map(|stray| stray.value))
+}
+
+fn empty_file(report: &mut Report) {
+    let needed = |(key, ..): &&(&str, &str, &str)| REQUIRED.contains(key) || *key == "tags";
+    let lines = FILE_KEYS
+        .iter()
+        .filter(needed)
+        .map(|(key, example, _)| format!("{key} = {example}"));
+    let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
+    report.push(0..0, "the file is empty").help(help);
 }
 
 /// The steps of a plan, and the case that they are.
@@ -291,8 +293,8 @@ fn unknown_keys(table: &DeTable<'_>, report: &mut Report) -> Vec<&'static str> {
 }
 
 /// A key after a `[table]` header belongs to that table, which TOML cannot know to be a mistake.
-fn find_misplaced<'a>(table: &'a DeTable<'a>, report: &mut Report) -> Vec<Misplaced<'a>> {
-    let mut found: Vec<Misplaced<'a>> = Vec::new();
+fn find_misplaced<'n, 'a>(table: &'n DeTable<'a>, report: &mut Report) -> Vec<Misplaced<'n, 'a>> {
+    let mut found: Vec<Misplaced<'n, 'a>> = Vec::new();
     for (owner, value) in table {
         let (inner, header, number) = match value.get_ref() {
             DeValue::Table(inner) => (inner, format!("[{}]", owner.get_ref()), None),
