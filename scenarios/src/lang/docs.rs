@@ -1,5 +1,6 @@
 //! The documentation of the language, as data: every step with its fields, types and defaults.
 
+use super::block::BLOCKS;
 use super::step::{COMMON_KEYS, Registry};
 use super::types::EntityType;
 
@@ -44,6 +45,27 @@ pub struct OutputDocs {
     pub fields: Vec<KeyDocs>,
 }
 
+/// A step that is made of steps: `use`, `steps`, `together`, `await`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct BlockDocs {
+    /// The key that makes a table this step.
+    pub name: &'static str,
+    /// A value of it as it is typed.
+    pub example: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+/// The steps that are made of steps.
+pub fn block_docs() -> Vec<BlockDocs> {
+    let block = |(name, example, doc): &(&'static str, &'static str, &'static str)| BlockDocs {
+        name,
+        example,
+        doc,
+    };
+    BLOCKS.iter().map(block).collect()
+}
+
 /// A doc comment as one paragraph.
 pub(super) fn tidy(doc: &str) -> String {
     doc.lines()
@@ -78,7 +100,9 @@ pub fn docs(registry: &Registry) -> Vec<StepDocs> {
         doc: (*doc).to_owned(),
         ty: match *name {
             "within" => "a time".to_owned(),
-            "as" => "a name".to_owned(),
+            "as" | "start" => "a name".to_owned(),
+            "times" => "a number from 1 to 1000".to_owned(),
+            "on" => "what to wait for, as `expect` has it".to_owned(),
             _ => "a text".to_owned(),
         },
         example: Some((*example).to_owned()),

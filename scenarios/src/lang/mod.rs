@@ -1,17 +1,24 @@
 //! The scenario language: from files to plans, or to every problem in them. Runs nothing.
 //!
-//! A file is TOML 1.1 with the keys `title`, `tags`, `world`, `known_failure` and `steps`; `steps` is an array of tables, one
-//! for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and works, too). A
+//! A file is TOML 1.1 with the keys `title`, `tags`, `world`, `known_failure` and `steps`, and after them `cases` or `matrix`; `steps` is an
+//! array of tables, one for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and
+//! works, too). A
 //! text that is wholly `$name` or `$name.field` stands for what an earlier step bound, where the key takes a value of that
-//! type; a text that starts with a dollar sign is written with two. [`check`] finds every problem; the [`Plan`] that it
+//! type; a text that starts with a dollar sign is written with two. `$name` may also be an input: of a case, or of the fragment
+//! that the step is in. A value that was given for it stands in its place before the step is read, so that any key can
+//! have one, and what is wrong with it is said where it was given. Composition is closed: `use`, `steps`, `together`, `times`,
+//! `start` and `await`, `on`; there are no conditions and no arithmetic. Names that are bound where a step is repeated, must
+//! fail or runs at an event can be read inside of it only, for outside there are several of them, or none. [`check`] finds every problem; the [`Plan`] that it
 //! gives when there is none needs no further look at the file.
 
 mod block;
+mod call;
 mod cases;
 mod check;
 mod common;
 mod cx;
 mod docs;
+mod event;
 mod expand;
 mod fields;
 mod fragment;
@@ -19,6 +26,7 @@ mod frame;
 mod inputs;
 mod known;
 mod load;
+mod lookup;
 mod macros;
 mod parties;
 mod plan;
@@ -38,7 +46,7 @@ mod world;
 
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
-pub use docs::{KeyDocs, OutputDocs, StepDocs, docs};
+pub use docs::{BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs};
 pub use load::{LoadError, load};
 pub use parties::{BITCOIND, Daemon, Party};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
@@ -46,7 +54,7 @@ pub use problem::{Problem, Report, Source, Span};
 pub(crate) use proxies::on_the_wire;
 pub use proxies::{Lie, LieValue, OnProxy};
 pub use reference::{Arg, Bound, Reference};
-pub use schema::schema;
+pub use schema::{fragment_schema, schema};
 pub use scope::{Name, NameKind, Scope};
 pub use step::{AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec};
 pub use types::{EntityField, EntityType, Type, WordType};
