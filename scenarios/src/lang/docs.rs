@@ -1,6 +1,9 @@
 //! The documentation of the language, as data: every step with its fields, types and defaults.
 
 use super::block::BLOCKS;
+use super::check::FILE_KEYS;
+use super::fragment::FRAGMENT_KEYS;
+use super::inputs::input_types;
 use super::step::{COMMON_KEYS, Registry};
 use super::types::EntityType;
 
@@ -45,10 +48,10 @@ pub struct OutputDocs {
     pub fields: Vec<KeyDocs>,
 }
 
-/// A step that is made of steps: `use`, `steps`, `together`, `await`.
+/// A key with what it does: of a file, of a fragment, or of a step that is made of steps.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct BlockDocs {
-    /// The key that makes a table this step.
+    /// The key.
     pub name: &'static str,
     /// A value of it as it is typed.
     pub example: &'static str,
@@ -56,14 +59,34 @@ pub struct BlockDocs {
     pub doc: &'static str,
 }
 
-/// The steps that are made of steps.
-pub fn block_docs() -> Vec<BlockDocs> {
-    let block = |(name, example, doc): &(&'static str, &'static str, &'static str)| BlockDocs {
+fn plain(keys: &[(&'static str, &'static str, &'static str)]) -> Vec<BlockDocs> {
+    let docs = |(name, example, doc): &(&'static str, &'static str, &'static str)| BlockDocs {
         name,
         example,
         doc,
     };
-    BLOCKS.iter().map(block).collect()
+    keys.iter().map(docs).collect()
+}
+
+/// The steps that are made of steps.
+pub fn block_docs() -> Vec<BlockDocs> {
+    plain(BLOCKS)
+}
+
+/// The keys of a scenario.
+pub fn file_docs() -> Vec<BlockDocs> {
+    plain(FILE_KEYS)
+}
+
+/// The keys of a fragment.
+pub fn fragment_docs() -> Vec<BlockDocs> {
+    plain(FRAGMENT_KEYS)
+}
+
+/// The types that an input of a fragment can have, each with what its values are.
+pub fn input_type_docs(registry: &Registry) -> Vec<(String, String)> {
+    let types = input_types(registry).into_iter();
+    types.map(|ty| (ty.name, ty.doc)).collect()
 }
 
 /// A doc comment as one paragraph.
@@ -170,5 +193,32 @@ mod tests {
                 .iter()
                 .any(|key| key.default.as_deref() == Some("\"5 s\""))
         );
+    }
+
+    #[test]
+    fn composition_is_documented() {
+        let registry = crate::steps::core_steps().unwrap();
+        let names = |docs: Vec<BlockDocs>| docs.into_iter().map(|key| key.name).collect::<Vec<_>>();
+        assert_eq!(names(block_docs()), ["use", "together", "steps", "await"]);
+        assert_eq!(
+            names(fragment_docs()),
+            ["title", "inputs", "outputs", "steps"]
+        );
+        assert!(names(file_docs()).ends_with(&["cases", "matrix"]));
+        let types = input_type_docs(&registry);
+        for wanted in [
+            "party", "sat", "msat", "blocks", "duration", "text", "channel", "invoice",
+        ] {
+            assert!(types.iter().any(|(name, _)| name == wanted), "{wanted}");
+        }
+        for step in docs(&registry) {
+            for wanted in ["within", "fails", "times", "start", "on"] {
+                assert!(
+                    step.keys.iter().any(|key| key.name == wanted),
+                    "{} {wanted}",
+                    step.name
+                );
+            }
+        }
     }
 }

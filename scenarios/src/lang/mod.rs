@@ -46,7 +46,10 @@ mod world;
 
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
-pub use docs::{BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs};
+pub use docs::{
+    BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs, file_docs, fragment_docs,
+    input_type_docs,
+};
 pub use load::{LoadError, load};
 pub use parties::{BITCOIND, Daemon, Party};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
