@@ -3,7 +3,7 @@
 //! A [`Spec`] says what to run and can be printed; [`Spec::start`] makes a [`Running`] guard in the statement after the
 //! spawn. Every process leads its own process group, writes both its streams to files from the first byte, and is
 //! killed and reaped when the guard is dropped. No daemon outlives the harness, even when that is SIGKILLed: see
-//! [`spawner`]. This module knows nothing of particular daemons.
+//! `spawner`. This module knows nothing of particular daemons.
 
 mod exit;
 mod foreground;
