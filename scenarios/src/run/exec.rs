@@ -277,8 +277,8 @@ async fn while_beside<'a, 'p>(
     let mut main = std::pin::pin!(main);
     loop {
         tokio::select! {
-            // What runs beside comes first: it has begun before `main` has, and its failure may be why `main` fails.
             biased;
+            // First, so that what was started has begun before `main` ends, however fast that is.
             Some(ended) = beside.next(), if !beside.is_empty() => keep(ended, done)?,
             result = &mut main => return result.map_err(|failed| also_failed(failed, done)),
         }
