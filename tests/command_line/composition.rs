@@ -143,7 +143,7 @@ async fn steps_beside_others_end_as_they_should() {
         ),
         (
             "together-fails",
-            format!("{kill}, {{ together = [{never}, {kill}], fails = \"does not run\" }}, {{ restart = \"bitcoind\" }}"),
+            format!("{kill}, {{ together = [{kill}, {kill}], fails = \"does not run\" }}, {{ restart = \"bitcoind\" }}"),
             0,
             vec!["PASS"],
         ),
