@@ -260,3 +260,37 @@ async fn two_worlds_at_once_do_not_see_each_other() {
     other.running().signal(Signal::INT);
     other.done().await.code(0);
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_standing_world_takes_faults_on_its_links() {
+    let Some(sandbox) = sandbox().await else {
+        return;
+    };
+    let _world = up(
+        &sandbox,
+        &["--proxy", "alice->bob", "--proxy", "harness->bitcoind"],
+    )
+    .await;
+    let fault = |step: &'static str| {
+        let sandbox = &sandbox;
+        async move { sandbox.swaprig(&["fault", step]).await }
+    };
+    fault("{ partition = \"alice->bob\" }").await.code(0);
+    fault("{ heal = \"alice->bob\" }").await.code(0);
+    // It is a step like in a file, and told what is wrong with it like in a file.
+    let done = fault("{ partition = \"bob->bitcoind\" }").await.code(1);
+    assert_says(
+        &done.stderr,
+        &["\"bob->bitcoind\" is not a proxy of this world", "add it"],
+    );
+    let done = fault("{ heel = \"alice->bob\" }").await.code(1);
+    assert_says(&done.stderr, &["did you mean `heal`?"]);
+
+    // What others are given of bitcoind is the proxy, so that the fault meets them.
+    fault("{ fail = \"harness->bitcoind\", rpc = \"getrawmempool\", next = 1, message = \"come back later\" }").await.code(0);
+    let look = "{ expect = \"mempool\", is = 0 }";
+    let done = fault(look).await.code(1);
+    assert_says(&done.stderr, &["come back later"]);
+    fault(look).await.code(0);
+}
