@@ -48,8 +48,6 @@ pub struct Debian {
     pub component: String,
     /// Its name.
     pub package: String,
-    /// The mirror for a machine whose own apt sources name none of Debian's.
-    pub mirror: String,
     /// Packages that count as installed, because running the program does not need them.
     pub assumed: Vec<String>,
 }

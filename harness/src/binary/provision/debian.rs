@@ -26,6 +26,8 @@ const KEYRINGS: &[&str] = &[
 pub(super) enum DebianError {
     #[error("this is no machine of the Debian family: `{0}` is not on PATH")]
     NoApt(&'static str),
+    #[error("the apt sources in {} name no Debian mirror", .0.display())]
+    NoMirror(PathBuf),
     #[error("there is none for {0}")]
     NoPlatform(String),
     #[error(
@@ -103,13 +105,11 @@ pub(super) fn get(source: &Source<'_>) -> Result<CachedBitcoind, DebianError> {
     };
     let (apt_get, dpkg_deb) = (tool("apt-get")?, tool("dpkg-deb")?);
     let pins = &source.settings.pins.bitcoind.debian;
-    let mut candidates = mirrors(&source.settings.environment.apt_dir);
-    let public = Mirror {
-        uri: pins.mirror.clone(),
-        keyring: None,
-    };
-    if !candidates.iter().any(|mirror| mirror.uri == public.uri) {
-        candidates.push(public);
+    let candidates = mirrors(&source.settings.environment.apt_dir);
+    if candidates.is_empty() {
+        return Err(DebianError::NoMirror(
+            source.settings.environment.apt_dir.clone(),
+        ));
     }
     let mut failures = Vec::new();
     for mirror in candidates {

@@ -169,3 +169,21 @@ fn other_families_are_told_so() {
         .to_string();
     assert!(text.contains("no machine of the Debian family"), "{text}");
 }
+
+#[test]
+fn a_machine_without_a_debian_mirror_is_told_so() {
+    let (_dir, settings) = fake("true", IN_PLACE);
+    let empty = tempfile::tempdir().unwrap();
+    let environment = Environment {
+        apt_dir: empty.path().to_owned(),
+        ..settings.environment.clone()
+    };
+    let settings = Settings {
+        environment,
+        ..settings
+    };
+    let text = resolve(Role::Bitcoind, &settings, &Quiet)
+        .unwrap_err()
+        .to_string();
+    assert!(text.contains("name no Debian mirror"), "{text}");
+}
