@@ -158,9 +158,14 @@ impl Server {
         running.terminate(deadline.at_most(GRACE)).await
     }
 
+    /// Says that the process is about to be ended on purpose, so that its exit status is no crash.
+    pub fn expect_end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
     /// Ends it with SIGKILL, as a power cut would.
     pub async fn kill(&self) -> Exit {
-        self.ended.store(true, Ordering::Relaxed);
+        self.expect_end();
         self.running().kill().await
     }
 

@@ -16,7 +16,7 @@ use super::step::Registry;
 use super::steps::Place;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
 use super::world::{self, ReadWorld, WorldPlan};
-use super::{known, syntax};
+use super::{known, servers, syntax};
 
 /// The keys of a file: name, example, what it does.
 pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
@@ -30,6 +30,16 @@ pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
         "world",
         "{ preset = \"lightning\" }",
         "the daemons that it needs",
+    ),
+    (
+        "needs",
+        "[\"python3\"]",
+        "programs that must be on PATH; where one is missing, the scenario is skipped and says so",
+    ),
+    (
+        "servers",
+        "{ maker = { run = [\"./maker\", \"--listen\", \"{listen}\"], ready = { tcp = true } } }",
+        "servers of your own, started after the daemons and in their order",
     ),
     (
         "known_failure",
@@ -93,7 +103,7 @@ fn read_file<'a>(
     if report.source().text().trim().is_empty() {
         let lines = FILE_KEYS
             .iter()
-            .filter(|(key, ..)| !matches!(*key, "cases" | "matrix" | "known_failure"))
+            .filter(|(key, ..)| !matches!(*key, "cases" | "matrix" | "known_failure" | "needs" | "servers"))
             .map(|(key, example, _)| format!("{key} = {example}"));
         let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
         report.push(0..0, "the file is empty").help(help);
@@ -124,13 +134,18 @@ fn read_file<'a>(
     let known =
         lookup("known_failure").map_or(Some(None), |node| known::read(node, report).map(Some));
     let strays: Vec<&str> = misplaced.iter().map(|stray| stray.key).collect();
-    let read = required("world", report)
+    let mut read = required("world", report)
         .map(|node| world::read(node, &strays, report))
         .unwrap_or(ReadWorld {
             lightning: None,
             proxies: None,
+            servers: None,
             deadline: world::DEFAULT_DEADLINE,
         });
+    let needs = lookup("needs").map_or(Some(Vec::new()), |node| servers::needs(node, report));
+    read.servers = lookup("servers").map_or(Some(Vec::new()), |node| {
+        servers::read(node, read.lightning.as_deref(), report)
+    });
     let steps_node = required("steps", report);
     let items = steps_node.and_then(|node| step_items(node, "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
@@ -147,18 +162,22 @@ fn read_file<'a>(
     let header = header(&[
         ("title", lookup("title")),
         ("tags", lookup("tags")),
+        ("needs", lookup("needs")),
         ("world", lookup("world")),
+        ("servers", lookup("servers")),
     ]);
-    let (title, tags, known) = (title?, tags?, known?);
+    let (title, tags, needs, known) = (title?, tags?, needs?, known?);
     let world = WorldPlan {
         lightning: read.lightning?,
         proxies: read.proxies?,
+        servers: read.servers?,
         deadline: read.deadline,
     };
     let source = report.source();
     let plan = |(case, steps): (Option<String>, _)| Plan {
         title: title.clone(),
         tags: tags.clone(),
+        needs: needs.clone(),
         world: world.clone(),
         steps,
         source: source.clone(),
@@ -205,6 +224,7 @@ impl<'a> File<'a> {
                 scope: Scope {
                     parties: world.lightning.clone(),
                     proxies: world.proxies.clone(),
+                    servers: world.server_names(),
                     names: names.names,
                     inputs: values.names(),
                 },

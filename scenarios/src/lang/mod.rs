@@ -1,6 +1,6 @@
 //! The scenario language: from files to plans, or to every problem in them. Runs nothing.
 //!
-//! A file is TOML 1.1 with the keys `title`, `tags`, `world`, `known_failure` and `steps`; `steps` is an array of tables, one
+//! A file is TOML 1.1 with the keys `title`, `tags`, `needs`, `world`, `servers`, `known_failure` and `steps`; `steps` is an array of tables, one
 //! for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and works, too). A
 //! text that is wholly `$name` or `$name.field` stands for what an earlier step bound, where the key takes a value of that
 //! type; a text that starts with a dollar sign is written with two. [`check`] finds every problem; the [`Plan`] that it
@@ -14,9 +14,11 @@ mod cx;
 mod docs;
 mod expand;
 mod fields;
+mod fill;
 mod fragment;
 mod frame;
 mod inputs;
+mod json;
 mod known;
 mod load;
 mod macros;
@@ -27,6 +29,7 @@ mod proxies;
 mod reference;
 mod schema;
 mod scope;
+mod servers;
 mod step;
 mod steps;
 mod syntax;
@@ -39,6 +42,9 @@ mod world;
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
 pub use docs::{KeyDocs, OutputDocs, StepDocs, docs};
+pub use fill::{Argv, Env, Filled, Filling};
+pub(crate) use json::typed;
+pub use json::{Answer, Body, Expected, JsonPath, Taken};
 pub use load::{LoadError, load};
 pub use parties::{BITCOIND, Daemon, Party};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
@@ -48,7 +54,7 @@ pub use proxies::{Lie, LieValue, OnProxy};
 pub use reference::{Arg, Bound, Reference};
 pub use schema::schema;
 pub use scope::{Name, NameKind, Scope};
-pub use step::{AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec};
+pub use step::{Table, AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec};
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};

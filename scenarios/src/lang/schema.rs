@@ -5,8 +5,10 @@ use serde_json::{Map, Value as Json, json};
 use super::check::FILE_KEYS;
 use super::cx::Field as _;
 use super::docs::tidy;
+use super::fill::{Argv, Env};
 use super::known::KNOWN_KEYS;
 use super::proxies::OnProxy;
+use super::servers::SERVER_KEYS;
 use super::step::{COMMON_KEYS, Registry, StepEntry};
 use super::world::{PRESETS, WORLD_KEYS};
 
@@ -51,6 +53,32 @@ pub fn schema(registry: &Registry) -> Json {
                         "items": OnProxy::field_type().schema,
                     })),
                     "deadline": world("deadline", json!({ "type": "string", "pattern": DURATION })),
+                },
+            })),
+            "needs": file("needs", json!({
+                "type": "array", "uniqueItems": true,
+                "items": { "type": "string", "pattern": "^[^/]+$" },
+            })),
+            "servers": file("servers", json!({
+                "type": "object",
+                "propertyNames": { "pattern": "^[a-z][a-z0-9-]*$" },
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["run"],
+                    "properties": {
+                        "run": described(SERVER_KEYS, "run", Argv::field_type().schema),
+                        "ready": described(SERVER_KEYS, "ready", json!({
+                            "type": "object", "minProperties": 1, "maxProperties": 1,
+                            "additionalProperties": false,
+                            "properties": {
+                                "tcp": { "const": true },
+                                "http": { "type": "string", "pattern": "^/" },
+                                "log": { "type": "string", "minLength": 1 },
+                            },
+                        })),
+                        "env": described(SERVER_KEYS, "env", Env::field_type().schema),
+                    },
                 },
             })),
             "known_failure": file("known_failure", json!({
