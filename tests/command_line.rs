@@ -1,6 +1,8 @@
 //! `swaprig` as its users meet it: exit codes, what stands on which stream, what is kept, and how it ends when it is
 //! interrupted or killed.
 
+#[path = "command_line/composition.rs"]
+mod composition;
 #[cfg(target_os = "linux")]
 #[path = "command_line/interrupted.rs"]
 mod interrupted;

@@ -153,7 +153,7 @@ async fn an_ldk_server_that_ends_at_once_is_told_and_takes_the_world_with_it() {
         bitcoind: real.bitcoind.clone(),
         ldk_server: Some(Fake::ldk_server(DIES)),
     };
-    let (kind, dir, text) = failure(world_of(binaries, &sandbox).lightning(["alice", "bob"])).await;
+    let (kind, dir, text) = failure(world_of(binaries, &sandbox).lightning(["alice"])).await;
     assert!(
         matches!(kind, WorldErrorKind::Start(StartError::Exited { .. })),
         "{text}"

@@ -57,7 +57,11 @@ async fn outcome_of(text: &str) -> Outcome {
     let mut registry = core_steps().unwrap();
     registry.add::<Steal>().unwrap();
     let source = Source::new("theft", "theft.scenario.toml", text);
-    let plan = Arc::new(lang::check(&source, &registry).unwrap());
+    let plans = lang::check(&source, &registry)
+        .unwrap()
+        .into_iter()
+        .map(Arc::new)
+        .collect();
     let settings = support::settings();
     let resolving = settings.clone();
     let binaries = tokio::task::spawn_blocking(move || Binaries::resolve(&resolving, true, &Quiet))
@@ -68,11 +72,14 @@ async fn outcome_of(text: &str) -> Outcome {
         rounds: 1,
         binaries: Arc::new(binaries.unwrap()),
         settings,
+        retries: 0,
+        seed: 0,
+        timeout_scale: 1.0,
     };
     let base = tempfile::tempdir().unwrap();
     let dir = RunDir::numbered(base.path(), Keep::OnFailure).unwrap();
     let (_raise, interrupt) = Interrupt::new();
-    let mut outcomes = run_all(vec![plan], run, &dir, Arc::new(Silent), interrupt).await;
+    let mut outcomes = run_all(plans, run, &dir, Arc::new(Silent), interrupt).await;
     outcomes.remove(0)
 }
 

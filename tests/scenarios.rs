@@ -62,18 +62,21 @@ fn plans() -> Vec<Arc<Plan>> {
     let checked = sources
         .iter()
         .map(|source| match lang::check(source, &registry) {
-            Ok(plan) => Arc::new(plan),
+            Ok(plans) => plans,
             Err(problems) => {
                 let texts = problems.iter().map(|problem| problem.render_plain(WIDTH));
                 panic!("{}", texts.collect::<Vec<_>>().join("\n"))
             }
         });
-    checked.collect()
+    checked.flatten().map(Arc::new).collect()
 }
 
-/// The programs, found once for all tests of this process, and why there is no Lightning node if there is none.
-fn binaries() -> Result<&'static (Arc<Binaries>, Option<String>), Failed> {
-    static FOUND: OnceLock<Result<(Arc<Binaries>, Option<String>), String>> = OnceLock::new();
+/// The programs, and why there is no Lightning node if there is none.
+type Found = (Arc<Binaries>, Option<String>);
+
+/// The programs, found once for all tests of this process.
+fn binaries() -> Result<&'static Found, Failed> {
+    static FOUND: OnceLock<Result<Found, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
         Binaries::resolve_available(&settings(), &Stderr::default())
             .map(|(binaries, missing)| (Arc::new(binaries), missing))

@@ -2,15 +2,15 @@
 //!
 //! Every line is the result of a look just taken, or absent. Looking changes nothing; [`fix`] downloads what is missing.
 
+mod json;
+
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde_json::{Value, json};
-
 use crate::binary::{
-    Binary, Kind, Origin, Progress, ResolveError, Role, Settings, Stamp, Tried, cached_bitcoind,
+    Binary, Kind, Origin, Progress, ResolveError, Role, Settings, Tried, cached_bitcoind,
     find_with_account, resolve,
 };
 use crate::port::PortClaim;
@@ -20,8 +20,6 @@ use crate::run_dir;
 const EARLIEST: Duration = Duration::from_secs(1_767_225_600);
 /// A world with two Lightning nodes uses less than half of this.
 const MEMORY_PER_WORLD: u64 = 400 << 20;
-/// Raise it when a field of the JSON changes its meaning or goes.
-const JSON_VERSION: u32 = 1;
 /// Below this, a download or a run of all scenarios may not fit. In bytes.
 const SCARCE: u64 = 500 << 20;
 
@@ -142,56 +140,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-impl Report {
-    /// The same for programs. Sizes are in bytes.
-    pub fn to_json(&self) -> Value {
-        let roles: Vec<Value> = self.roles.iter().map(RoleReport::to_json).collect();
-        let memory = self.memory.map(
-            |memory| json!({ "total_bytes": memory.total, "available_bytes": memory.available }),
-        );
-        let leftovers = self
-            .leftovers
-            .as_ref()
-            .map(|left| json!({ "dir": left.dir, "runs": left.runs, "bytes": left.bytes }));
-        json!({
-            "version": JSON_VERSION,
-            "ready": self.is_ready(),
-            "roles": roles,
-            "cores": self.cores,
-            "memory": memory,
-            "suggested_jobs": self.suggested_jobs(),
-            "in_order": self.in_order,
-            "troubles": self.troubles,
-            "leftovers": leftovers,
-        })
-    }
-}
-
 impl RoleReport {
-    fn to_json(&self) -> Value {
-        let tried = self.passed_over.iter();
-        let tried: Vec<Value> = tried
-            .map(|tried| json!({ "place": tried.place, "found": tried.found.to_string() }))
-            .collect();
-        let mut role = json!({
-            "role": self.role,
-            "usable": self.is_usable(),
-            "passed_over": tried,
-        });
-        match &self.found {
-            Ok(binary) => {
-                role["program"] = json!(Stamp::from(binary));
-                role["intact"] = match &self.intact {
-                    Some(Ok(intact)) => json!(intact),
-                    Some(Err(error)) => json!(error),
-                    None => Value::Null,
-                };
-            }
-            Err(error) => role["missing"] = json!(error.to_string()),
-        }
-        role
-    }
-
     /// Whether a world can use it.
     pub fn is_usable(&self) -> bool {
         self.found.is_ok() && !matches!(self.intact, Some(Ok(false) | Err(_)))

@@ -61,7 +61,8 @@ pub async fn send(request: Request, deadline: Deadline) -> Result<Answer, HttpEr
         return Err(not_here());
     }
     let limit = deadline.remaining();
-    let asking = tokio::task::spawn_blocking(move || ask(&request.method, uri, request.json, limit));
+    let asking =
+        tokio::task::spawn_blocking(move || ask(&request.method, uri, request.json, limit));
     let answer = asking
         .await
         .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
@@ -97,7 +98,11 @@ fn ask(
         None => agent.run(request.body(())?)?,
     };
     let status = response.status().as_u16();
-    let body = response.body_mut().with_config().limit(MOST).lossy_utf8(true);
+    let body = response
+        .body_mut()
+        .with_config()
+        .limit(MOST)
+        .lossy_utf8(true);
     Ok(Answer {
         status,
         body: body.read_to_string()?,
@@ -110,7 +115,12 @@ mod tests {
 
     #[tokio::test]
     async fn only_this_machine_is_asked() {
-        for url in ["http://example.org/", "https://127.0.0.1:1/", "10.0.0.1:80", "::"] {
+        for url in [
+            "http://example.org/",
+            "https://127.0.0.1:1/",
+            "10.0.0.1:80",
+            "::",
+        ] {
             let request = Request {
                 method: "GET".into(),
                 url: url.into(),

@@ -60,7 +60,10 @@ pub struct Server {
 
 /// What can be filled in for a server, besides what [`crate::world::endpoints`] lists: `listen` and `dir`, its own.
 pub const OWN: &[(&str, &str)] = &[
-    ("listen", "the address 127.0.0.1:PORT that this server is to listen on"),
+    (
+        "listen",
+        "the address 127.0.0.1:PORT that this server is to listen on",
+    ),
     ("dir", "this server's own directory, in which it runs"),
 ];
 

@@ -49,8 +49,8 @@ fn all_of(source: &Source) -> Vec<Plan> {
 
 #[test]
 fn every_shipped_scenario_is_valid() {
-    let sources = load(&[here("lightning"), here("faults")]).unwrap();
-    assert!(sources.len() >= 14);
+    let sources = load(&[here(".")]).unwrap();
+    assert!(sources.len() >= 16);
     for source in sources {
         if let Err(problems) = check(&source, &registry()) {
             panic!("{}", render(&problems));
@@ -63,11 +63,14 @@ fn every_shipped_scenario_is_valid() {
 #[test]
 fn every_mistake_gets_its_message() {
     let update = option_env_now("UPDATE_GOLDEN");
+    // Where the fragments of the mistakes are; every other path of these tests is absolute.
+    std::env::set_current_dir(here("tests/invalid")).unwrap();
     let mut wrong = Vec::new();
     let mut count = 0;
     let mut files: Vec<PathBuf> = std::fs::read_dir(here("tests/invalid"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
         .filter(|path| {
             path.extension()
                 .is_some_and(|extension| extension == "toml")
@@ -89,7 +92,7 @@ fn every_mistake_gets_its_message() {
             wrong.push(format!("{name}:\n{message}"));
         }
     }
-    assert!(count >= 100, "only {count} mistakes");
+    assert!(count >= 140, "only {count} mistakes");
     assert!(
         wrong.is_empty(),
         "messages differ from their golden file:\n{}",
@@ -162,10 +165,130 @@ fn an_array_of_tables_is_the_same_as_braces() {
     assert!(plan.world.lightning.is_empty());
 }
 
+#[test]
+fn every_case_is_a_plan_of_its_own() {
+    let text = r#"
+title = "Mine"
+world = { preset = "bitcoin" }
+steps = [ { mine = "$blocks", within = "$within", times = "$rounds" } ]
+
+[cases]
+slow = { blocks = 3, within = "9 s", rounds = 1 }
+
+[matrix]
+blocks = { few = { blocks = 1, within = "1 s" }, many = { blocks = 20, within = "2 s" } }
+rounds = [1, 2]
+"#;
+    let plans = all_of(&Source::new("test", "test.scenario.toml", text));
+    let ids: Vec<&str> = plans.iter().map(Plan::id).collect();
+    let expected = [
+        "test#slow",
+        "test#few-1",
+        "test#few-2",
+        "test#many-1",
+        "test#many-2",
+    ];
+    assert_eq!(ids, expected);
+    let last = &plans[4].steps[0];
+    assert_eq!((last.times, last.within.unwrap().as_secs()), (2, 2));
+    assert_eq!(plans[4].case.as_deref(), Some("many-2"));
+    let expanded = plans[4].expanded();
+    assert!(
+        expanded.contains(r#"{ mine = 20, within = "2 s", times = 2 }"#),
+        "{expanded}"
+    );
+}
+
+#[test]
+fn a_fragment_has_names_and_places_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = dir.path().join("scenarios").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    write(
+        "lib/invoice.fragment.toml",
+        "inputs = { of = \"party\", old = \"invoice\" }\noutputs = [\"inv\"]\nsteps = [\n  { expect = \"$old.status\", \
+         is = \"paid\" },\n  { invoice = \"$of\", as = \"inv\" },\n]",
+    );
+    // The one beside the file is not taken while there is one below the root.
+    write("here/lib/invoice.fragment.toml", "steps = []");
+    let path = write(
+        "here/x.scenario.toml",
+        r#"
+title = "Names"
+world = { preset = "lightning" }
+steps = [
+  { invoice = "bob", as = "inv" },
+  { together = [{ use = "lib/invoice", of = "alice", old = "$inv", as = "new" }] },
+  { expect = "$new.inv.hash", is = "$new.inv.hash" },
+]
+"#,
+    );
+    let sources = load(&[path]).unwrap();
+    let plan = all_of(&sources[0]).remove(0);
+    let inner = plan.steps[1].inner()[0].inner();
+    let places: Vec<&str> = inner.iter().map(|step| step.place.as_str()).collect();
+    assert_eq!(places, ["2.1.1", "2.1.2"]);
+    assert_eq!(inner[1].number, 2);
+    assert_eq!(inner[1].bind.as_deref(), Some("new__inv"));
+    assert_eq!(inner[0].names["old"].to_string(), "$inv");
+    assert_eq!(plan.steps[2].names["new.inv"].to_string(), "$new__inv");
+    assert!(
+        inner[0]
+            .source
+            .path()
+            .ends_with("scenarios/lib/invoice.fragment.toml")
+    );
+    let shown = inner[0].problem("is", "not yet").render_plain(WIDTH);
+    assert!(shown.contains("invoice.fragment.toml:4:34"), "{shown}");
+    assert!(
+        shown.contains("used here") && shown.contains("x.scenario.toml:6:25"),
+        "{shown}"
+    );
+}
+
+/// What is left when everything is written out checks, does as many steps, and has nothing left to write out.
+#[test]
+fn an_expanded_plan_is_a_scenario() {
+    fn count(steps: &[PlannedStep]) -> usize {
+        let one = |step: &PlannedStep| match step.inner() {
+            [] => 1,
+            inner => count(inner),
+        };
+        steps.iter().map(one).sum()
+    }
+    for source in load(&[here("lightning"), here("language")]).unwrap() {
+        for plan in all_of(&source) {
+            let text = plan.expanded();
+            let again = must_pass(&text);
+            assert_eq!(again.expanded(), text, "{}", plan.id());
+            assert_eq!(count(&again.steps), count(&plan.steps), "{text}");
+            assert_eq!(
+                (again.title, again.tags, again.world),
+                (plan.title, plan.tags, plan.world)
+            );
+        }
+    }
+}
+
 /// Parses and renders; a panic is the failure.
 fn swallow(bytes: &[u8]) {
-    let source = Source::from_bytes("noise", "noise.scenario.toml", bytes);
-    match check(&source, &registry()) {
+    swallow_source(&Source::from_bytes("noise", "noise.scenario.toml", bytes));
+}
+
+fn swallow_file(path: &Path) {
+    swallow_source(&Source::from_bytes(
+        "noise",
+        path,
+        &std::fs::read(path).unwrap(),
+    ));
+}
+
+fn swallow_source(source: &Source) {
+    match check(source, &registry()) {
         Ok(plans) => assert!(plans.iter().all(|plan| !plan.steps.is_empty())),
         Err(problems) => {
             assert!(!problems.is_empty());
@@ -179,15 +302,53 @@ fn swallow(bytes: &[u8]) {
 }
 
 fn shipped() -> Vec<String> {
-    let sources = load(&[here("lightning"), here("faults")]).unwrap();
+    let sources = load(&[here("lightning"), here("language"), here("faults")]).unwrap();
     sources
         .iter()
         .map(|source| source.text().to_owned())
         .collect()
 }
 
-/// A scenario with stretches of it replaced by noise that TOML or the language could stumble over.
+/// A scenario with stretches of it replaced by noise.
 fn mutated() -> impl Strategy<Value = Vec<u8>> {
+    mutations(shipped())
+}
+
+/// A fragment and what uses it.
+const USED: &str = r#"
+inputs  = { from = "party", to = { type = "party", default = "bob" }, old = "invoice", size = "msat" }
+outputs = { first = "$inv", second = "$opened.channel" }
+steps   = [
+  { use = "inner", from = "$from", to = "$to", as = "opened" },
+  { together = [{ invoice = "$to", amount = "$size", as = "inv" }, { expect = "$old.status", is = "paid" }] },
+  { pay = "$inv", by = "$from", start = "p", as = "paid" },
+  { on = { expect = "$inv.status", is = "held" }, mine = 1, times = 2 },
+  { await = "p", within = "5 s" },
+]
+"#;
+const INNER: &str = r#"
+inputs  = { from = "party", to = "party" }
+outputs = ["channel"]
+steps   = [ { open_channel = "$to", by = "$from", size = "1 btc", as = "channel" } ]
+"#;
+const USER: &str = r#"
+title = "Uses"
+world = { preset = "lightning" }
+steps = [
+  { invoice = "bob", amount = "$size", as = "old" },
+  { use = "used", from = "alice", old = "$old", size = "$size", as = "ab" },
+  { expect = "$ab.second.state", is = "$state" },
+  { steps = [{ pay = "$ab.first", by = "alice" }], times = 3, fails = "paid" },
+]
+[cases]
+one = { size = "5 sat", state = "usable" }
+[matrix]
+size = { two = "6 sat" }
+state = ["closed", "ready"]
+"#;
+
+/// Texts with stretches of them replaced by noise that TOML or the language could stumble over.
+fn mutations(texts: Vec<String>) -> impl Strategy<Value = Vec<u8>> {
     let noise = prop_oneof![
         Just(String::new()),
         prop::sample::select(vec![
@@ -217,6 +378,14 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
             "\"\"\"",
             "[[steps]]",
             "[world]",
+            "[cases]",
+            "[matrix]",
+            "use = \"used\", ",
+            "use = \"inner\", ",
+            "together = ",
+            "times = 2, ",
+            "$from",
+            "$ab.first",
             "true",
             "sat",
         ])
@@ -225,7 +394,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
     ];
     let cut = (any::<prop::sample::Index>(), 0..6_usize, noise);
     let cuts = prop::collection::vec(cut, 1..5);
-    (prop::sample::select(shipped()), cuts).prop_map(|(text, cuts)| {
+    (prop::sample::select(texts), cuts).prop_map(|(text, cuts)| {
         let mut bytes = text.into_bytes();
         for (index, len, noise) in cuts {
             let start = index.index(bytes.len() + 1);
@@ -242,6 +411,13 @@ fn shuffled() -> impl Strategy<Value = String> {
         .entries()
         .flat_map(|entry| entry.keys().collect::<Vec<_>>())
         .chain([
+            "use",
+            "together",
+            "await",
+            "cases",
+            "matrix",
+            "inputs",
+            "outputs",
             "title",
             "tags",
             "world",
@@ -273,6 +449,9 @@ fn shuffled() -> impl Strategy<Value = String> {
         "{ mine = 1 }",
         "[{ mine = 1 }]",
         "{ preset = \"lightning\" }",
+        "{ a = { b = 1 } }",
+        "\"lib/channel\"",
+        "{ expect = \"height\", is = 5 }",
     ]);
     let pair =
         (prop::sample::select(keys), value).prop_map(|(key, value)| format!("{key} = {value}"));
@@ -312,5 +491,35 @@ proptest! {
     #[test]
     fn no_shuffle_of_keys_and_values_panics(text in shuffled()) {
         swallow(text.as_bytes());
+    }
+
+    #[test]
+    fn no_mutation_of_a_fragment_or_of_its_use_panics(
+        texts in (mutations(vec![USER.to_owned()]), mutations(vec![USED.to_owned()]), mutations(vec![INNER.to_owned()])),
+        which in 1..8_u8,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (user, used, inner) = texts;
+        let path = dir.path().join("user.scenario.toml");
+        for (bit, name, mutated, whole) in [
+            (1, "user.scenario.toml", user, USER),
+            (2, "used.fragment.toml", used, USED),
+            (4, "inner.fragment.toml", inner, INNER),
+        ] {
+            let text = if which & bit == 0 { whole.into() } else { mutated };
+            std::fs::write(dir.path().join(name), text).unwrap();
+        }
+        swallow_file(&path);
+    }
+}
+
+#[test]
+fn the_fragments_that_are_mutated_are_valid() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("used.fragment.toml"), USED).unwrap();
+    std::fs::write(dir.path().join("inner.fragment.toml"), INNER).unwrap();
+    let source = Source::new("user", dir.path().join("user.scenario.toml"), USER);
+    for plan in all_of(&source) {
+        must_pass(&plan.expanded());
     }
 }

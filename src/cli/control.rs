@@ -4,19 +4,36 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use swaprig_harness::ldk_server::NodeError;
+use swaprig_harness::ldk_server::{LdkServer, NodeError};
+use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
+use swaprig_harness::world::WAIT;
 use swaprig_harness::{World, WorldError};
+use swaprig_scenarios::lang::{self, Action, Bindings, Source};
+use swaprig_scenarios::run::{Random, Run};
+use swaprig_scenarios::steps::core_steps;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
+/// Columns of a message.
+const WIDTH: usize = 100;
 /// No request is longer, in bytes.
 const LONGEST: u64 = 64 * 1024;
 
 /// A request.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case")]
 pub(super) enum Request {
+    /// What the world itself can do.
+    Ask(Question),
+    /// A step, as a scenario file has it.
+    Fault { step: String },
+}
+
+/// What the world itself can do.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Question {
     Mine {
         blocks: u32,
     },
@@ -53,7 +70,11 @@ pub(super) async fn answer(stream: UnixStream, world: Arc<World>) {
             Ok(_) => {}
         }
         let answer = match serde_json::from_str(&line) {
-            Ok(request) => match perform(&request, &world).await {
+            Ok(Request::Fault { step }) => match fault(&step, &world).await {
+                Ok(()) => Answer::Ok(Value::Null),
+                Err(why) => Answer::Error(why),
+            },
+            Ok(Request::Ask(question)) => match perform(&question, &world).await {
                 Ok(value) => Answer::Ok(value),
                 Err(error) => Answer::Error(swaprig_harness::error_chain(&error.kind)),
             },
@@ -69,18 +90,18 @@ pub(super) async fn answer(stream: UnixStream, world: Arc<World>) {
     }
 }
 
-async fn perform(request: &Request, world: &World) -> Result<Value, WorldError> {
-    match request {
-        Request::Mine { blocks } => {
+async fn perform(question: &Question, world: &World) -> Result<Value, WorldError> {
+    match question {
+        Question::Mine { blocks } => {
             let height = world.mine(BlockDelta(*blocks)).await?;
             Ok(json!({ "height": height.0 }))
         }
-        Request::Fund { node, amount } => {
+        Question::Fund { node, amount } => {
             let txid = world.fund(node, *amount).await?;
             let height = world.mine(BlockDelta(1)).await?;
             Ok(json!({ "txid": txid.to_string(), "height": height.0 }))
         }
-        Request::Pay { from, to, amount } => {
+        Question::Pay { from, to, amount } => {
             let paid = world.pay_and_settle(from, to, *amount).await?;
             Ok(json!({
                 "hash": paid.hash.to_string(),
@@ -88,8 +109,50 @@ async fn perform(request: &Request, world: &World) -> Result<Value, WorldError> 
                 "fee_msat": paid.fee.map(|fee| fee.0),
             }))
         }
-        Request::Status {} => status(world).await,
+        Question::Status {} => status(world).await,
     }
+}
+
+/// Runs one step as if it stood in a file of this world's own.
+///
+/// # Errors
+/// What is wrong with the step, or how it failed.
+async fn fault(step: &str, world: &World) -> Result<(), String> {
+    let names: Vec<_> = world.nodes().iter().map(LdkServer::name).collect();
+    let proxies: Vec<_> = world.proxies().map(|(link, _)| link.to_string()).collect();
+    let daemons = match names.as_slice() {
+        [] => "preset = \"bitcoin\"".to_owned(),
+        names => format!("lightning = {names:?}"),
+    };
+    let text = format!(
+        "title = \"A fault\"\nworld = {{ {daemons}, proxies = {proxies:?} }}\nsteps = [\n{step}\n]\n"
+    );
+    let source = Source::new("fault", "fault", text);
+    let registry = core_steps().map_err(|error| error.to_string())?;
+    let plans = lang::check(&source, &registry).map_err(|problems| {
+        let texts = problems.iter().map(|problem| problem.render_plain(WIDTH));
+        format!(
+            "this is no step for this world\n{}",
+            texts.collect::<String>()
+        )
+    })?;
+    let random = Random::new(Random::any_seed(), "fault");
+    for planned in plans.iter().flat_map(|plan| &plan.steps) {
+        let Action::Step(action) = &planned.action else {
+            return Err("write one plain step; composition belongs into a file".to_owned());
+        };
+        let run = Run {
+            world,
+            bindings: &Bindings::default(),
+            deadline: Deadline::after(planned.within.unwrap_or(WAIT)),
+            random: &random,
+        };
+        action
+            .run(&run)
+            .await
+            .map_err(|failure| failure.to_string())?;
+    }
+    Ok(())
 }
 
 async fn status(world: &World) -> Result<Value, WorldError> {

@@ -29,11 +29,11 @@ The command finds in its environment:
 Exit status: that of the command; 128 and the signal's number when a signal ended it; 126 or 127 when it cannot be \
 executed or is not there; 3 when the world did not come up. The run directory stays unless the command succeeds.")]
 pub(super) struct ExecArgs {
-    #[command(flatten)]
-    world: WorldFlags,
     /// The program and its arguments
     #[arg(required = true, last = true, value_name = "CMD")]
     command: Vec<OsString>,
+    #[command(flatten)]
+    world: WorldFlags,
 }
 
 pub(super) fn exec(args: &ExecArgs) -> Exit {

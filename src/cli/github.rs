@@ -10,7 +10,8 @@ use super::select::count;
 /// When to tell GitHub.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(super) enum When {
-    /// In GitHub Actions, which sets GITHUB_ACTIONS=true
+    // Not a doc comment: one value with a text of its own makes the whole help four times as long.
+    // In GitHub Actions, which sets GITHUB_ACTIONS=true.
     Auto,
     Always,
     Never,

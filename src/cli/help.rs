@@ -9,7 +9,9 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Scenarios", &["run", "check", "list", "schema"]),
     (
         "World",
-        &["exec", "up", "status", "mine", "fund", "pay", "logs"],
+        &[
+            "exec", "up", "status", "mine", "fund", "pay", "fault", "logs",
+        ],
     ),
     ("Setup", &["doctor", "bench"]),
 ];

@@ -70,6 +70,8 @@ enum Command {
     Fund(remote::FundArgs),
     /// Pay over Lightning in a standing world
     Pay(remote::PayArgs),
+    /// Put a fault on a link of a standing world, or take it away
+    Fault(remote::FaultArgs),
     /// Print what the daemons of a standing world say
     Logs(remote::LogsArgs),
     /// Tell what this machine has and lacks
@@ -168,6 +170,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Mine(args) => remote::mine(&args),
         Command::Fund(args) => remote::fund(&args),
         Command::Pay(args) => remote::pay(&args),
+        Command::Fault(args) => remote::fault(&args),
         Command::Logs(args) => remote::logs(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Bench(args) => bench::bench(&args),

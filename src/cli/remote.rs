@@ -1,4 +1,4 @@
-//! The commands that ask a standing world: `status`, `mine`, `fund`, `pay`, `logs`.
+//! The commands that ask a standing world: `status`, `mine`, `fund`, `pay`, `fault`, `logs`.
 
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::net::UnixStream;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{Msat, Sat};
 
-use super::control::{Answer, Request};
+use super::control::{Answer, Question, Request};
 use super::up::{Standing, UP, is_up, standing};
 use super::{Exit, runtime};
 
@@ -62,6 +62,17 @@ pub(super) struct PayArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+For example: swaprig fault '{ partition = \"alice->bob\" }', then swaprig fault '{ heal = \"alice->bob\" }'. The world needs \
+a proxy on the link: swaprig up --proxy 'alice->bob'.")]
+pub(super) struct FaultArgs {
+    /// A step, as a scenario file has it
+    step: String,
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct StatusArgs {
     #[command(flatten)]
     which: Which,
@@ -80,9 +91,9 @@ pub(super) struct LogsArgs {
 }
 
 pub(super) fn mine(args: &MineArgs) -> Exit {
-    let request = Request::Mine {
+    let request = Request::Ask(Question::Mine {
         blocks: args.blocks,
-    };
+    });
     ask(&args.which, &request, |answer| {
         format!("height {}", answer["height"])
     })
@@ -90,18 +101,19 @@ pub(super) fn mine(args: &MineArgs) -> Exit {
 
 pub(super) fn fund(args: &FundArgs) -> Exit {
     let (node, amount) = (args.node.clone(), args.amount);
-    ask(&args.which, &Request::Fund { node, amount }, |answer| {
+    let request = Request::Ask(Question::Fund { node, amount });
+    ask(&args.which, &request, |answer| {
         let (txid, height) = (text(&answer["txid"]), &answer["height"]);
         format!("{} has {amount} more, in {txid}, block {height}", args.node)
     })
 }
 
 pub(super) fn pay(args: &PayArgs) -> Exit {
-    let request = Request::Pay {
+    let request = Request::Ask(Question::Pay {
         from: args.from.clone(),
         to: args.to.clone(),
         amount: args.amount,
-    };
+    });
     ask(&args.which, &request, |answer| {
         let hash = text(&answer["hash"]);
         format!(
@@ -111,8 +123,13 @@ pub(super) fn pay(args: &PayArgs) -> Exit {
     })
 }
 
+pub(super) fn fault(args: &FaultArgs) -> Exit {
+    let step = args.step.clone();
+    ask(&args.which, &Request::Fault { step }, |_| "done".to_owned())
+}
+
 pub(super) fn status(args: &StatusArgs) -> Exit {
-    ask(&args.which, &Request::Status {}, |answer| {
+    ask(&args.which, &Request::Ask(Question::Status {}), |answer| {
         let mut lines = vec![match answer["height"].as_u64() {
             Some(height) => format!("bitcoind  height {height}"),
             None => "bitcoind  has ended".to_owned(),

@@ -74,7 +74,7 @@ struct ReportFlags {
     /// Write a JUnit report, also when the run is interrupted or cannot begin
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-    /// Annotate files and summarize the step on GitHub
+    /// Annotate files and summarize the step on GitHub; `auto`: where GITHUB_ACTIONS=true
     #[arg(long, value_name = "WHEN", num_args = 0..=1, default_value = "auto", default_missing_value = "always", require_equals = true)]
     github: When,
 }

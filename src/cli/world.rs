@@ -9,11 +9,12 @@ use clap::Args;
 use swaprig_harness::binary::Stderr;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
 use swaprig_harness::ldk_server::{CredentialFile, LdkServer};
+use swaprig_harness::proxy::{HARNESS, Link, Proxy};
 use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::units::Sat;
 use swaprig_harness::world::Binaries;
 use swaprig_harness::{World, WorldError};
-use swaprig_scenarios::lang::{is_party_name, preset, preset_names};
+use swaprig_scenarios::lang::{BITCOIND, is_party_name, preset, preset_names};
 
 use super::exit::complain;
 use super::{DaemonFlags, Exit, RunDirFlags};
@@ -38,6 +39,9 @@ pub(super) struct WorldFlags {
     /// Open a channel of 1,000,000 sat from each Lightning node to the next
     #[arg(long)]
     channels: bool,
+    /// Put a proxy on a link, for `fault`: alice->bob, bob->bitcoind; harness-> is what the command is given
+    #[arg(long = "proxy", value_name = "FROM->TO")]
+    proxies: Vec<Link>,
     #[command(flatten)]
     daemons: DaemonFlags,
     #[command(flatten)]
@@ -48,6 +52,7 @@ pub(super) struct WorldFlags {
 pub(super) struct Prepared {
     nodes: Vec<String>,
     channels: bool,
+    proxies: Vec<Link>,
     binaries: Arc<Binaries>,
     settings: swaprig_harness::binary::Settings,
     dir: RunDir,
@@ -72,6 +77,7 @@ impl WorldFlags {
         Ok(Prepared {
             nodes,
             channels: self.channels,
+            proxies: self.proxies.clone(),
             binaries: Arc::new(binaries),
             settings,
             dir,
@@ -108,6 +114,7 @@ impl Prepared {
     pub(super) async fn start(self) -> Result<World, WorldError> {
         let world = World::builder()
             .lightning(self.nodes.clone())
+            .proxies(self.proxies)
             .settings(self.settings)
             .binaries(self.binaries)
             .run_dir(self.dir)
@@ -134,12 +141,14 @@ pub(super) fn endpoints(world: &World) -> Vec<(String, String)> {
     let mut put = |name: String, value: String| all.push((name, value));
     put(
         "SWAPRIG_BITCOIND_RPC_URL".into(),
-        format!("http://{}", bitcoind.rpc_address()),
+        format!("http://{}", given(world, BITCOIND, bitcoind.rpc_address())),
     );
     put("SWAPRIG_BITCOIND_RPC_USER".into(), USER.into());
     put("SWAPRIG_BITCOIND_RPC_PASSWORD".into(), PASSWORD.into());
     put("SWAPRIG_BITCOIND_P2P".into(), bitcoind.p2p_address());
     for node in world.nodes() {
+        let address = given(world, node.name(), node.grpc_address());
+        put(format!("SWAPRIG_{}_GRPC", variable(node.name())), address);
         for (what, value) in node_endpoints(node) {
             put(format!("SWAPRIG_{}_{what}", variable(node.name())), value);
         }
@@ -148,9 +157,15 @@ pub(super) fn endpoints(world: &World) -> Vec<(String, String)> {
     all
 }
 
+/// The address of a daemon for others: that of the proxy on the harness's link to it, if there is one.
+fn given(world: &World, daemon: &str, own: String) -> String {
+    world
+        .proxy(&Link::new(HARNESS, daemon))
+        .map_or(own, Proxy::address)
+}
+
 fn node_endpoints(node: &LdkServer) -> Vec<(&'static str, String)> {
     let mut all = vec![
-        ("GRPC", node.grpc_address()),
         ("TLS_CERT", node.tls_cert().display().to_string()),
         ("P2P", node.p2p_address()),
         ("NODE_ID", node.node_id().to_string()),

@@ -254,8 +254,9 @@ impl Calls {
             Some(answer) if !fails && !lies => return answer.into(),
             answer => answer,
         };
-        if let (Some(call), None) = (self.single(), &message) {
-            return self.own_answer(call);
+        // An error has another HTTP status than the result in whose place it stands.
+        if let Some(call) = self.single().filter(|_| fails) {
+            return call.own_answer();
         }
         let mut parsed = message
             .as_ref()
@@ -263,15 +264,11 @@ impl Calls {
             .unwrap_or_else(|| Value::Array(Vec::new()));
         let before = parsed.clone();
         for call in &self.list {
-            self.change(call, &mut parsed, faults);
+            call.change(&mut parsed, faults);
         }
         let body = serde_json::to_vec(&parsed).unwrap_or_default();
         match message {
             Some(answer) if parsed == before => answer.into(),
-            // An error has another HTTP status than the result in whose place it stands.
-            Some(_) if fails && self.single().is_some() => self
-                .single()
-                .map_or_else(|| unreachable!(), |call| self.own_answer(call)),
             Some(answer) => Answer {
                 bytes: answer.with_body(&body),
                 is_last: answer.is_last,
@@ -287,25 +284,27 @@ impl Calls {
     fn single(&self) -> Option<&Call> {
         self.list.first().filter(|_| !self.parsed.is_array())
     }
+}
 
+impl Call {
     /// The error of a call that is no part of a batch, with the HTTP status that bitcoind gives with it.
-    fn own_answer(&self, call: &Call) -> Answer {
-        let status = if call.is_version_2 { 200 } else { 500 };
-        let body = serde_json::to_vec(&call.error().unwrap_or_default()).unwrap_or_default();
+    fn own_answer(&self) -> Answer {
+        let status = if self.is_version_2 { 200 } else { 500 };
+        let body = serde_json::to_vec(&self.error().unwrap_or_default()).unwrap_or_default();
         Answer {
             bytes: http::response(status, JSON, &body),
             is_last: false,
         }
     }
 
-    /// Changes the answer to `call` in `answers`, or adds it.
-    fn change(&self, call: &Call, answers: &mut Value, faults: &Faults) {
+    /// Changes the answer to it in `answers`, or adds one.
+    fn change(&self, answers: &mut Value, faults: &Faults) {
         let own = match answers {
             Value::Array(answers) => {
                 let own = answers
                     .iter()
-                    .position(|answer| answer.get("id") == Some(&call.id));
-                match (own, call.error()) {
+                    .position(|answer| answer.get("id") == Some(&self.id));
+                match (own, self.error()) {
                     (None, Some(error)) => return answers.push(error),
                     (own, _) => own.and_then(|own| answers.get_mut(own)),
                 }
@@ -313,17 +312,15 @@ impl Calls {
             answer => Some(answer),
         };
         let Some(own) = own else { return };
-        if let Some(error) = call.error() {
+        if let Some(error) = self.error() {
             *own = error;
         } else if let Some(result) = own.get_mut("result") {
-            faults.tamper(Some(&call.method), |path, value| {
+            faults.tamper(Some(&self.method), |path, value| {
                 super::tamper::in_json(result, path, value)
             });
         }
     }
-}
 
-impl Call {
     /// Its answer when it fails with an error.
     fn error(&self) -> Option<Value> {
         let Some((Failure::Error(message), _)) = &self.failure else {

@@ -276,6 +276,8 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         // The connections' tasks belong to this one.
         self.listener.abort();
+        // A call over HTTP/2 is a task of its own, which ends once it finds its connection gone; none may wait for ever.
+        self.faults.heal();
     }
 }
 

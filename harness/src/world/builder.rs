@@ -220,8 +220,7 @@ impl Builder {
             let mut nodes =
                 start_nodes(&self.lightning, &binaries, &path, rpc_for, deadline).await?;
             proxies.extend(proxies::to_nodes(&self.proxies, &mut nodes).await?);
-            let servers =
-                servers::start(&self.servers, &bitcoind, &nodes, &path, deadline).await?;
+            let servers = servers::start(&self.servers, &bitcoind, &nodes, &path, deadline).await?;
             Ok((nodes, proxies, servers))
         };
         match started.await {

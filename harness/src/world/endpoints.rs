@@ -19,8 +19,14 @@ pub const NODE: &[(&str, &str)] = &[
     ("grpc", "127.0.0.1:PORT of its gRPC API"),
     ("p2p", "127.0.0.1:PORT for other Lightning nodes"),
     ("cert", "the file with its TLS certificate"),
-    ("api_key_file", "the file with its API key; a node of another generation has none"),
-    ("macaroon_file", "the file with its macaroon; a node of another generation has none"),
+    (
+        "api_key_file",
+        "the file with its API key; a node of another generation has none",
+    ),
+    (
+        "macaroon_file",
+        "the file with its macaroon; a node of another generation has none",
+    ),
     ("id", "its public key, in hexadecimal digits"),
 ];
 

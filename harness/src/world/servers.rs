@@ -58,7 +58,9 @@ pub(super) async fn start(
                     nodes,
                     servers: &servers,
                 };
-                endpoints.value(name).map_err(|why| missing(&spec.name, why))
+                endpoints
+                    .value(name)
+                    .map_err(|why| missing(&spec.name, why))
             },
             deadline,
         )

@@ -38,6 +38,7 @@ struct Server {
     dir: tempfile::TempDir,
     address: String,
     calls: Arc<AtomicU64>,
+    open: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -57,8 +58,15 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let calls = Arc::new(AtomicU64::new(0));
-        tokio::spawn(serve(listener, acceptor(dir.path()), calls.clone()));
+        let open = Arc::new(AtomicU64::new(0));
+        tokio::spawn(serve(
+            listener,
+            acceptor(dir.path()),
+            calls.clone(),
+            open.clone(),
+        ));
         Server {
+            open,
             dir,
             address,
             calls,
@@ -105,10 +113,16 @@ fn acceptor(dir: &Path) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config))
 }
 
-async fn serve(listener: TcpListener, tls: TlsAcceptor, calls: Arc<AtomicU64>) {
+async fn serve(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    calls: Arc<AtomicU64>,
+    open: Arc<AtomicU64>,
+) {
     loop {
         let (tcp, _) = listener.accept().await.unwrap();
-        let (tls, calls) = (tls.clone(), calls.clone());
+        let (tls, calls, open) = (tls.clone(), calls.clone(), open.clone());
+        open.fetch_add(1, Ordering::Relaxed);
         tokio::spawn(async move {
             let Ok(tls) = tls.accept(tcp).await else {
                 return;
@@ -116,6 +130,7 @@ async fn serve(listener: TcpListener, tls: TlsAcceptor, calls: Arc<AtomicU64>) {
             let answer = service_fn(move |request| answer(request, calls.clone()));
             let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection(TokioIo::new(tls), answer).await;
+            open.fetch_sub(1, Ordering::Relaxed);
         });
     }
 }
@@ -322,6 +337,16 @@ async fn a_dropped_connection_is_made_again_by_the_next_call() {
     assert!(waits(&mut held).await);
     proxy.drop_connections();
     assert!(matches!(held.await, Err(ClientError::Transport { .. })));
+    let is_left = || server.open.load(Ordering::Relaxed) == 0;
+    until("the server to be left", is_left).await;
     proxy.heal();
     assert_eq!(height(&client).await.unwrap(), 2);
+
+    // So is one whose proxy ends while an answer is held.
+    proxy.freeze(Calls::all()).unwrap();
+    let mut held = Box::pin(height(&client));
+    assert!(waits(&mut held).await);
+    proxy.end().await;
+    assert!(matches!(held.await, Err(ClientError::Transport { .. })));
+    until("the server to be left", is_left).await;
 }

@@ -8,7 +8,8 @@ use super::cases::{self, Case};
 use super::expand;
 use super::fragment::{Fragments, Library};
 use super::frame::{File, Frame};
-use super::inputs::{Values, input_types};
+use super::inputs::{Origin, Values, input_types};
+use super::known;
 use super::plan::Plan;
 use super::problem::{Problem, Report, Source, Span};
 use super::scope::Scope;
@@ -16,7 +17,7 @@ use super::step::Registry;
 use super::steps::Place;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
 use super::world::{self, ReadWorld, WorldPlan};
-use super::{known, servers, syntax};
+use super::{servers, syntax};
 
 /// The keys of a file: name, example, what it does.
 pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
@@ -60,7 +61,7 @@ pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
 ];
 
 /// The keys that every file has.
-const REQUIRED: &[&str] = &["title", "world", "steps"];
+pub(super) const REQUIRED: &[&str] = &["title", "world", "steps"];
 
 /// Keys that people try, and what they are called here.
 const OTHER_NAMES: &[(&str, &str)] =
@@ -89,9 +90,9 @@ pub fn check(source: &Source, registry: &Registry) -> Result<Vec<Plan>, Vec<Prob
 }
 
 /// A key of the file that landed in a table before it.
-struct Misplaced<'a> {
+struct Misplaced<'n, 'a> {
     key: &'static str,
-    value: &'a Node<'a>,
+    value: &'n Node<'a>,
 }
 
 fn read_file<'a>(
@@ -101,25 +102,12 @@ fn read_file<'a>(
     report: &mut Report,
 ) -> Option<Vec<Plan>> {
     if report.source().text().trim().is_empty() {
-        let lines = FILE_KEYS
-            .iter()
-            .filter(|(key, ..)| !matches!(*key, "cases" | "matrix" | "known_failure" | "needs" | "servers"))
-            .map(|(key, example, _)| format!("{key} = {example}"));
-        let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
-        report.push(0..0, "the file is empty").help(help);
+        empty_file(report);
         return None;
     }
     let misplaced = find_misplaced(table, report);
     let misspelt = unknown_keys(table, report);
-    let lookup = |name: &str| {
-        let stray = || {
-            misplaced
-                .iter()
-                .find(|stray| stray.key == name)
-                .map(|stray| stray.value)
-        };
-        table.get(name).or_else(stray)
-    };
+    let lookup = |name: &str| find_key(table, &misplaced, name);
     let required = |key: &str, report: &mut Report| {
         debug_assert!(REQUIRED.contains(&key));
         let node = lookup(key);
@@ -146,8 +134,8 @@ fn read_file<'a>(
     read.servers = lookup("servers").map_or(Some(Vec::new()), |node| {
         servers::read(node, read.lightning.as_deref(), report)
     });
-    let steps_node = required("steps", report);
-    let items = steps_node.and_then(|node| step_items(node, "a scenario without steps", report));
+    let items = required("steps", report)
+        .and_then(|node| step_items(node, "steps", "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
     let file = File {
         registry,
@@ -159,13 +147,8 @@ fn read_file<'a>(
     // Nothing can be said of steps whose inputs are not known.
     let plans = items.zip(cases.as_ref());
     let plans = plans.and_then(|(items, cases)| file.plans(items, cases, &read, report));
-    let header = header(&[
-        ("title", lookup("title")),
-        ("tags", lookup("tags")),
-        ("needs", lookup("needs")),
-        ("world", lookup("world")),
-        ("servers", lookup("servers")),
-    ]);
+    let header =
+        header(&["title", "tags", "needs", "world", "servers"].map(|key| (key, lookup(key))));
     let (title, tags, needs, known) = (title?, tags?, needs?, known?);
     let world = WorldPlan {
         lightning: read.lightning?,
@@ -173,23 +156,43 @@ fn read_file<'a>(
         servers: read.servers?,
         deadline: read.deadline,
     };
-    let source = report.source();
-    let plan = |(case, steps): (Option<String>, _)| Plan {
-        title: title.clone(),
-        tags: tags.clone(),
-        needs: needs.clone(),
-        world: world.clone(),
-        steps,
-        source: source.clone(),
+    let source = report.source().clone();
+    let plan = |(case, steps): CaseSteps| Plan {
         id: match &case {
             Some(case) => format!("{}#{case}", source.id()),
             None => source.id().to_owned(),
         },
+        title: title.clone(),
+        tags: tags.clone(),
+        needs: needs.clone(),
+        world: world.clone(),
+        source: source.clone(),
         known_failure: known.clone(),
-        case,
         header: header.clone(),
+        steps,
+        case,
     };
     Some(plans?.into_iter().map(plan).collect())
+}
+
+/// The value of a key of the file, be it in a table by mistake.
+fn find_key<'n, 'a>(
+    table: &'n DeTable<'a>,
+    misplaced: &[Misplaced<'n, 'a>],
+    key: &str,
+) -> Option<&'n Node<'a>> {
+    let stray = || misplaced.iter().find(|stray| stray.key == key);
+    table.get(key).or_else(|| stray().map(|stray| stray.value))
+}
+
+fn empty_file(report: &mut Report) {
+    let needed = |(key, ..): &&(&str, &str, &str)| REQUIRED.contains(key) || *key == "tags";
+    let lines = FILE_KEYS
+        .iter()
+        .filter(needed)
+        .map(|(key, example, _)| format!("{key} = {example}"));
+    let help = format!("write {}", lines.collect::<Vec<_>>().join("\n"));
+    report.push(0..0, "the file is empty").help(help);
 }
 
 /// The steps of a plan, and the case that they are.
@@ -215,7 +218,7 @@ impl<'a> File<'a> {
         for case in cases_or_one {
             let mut values = Values::default();
             for (input, node) in case.iter().flat_map(|case| &case.inputs) {
-                values.insert(input, node.clone(), Some(node.span()));
+                values.insert(input, node.clone(), Origin::Here(node.span()));
             }
             let source = report.source().clone();
             let names = self.names(&source, items, "", &mut Vec::new());
@@ -320,8 +323,8 @@ fn unknown_keys(table: &DeTable<'_>, report: &mut Report) -> Vec<&'static str> {
 }
 
 /// A key after a `[table]` header belongs to that table, which TOML cannot know to be a mistake.
-fn find_misplaced<'a>(table: &'a DeTable<'a>, report: &mut Report) -> Vec<Misplaced<'a>> {
-    let mut found: Vec<Misplaced<'a>> = Vec::new();
+fn find_misplaced<'n, 'a>(table: &'n DeTable<'a>, report: &mut Report) -> Vec<Misplaced<'n, 'a>> {
+    let mut found: Vec<Misplaced<'n, 'a>> = Vec::new();
     for (owner, value) in table {
         let (inner, header, number) = match value.get_ref() {
             DeValue::Table(inner) => (inner, format!("[{}]", owner.get_ref()), None),
@@ -453,23 +456,24 @@ fn tags(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     sound.then_some(tags)
 }
 
-/// The steps of a list; `empty` is what a list without any is called.
+/// The steps of the list that is the value of `key`; `empty` is what a list without any is called.
 pub(super) fn step_items<'n, 'a>(
     node: &'n Node<'a>,
+    key: &str,
     empty: &str,
     report: &mut Report,
 ) -> Option<&'n DeArray<'a>> {
-    const HELP: &str = "write steps = [ { mine = 6 } ], one table for every step";
+    let help = format!("write {key} = [ {{ mine = 6 }} ], one table for every step");
     let DeValue::Array(items) = node.get_ref() else {
         let title = format!("expected an array of steps, found {}", describe(node));
         report
             .push(node.span(), title)
-            .label("the value of `steps`")
-            .help(HELP);
+            .label(format!("the value of `{key}`"))
+            .help(help);
         return None;
     };
     if items.is_empty() {
-        report.push(node.span(), empty).label("empty").help(HELP);
+        report.push(node.span(), empty).label("empty").help(help);
         return None;
     }
     Some(items)

@@ -1,5 +1,9 @@
 //! The documentation of the language, as data: every step with its fields, types and defaults.
 
+use super::block::BLOCKS;
+use super::check::FILE_KEYS;
+use super::fragment::FRAGMENT_KEYS;
+use super::inputs::input_types;
 use super::step::{COMMON_KEYS, Registry};
 use super::types::EntityType;
 
@@ -44,6 +48,47 @@ pub struct OutputDocs {
     pub fields: Vec<KeyDocs>,
 }
 
+/// A key with what it does: of a file, of a fragment, or of a step that is made of steps.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct BlockDocs {
+    /// The key.
+    pub name: &'static str,
+    /// A value of it as it is typed.
+    pub example: &'static str,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+fn plain(keys: &[(&'static str, &'static str, &'static str)]) -> Vec<BlockDocs> {
+    let docs = |(name, example, doc): &(&'static str, &'static str, &'static str)| BlockDocs {
+        name,
+        example,
+        doc,
+    };
+    keys.iter().map(docs).collect()
+}
+
+/// The steps that are made of steps.
+pub fn block_docs() -> Vec<BlockDocs> {
+    plain(BLOCKS)
+}
+
+/// The keys of a scenario.
+pub fn file_docs() -> Vec<BlockDocs> {
+    plain(FILE_KEYS)
+}
+
+/// The keys of a fragment.
+pub fn fragment_docs() -> Vec<BlockDocs> {
+    plain(FRAGMENT_KEYS)
+}
+
+/// The types that an input of a fragment can have, each with what its values are.
+pub fn input_type_docs(registry: &Registry) -> Vec<(String, String)> {
+    let types = input_types(registry).into_iter();
+    types.map(|ty| (ty.name, ty.doc)).collect()
+}
+
 /// A doc comment as one paragraph.
 pub(super) fn tidy(doc: &str) -> String {
     doc.lines()
@@ -78,7 +123,9 @@ pub fn docs(registry: &Registry) -> Vec<StepDocs> {
         doc: (*doc).to_owned(),
         ty: match *name {
             "within" => "a time".to_owned(),
-            "as" => "a name".to_owned(),
+            "as" | "start" => "a name".to_owned(),
+            "times" => "a number from 1 to 1000".to_owned(),
+            "on" => "what to wait for, as `expect` has it".to_owned(),
             _ => "a text".to_owned(),
         },
         example: Some((*example).to_owned()),
@@ -146,5 +193,32 @@ mod tests {
                 .iter()
                 .any(|key| key.default.as_deref() == Some("\"5 s\""))
         );
+    }
+
+    #[test]
+    fn composition_is_documented() {
+        let registry = crate::steps::core_steps().unwrap();
+        let names = |docs: Vec<BlockDocs>| docs.into_iter().map(|key| key.name).collect::<Vec<_>>();
+        assert_eq!(names(block_docs()), ["use", "together", "steps", "await"]);
+        assert_eq!(
+            names(fragment_docs()),
+            ["title", "inputs", "outputs", "steps"]
+        );
+        assert!(names(file_docs()).ends_with(&["cases", "matrix"]));
+        let types = input_type_docs(&registry);
+        for wanted in [
+            "party", "sat", "msat", "blocks", "duration", "text", "channel", "invoice",
+        ] {
+            assert!(types.iter().any(|(name, _)| name == wanted), "{wanted}");
+        }
+        for step in docs(&registry) {
+            for wanted in ["within", "fails", "times", "start", "on"] {
+                assert!(
+                    step.keys.iter().any(|key| key.name == wanted),
+                    "{} {wanted}",
+                    step.name
+                );
+            }
+        }
     }
 }

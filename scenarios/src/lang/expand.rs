@@ -38,8 +38,9 @@ fn write_step(step: &PlannedStep, depth: usize, out: &mut String) {
     } else {
         "steps"
     };
-    // Steps that are only grouped need no group.
-    let in_list = step.text.is_empty() && key == "steps" && step.is_in_sequence;
+    // Steps that are only grouped need no group, unless an event must be seen before the group ends.
+    let waits = inner.iter().any(|step| step.on.is_some());
+    let in_list = step.text.is_empty() && key == "steps" && step.is_in_sequence && !waits;
     if in_list {
         for step in inner {
             write_step(step, depth, out);

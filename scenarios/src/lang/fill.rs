@@ -57,7 +57,8 @@ pub(super) struct Known<'k> {
 impl Known<'_> {
     /// What `owner` has, when it is in this world.
     fn of(&self, owner: &str) -> Option<&'static [(&'static str, &'static str)]> {
-        let has = |names: Option<&[String]>| names.is_some_and(|all| all.iter().any(|n| n == owner));
+        let has =
+            |names: Option<&[String]>| names.is_some_and(|all| all.iter().any(|n| n == owner));
         match owner {
             BITCOIND => Some(OF_BITCOIND),
             _ if has(self.parties) => Some(NODE),
@@ -93,7 +94,9 @@ impl Known<'_> {
                 return Some(format!("did you mean \"{{{meant}}}\"?"));
             }
             if let Some(endpoints) = self.of(name) {
-                let all = endpoints.iter().map(|(what, _)| format!("{{{name}.{what}}}"));
+                let all = endpoints
+                    .iter()
+                    .map(|(what, _)| format!("{{{name}.{what}}}"));
                 let all: Vec<String> = all.collect();
                 return Some(format!("write {}", one_of(all.iter().map(String::as_str))));
             }
@@ -106,7 +109,9 @@ impl Known<'_> {
             return Some(match nearest(owner, self.owners()) {
                 Some(meant) => format!("did you mean \"{{{meant}.{what}}}\"?"),
                 None if SERVER.iter().any(|(known, _)| *known == what) => {
-                    format!("there is no server `{owner}`; add servers = {{ {owner} = {{ run = {ARGV} }} }}")
+                    format!(
+                        "there is no server `{owner}`; add servers = {{ {owner} = {{ run = {ARGV} }} }}"
+                    )
                 }
                 None => self.overview(),
             });
@@ -146,7 +151,10 @@ pub(super) fn no_template(text: &str, error: &TemplateError) -> (String, String)
         TemplateError::Unclosed | TemplateError::Unopened => "write the other brace, too",
     };
     let doubled = "for braces that stand for themselves write two: {{ }}";
-    (format!("{}: {error}", quoted(text)), format!("{help}; {doubled}"))
+    (
+        format!("{}: {error}", quoted(text)),
+        format!("{help}; {doubled}"),
+    )
 }
 
 /// The directory of a file, for `{here}` and for programs that are named from there.
@@ -180,7 +188,9 @@ impl StepCx<'_> {
             Ok(template) => template,
             Err(error) => {
                 let (title, help) = no_template(text, &error);
-                self.problem(node.span(), title).label("a lone brace").help(help);
+                self.problem(node.span(), title)
+                    .label("a lone brace")
+                    .help(help);
                 return None;
             }
         };
@@ -231,7 +241,9 @@ impl StepCx<'_> {
             let title = format!("`{{{name}}}` is {}, not a text", ty.a_name());
             self.problem(node.span(), title)
                 .label("no field")
-                .help(format!("write a field of it, such as \"{{{name}.{field}}}\""));
+                .help(format!(
+                    "write a field of it, such as \"{{{name}.{field}}}\""
+                ));
             return None;
         }
         Some(Filling::Value(reference))
@@ -288,7 +300,8 @@ impl Field for Argv {
                 DeValue::String(text) => super::fill::words_of(text),
                 _ => "write [\"./pay-them\", \"{maker.listen}\"]".to_owned(),
             };
-            cx.expected(node, "an array of texts, the program first").help(help);
+            cx.expected(node, "an array of texts, the program first")
+                .help(help);
             return None;
         };
         if items.is_empty() {
@@ -298,7 +311,8 @@ impl Field for Argv {
         }
         let words: Vec<Option<Filled>> = items.iter().map(|item| Filled::read(item, cx)).collect();
         let mut words = words.into_iter().collect::<Option<Vec<Filled>>>()?;
-        if let Some(Filling::Text(program)) = words.first_mut().and_then(|word| word.0.first_mut()) {
+        if let Some(Filling::Text(program)) = words.first_mut().and_then(|word| word.0.first_mut())
+        {
             *program = from_here(program, &directory(cx.report.source().path()));
         }
         Some(Argv(words))
@@ -313,7 +327,10 @@ impl Field for Argv {
 
 /// A command line as it would be typed, made into an array.
 pub(super) fn words_of(line: &str) -> String {
-    let words: Vec<String> = line.split_whitespace().map(|word| format!("{word:?}")).collect();
+    let words: Vec<String> = line
+        .split_whitespace()
+        .map(|word| format!("{word:?}"))
+        .collect();
     match words.is_empty() {
         true => format!("write {ARGV}"),
         false => format!("no shell reads it; write [{}]", words.join(", ")),

@@ -268,7 +268,7 @@ pub(super) fn read_header<'a>(
         .map(|node| outputs(node, report))
         .unwrap_or_default();
     let items = match table.get("steps") {
-        Some(node) => step_items(node, "a fragment without steps", report),
+        Some(node) => step_items(node, "steps", "a fragment without steps", report),
         None => {
             let first_line = report.source().text().lines().next().map_or(0, str::len);
             report

@@ -10,7 +10,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::cx::{Field, StepCx};
 use super::parties::{Daemon, Party};
-use super::problem::{Problem, Span};
+use super::problem::{Problem, Source, Span};
 use super::reference::{Arg, Bound, Reference, Text};
 use super::step::Registry;
 use super::types::{EntityType, Type};
@@ -28,6 +28,8 @@ pub(super) struct InputType {
     pub(super) name: String,
     /// What a value of it is, as the documentation says it.
     pub(super) doc: String,
+    /// A value as it is typed.
+    pub(super) example: String,
     kind: Kind,
 }
 
@@ -56,6 +58,7 @@ fn literal<T: Field>(name: &str) -> InputType {
     InputType {
         name: name.to_owned(),
         doc: T::field_type().name,
+        example: T::field_type().example,
         kind: Kind::Literal(|node, cx| T::read(node, cx).is_some()),
     }
 }
@@ -70,6 +73,7 @@ fn value<T: Field + Bound>(name: &str) -> InputType {
     InputType {
         name: name.to_owned(),
         doc: T::field_type().name,
+        example: T::field_type().example,
         kind: Kind::Value(read, T::TYPE),
     }
 }
@@ -95,6 +99,7 @@ pub(super) fn input_types(registry: &Registry) -> Vec<InputType> {
         let name = entity.name.replace(' ', "_");
         if types.iter().all(|ty| ty.name != name) {
             types.push(InputType {
+                example: format!("\"${name}\""),
                 name,
                 doc: format!("{}, by reference", Type::Entity(entity).a_name()),
                 kind: Kind::Entity(entity),
@@ -137,8 +142,18 @@ pub(super) struct Values<'a> {
 #[derive(Debug)]
 struct Value<'a> {
     node: Node<'a>,
-    /// Where it is, when that is in the same file.
-    origin: Option<Span>,
+    origin: Origin,
+}
+
+/// Where a value that stands for an input is written.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// In the same file, in a case.
+    Here(Span),
+    /// Where the fragment is used.
+    Use(Source, Span),
+    /// In the fragment, as the default of the input.
+    Default,
 }
 
 /// A table in which inputs were replaced, and where.
@@ -154,7 +169,7 @@ const VERBATIM: &[&str] = &["use", "as", "start", "await", "steps", "together"];
 const FILLING: &[&str] = &["run", "http"];
 
 impl<'a> Values<'a> {
-    pub(super) fn insert(&mut self, name: &str, node: Node<'a>, origin: Option<Span>) {
+    pub(super) fn insert(&mut self, name: &str, node: Node<'a>, origin: Origin) {
         self.values.insert(name.to_owned(), Value { node, origin });
     }
 
@@ -263,11 +278,30 @@ impl<'a> Values<'a> {
     /// A problem with a value that stands for an input belongs to where that value is written.
     pub(super) fn explain(&self, replaced: &Replaced<'_>, problems: &mut [Problem]) {
         for problem in problems {
-            let place = problem.span();
-            let input = replaced.places.iter().find(|(span, _)| *span == place);
-            let Some((_, name)) = input else { continue };
-            if let Some(origin) = self.values.get(name).and_then(|value| value.origin.clone()) {
-                problem.move_to(origin, "is read here");
+            let (main, places) = (problem.span(), problem.places());
+            let at = |span: &Span| {
+                let (_, name) = replaced.places.iter().find(|(place, _)| place == span)?;
+                Some(&self.values.get(name)?.origin)
+            };
+            let Some(origin) = at(&main).or_else(|| places.iter().find_map(at)) else {
+                continue;
+            };
+            match origin {
+                Origin::Here(span) if at(&main).is_some() => {
+                    problem.move_to(span.clone(), "is read here");
+                }
+                Origin::Here(span) => {
+                    problem.also(span.clone(), "given in this case");
+                }
+                Origin::Use(source, span) => {
+                    problem.note(
+                        source,
+                        span.clone(),
+                        "with the value that is given here",
+                        "",
+                    );
+                }
+                Origin::Default => {}
             }
         }
     }

@@ -40,7 +40,9 @@ impl Body {
                 let title = format!("`{reference}` is {}, not a single value", ty.a_name());
                 cx.problem(node.span(), title)
                     .label("no field")
-                    .help(format!("write a field of it, such as \"{reference}.{field}\""));
+                    .help(format!(
+                        "write a field of it, such as \"{reference}.{field}\""
+                    ));
                 return None;
             }
             return Some(Body::Reference(reference));
@@ -52,7 +54,8 @@ impl Body {
                 match i64::from_str_radix(number.as_str(), number.radix()) {
                     Ok(number) => Some(Body::Plain(json!(number))),
                     Err(_) => {
-                        cx.expected(node, "a number of 64 bits").help("it is too large");
+                        cx.expected(node, "a number of 64 bits")
+                            .help("it is too large");
                         None
                     }
                 }
@@ -62,13 +65,15 @@ impl Body {
                 match number.is_finite() {
                     true => Some(Body::Plain(json!(number))),
                     false => {
-                        cx.expected(node, "a number").help("JSON has no such number");
+                        cx.expected(node, "a number")
+                            .help("JSON has no such number");
                         None
                     }
                 }
             }
             DeValue::Datetime(_) => {
-                cx.expected(node, "a value that JSON has").help("write it as a text, in quotes");
+                cx.expected(node, "a value that JSON has")
+                    .help("write it as a text, in quotes");
                 None
             }
             DeValue::Array(items) => {
@@ -148,7 +153,9 @@ impl JsonPath {
                 ways.push(Way::Index(index));
                 rest = after;
             } else {
-                return Err("after `$` comes a dot and a name, or a number in brackets: \"$.a[0]\"".into());
+                return Err(
+                    "after `$` comes a dot and a name, or a number in brackets: \"$.a[0]\"".into(),
+                );
             }
         }
         Ok(JsonPath(ways))
@@ -173,7 +180,12 @@ impl fmt::Display for JsonPath {
     }
 }
 
-fn read_path(node: &Node<'_>, text: &str, span: super::problem::Span, cx: &mut StepCx<'_>) -> Option<JsonPath> {
+fn read_path(
+    node: &Node<'_>,
+    text: &str,
+    span: super::problem::Span,
+    cx: &mut StepCx<'_>,
+) -> Option<JsonPath> {
     let _ = node;
     match JsonPath::parse(text) {
         Ok(path) => Some(path),
@@ -316,7 +328,9 @@ fn type_taken(value: &DeValue<'_>) -> Option<Type> {
         DeValue::String(_) => Some(Type::Text),
         DeValue::Table(table) => {
             let key = table.keys().next()?;
-            let found = TYPES.iter().find(|(name, _)| *name == key.get_ref().as_ref());
+            let found = TYPES
+                .iter()
+                .find(|(name, _)| *name == key.get_ref().as_ref());
             found.map(|(_, ty)| *ty)
         }
         _ => None,
@@ -478,7 +492,10 @@ mod tests {
             ("$.a[0]", None),
         ] {
             let parsed = JsonPath::parse(path).unwrap();
-            assert_eq!((parsed.find(&whole), parsed.to_string().as_str()), (found, path));
+            assert_eq!(
+                (parsed.find(&whole), parsed.to_string().as_str()),
+                (found, path)
+            );
         }
         for path in ["a", "$a", "$.", "$.a..b", "$[x]", ".a"] {
             assert!(JsonPath::parse(path).is_err(), "{path}");

@@ -1,17 +1,24 @@
 //! The scenario language: from files to plans, or to every problem in them. Runs nothing.
 //!
-//! A file is TOML 1.1 with the keys `title`, `tags`, `needs`, `world`, `servers`, `known_failure` and `steps`; `steps` is an array of tables, one
-//! for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and works, too). A
+//! A file is TOML 1.1 with the keys `title`, `tags`, `needs`, `world`, `servers`, `known_failure` and `steps`, and after
+//! them `cases` or `matrix`; `steps` is an array of tables, one for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and
+//! works, too). A
 //! text that is wholly `$name` or `$name.field` stands for what an earlier step bound, where the key takes a value of that
-//! type; a text that starts with a dollar sign is written with two. [`check`] finds every problem; the [`Plan`] that it
+//! type; a text that starts with a dollar sign is written with two. `$name` may also be an input: of a case, or of the fragment
+//! that the step is in. A value that was given for it stands in its place before the step is read, so that any key can
+//! have one, and what is wrong with it is said where it was given. Composition is closed: `use`, `steps`, `together`, `times`,
+//! `start` and `await`, `on`; there are no conditions and no arithmetic. Names that are bound where a step is repeated, must
+//! fail or runs at an event can be read inside of it only, for outside there are several of them, or none. [`check`] finds every problem; the [`Plan`] that it
 //! gives when there is none needs no further look at the file.
 
 mod block;
+mod call;
 mod cases;
 mod check;
 mod common;
 mod cx;
 mod docs;
+mod event;
 mod expand;
 mod fields;
 mod fill;
@@ -21,6 +28,7 @@ mod inputs;
 mod json;
 mod known;
 mod load;
+mod lookup;
 mod macros;
 mod parties;
 mod plan;
@@ -41,7 +49,10 @@ mod world;
 
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
-pub use docs::{KeyDocs, OutputDocs, StepDocs, docs};
+pub use docs::{
+    BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs, file_docs, fragment_docs,
+    input_type_docs,
+};
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
 pub use json::{Answer, Body, Expected, JsonPath, Taken};
@@ -52,9 +63,11 @@ pub use problem::{Problem, Report, Source, Span};
 pub(crate) use proxies::on_the_wire;
 pub use proxies::{Lie, LieValue, OnProxy};
 pub use reference::{Arg, Bound, Reference};
-pub use schema::schema;
+pub use schema::{fragment_schema, schema};
 pub use scope::{Name, NameKind, Scope};
-pub use step::{Table, AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec};
+pub use step::{
+    AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec, Table,
+};
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};

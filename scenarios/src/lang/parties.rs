@@ -109,13 +109,19 @@ impl Field for Party {
 impl Field for Daemon {
     fn field_type() -> FieldType {
         let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
-        FieldType::new("the name of a party or a server, or \"bitcoind\"", "\"alice\"", schema)
+        FieldType::new(
+            "the name of a party or a server, or \"bitcoind\"",
+            "\"alice\"",
+            schema,
+        )
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
         let Some(servers) = cx.servers() else {
             // What is wrong with the servers has been said.
-            return cx.text(node, "a daemon of this world").map(|name| name.as_str().into());
+            return cx
+                .text(node, "a daemon of this world")
+                .map(|name| name.as_str().into());
         };
         let servers = servers.iter().map(String::as_str);
         let extra: Vec<&str> = servers.clone().chain([BITCOIND]).collect();

@@ -205,6 +205,11 @@ impl Problem {
         self
     }
 
+    /// The other places that belong to it.
+    pub(super) fn places(&self) -> Vec<Span> {
+        self.also.iter().map(|(span, _)| span.clone()).collect()
+    }
+
     /// Where it is, in bytes.
     pub fn span(&self) -> Span {
         self.span.clone()

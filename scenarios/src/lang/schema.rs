@@ -2,16 +2,24 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::check::FILE_KEYS;
+use super::block::BLOCKS;
+use super::check::{FILE_KEYS, REQUIRED};
 use super::cx::Field as _;
 use super::docs::tidy;
 use super::fill::{Argv, Env};
+use super::fragment::FRAGMENT_KEYS;
+use super::inputs::input_types;
 use super::known::KNOWN_KEYS;
 use super::proxies::OnProxy;
 use super::servers::SERVER_KEYS;
-use super::step::{COMMON_KEYS, Registry, StepEntry};
+use super::step::{COMMON_KEYS, REFERENCE_PATTERN, Registry, StepEntry};
 use super::world::{PRESETS, WORLD_KEYS};
 
+const NAME: &str = "^[a-z][a-z0-9-]*$";
+const BINDING: &str = "^[a-z][a-z0-9_]*$";
+const CASE: &str = "^[a-z0-9][a-z0-9_-]*$";
+/// An input stands for a value wherever a step has one.
+const INPUT: &str = r"^\$[a-z][a-z0-9_]*$";
 const DURATION: &str = r"^\s*[0-9_]+\s*(ms|s|min)\s*$";
 
 const ISSUE: &str = r"^(#[0-9]+|https?://\S+)$";
@@ -19,23 +27,21 @@ const ISSUE: &str = r"^(#[0-9]+|https?://\S+)$";
 /// The JSON Schema (draft 2020-12) of a scenario file with the steps of the registry. Editors use it for completion;
 /// [`check`](super::check) finds more.
 pub fn schema(registry: &Registry) -> Json {
-    let described = |keys: &[(&str, &str, &str)], name: &str, mut schema: Json| {
-        if let Some((_, _, doc)) = keys.iter().find(|(key, ..)| *key == name) {
-            schema["description"] = json!(doc);
-        }
-        schema
-    };
     let file = |name: &str, schema: Json| described(FILE_KEYS, name, schema);
     let world = |name: &str, schema: Json| described(WORLD_KEYS, name, schema);
     let presets: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
-    let name = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
-    let steps: Vec<Json> = registry.entries().map(step).collect();
+    let name = json!({ "type": "string", "pattern": NAME });
+    let row = json!({ "type": "object", "propertyNames": { "pattern": BINDING } });
+    let axis = json!({ "anyOf": [
+        { "type": "array", "minItems": 1, "items": { "type": ["string", "integer"] } },
+        { "type": "object", "minProperties": 1, "propertyNames": { "pattern": CASE } },
+    ] });
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "swaprig scenario",
         "type": "object",
         "additionalProperties": false,
-        "required": ["title", "world", "steps"],
+        "required": REQUIRED,
         "properties": {
             "title": file("title", json!({ "type": "string", "minLength": 1 })),
             "tags": file("tags", json!({ "type": "array", "uniqueItems": true, "items": name })),
@@ -90,29 +96,165 @@ pub fn schema(registry: &Registry) -> Json {
                     "match": described(KNOWN_KEYS, "match", json!({ "type": "string", "minLength": 1 })),
                 },
             })),
-            "steps": file("steps", json!({
-                "type": "array", "minItems": 1, "items": { "oneOf": steps },
+            "steps": file("steps", steps()),
+            "cases": file("cases", json!({
+                "type": "object", "minProperties": 1, "propertyNames": { "pattern": CASE },
+                "additionalProperties": row,
+            })),
+            "matrix": file("matrix", json!({
+                "type": "object", "minProperties": 1, "propertyNames": { "pattern": BINDING },
+                "additionalProperties": axis,
             })),
         },
+        "$defs": { "step": any_step(registry), "event": event(registry) },
     })
 }
 
-fn step(entry: &StepEntry) -> Json {
+/// The JSON Schema of a fragment with the steps of the registry.
+pub fn fragment_schema(registry: &Registry) -> Json {
+    let file = |name: &str, schema: Json| described(FRAGMENT_KEYS, name, schema);
+    let types: Vec<String> = input_types(registry)
+        .into_iter()
+        .map(|ty| ty.name)
+        .collect();
+    let ty = json!({ "type": "string", "enum": types });
+    let input = json!({ "anyOf": [ty, {
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["type"],
+        "properties": { "type": ty, "default": { "type": ["string", "integer", "boolean"] } },
+    }] });
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "swaprig fragment",
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["steps"],
+        "properties": {
+            "title": file("title", json!({ "type": "string" })),
+            "inputs": file("inputs", json!({
+                "type": "object", "propertyNames": { "pattern": BINDING }, "additionalProperties": input,
+            })),
+            "outputs": file("outputs", json!({ "anyOf": [
+                { "type": "array", "items": { "type": "string", "pattern": BINDING } },
+                {
+                    "type": "object", "propertyNames": { "pattern": BINDING },
+                    "additionalProperties": { "type": "string", "pattern": REFERENCE_PATTERN },
+                },
+            ] })),
+            "steps": file("steps", steps()),
+        },
+        "$defs": { "step": any_step(registry), "event": event(registry) },
+    })
+}
+
+fn described(keys: &[(&str, &str, &str)], name: &str, mut schema: Json) -> Json {
+    if let Some((_, _, doc)) = keys.iter().find(|(key, ..)| *key == name) {
+        schema["description"] = json!(doc);
+    }
+    schema
+}
+
+fn steps() -> Json {
+    json!({ "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/step" } })
+}
+
+fn any_step(registry: &Registry) -> Json {
+    let own = registry.entries().map(step);
+    let blocks = BLOCKS.iter().map(|(name, _, doc)| block(name, doc));
+    json!({ "oneOf": own.chain(blocks).collect::<Vec<_>>() })
+}
+
+/// What `on` waits for: the keys of `expect`.
+fn event(registry: &Registry) -> Json {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": ["expect"],
+        "properties": registry.get("expect").map(fields).unwrap_or_default(),
+    })
+}
+
+/// A value, or an input that stands for one.
+fn or_input(schema: Json) -> Json {
+    let input = json!({ "type": "string", "pattern": INPUT });
+    match schema.get("anyOf").and_then(Json::as_array) {
+        Some(any) => {
+            let any: Vec<&Json> = any.iter().chain([&input]).collect();
+            json!({ "anyOf": any })
+        }
+        None => json!({ "anyOf": [schema, input] }),
+    }
+}
+
+/// A step that is made of steps.
+fn block(name: &str, doc: &str) -> Json {
+    let mut properties = common(false);
+    let own = match name {
+        "use" => {
+            json!({ "type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*(/[A-Za-z0-9][A-Za-z0-9_-]*)*$" })
+        }
+        "await" => json!({ "type": "string", "pattern": BINDING }),
+        _ => steps(),
+    };
+    properties.insert(name.to_owned(), own);
+    // The inputs of a fragment are its own.
+    let additional = match name {
+        "use" => {
+            properties.insert("as".to_owned(), binding());
+            json!({ "type": ["string", "integer", "boolean"] })
+        }
+        _ => json!(false),
+    };
+    json!({
+        "title": name,
+        "description": doc,
+        "type": "object",
+        "additionalProperties": additional,
+        "required": [name],
+        "properties": properties,
+    })
+}
+
+fn binding() -> Json {
+    described(
+        COMMON_KEYS,
+        "as",
+        json!({ "type": "string", "pattern": BINDING }),
+    )
+}
+
+/// The keys that every step takes.
+fn common(named: bool) -> Map<String, Json> {
+    let mut properties = Map::new();
+    for (name, ..) in COMMON_KEYS {
+        let schema = match *name {
+            "as" if !named => continue,
+            "as" => binding(),
+            "within" => or_input(json!({ "type": "string", "pattern": DURATION })),
+            "times" => or_input(json!({ "type": "integer", "minimum": 1, "maximum": 1000 })),
+            "start" => json!({ "type": "string", "pattern": BINDING }),
+            "on" => json!({ "$ref": "#/$defs/event" }),
+            _ => json!({ "type": "string", "minLength": 1 }),
+        };
+        properties.insert((*name).to_owned(), described(COMMON_KEYS, name, schema));
+    }
+    properties
+}
+
+fn fields(entry: &StepEntry) -> Map<String, Json> {
     let mut properties = Map::new();
     for field in &entry.fields {
-        let mut schema = field.ty.schema.clone();
+        let mut schema = or_input(field.ty.schema.clone());
         schema["description"] = json!(tidy(field.doc));
         properties.insert(field.name.to_owned(), schema);
     }
-    for (name, _, doc) in COMMON_KEYS {
-        let schema = match *name {
-            "as" if entry.output.is_none() => continue,
-            "as" => json!({ "type": "string", "pattern": "^[a-z][a-z0-9_]*$", "description": doc }),
-            "within" => json!({ "type": "string", "pattern": DURATION, "description": doc }),
-            _ => json!({ "type": "string", "minLength": 1, "description": doc }),
-        };
-        properties.insert((*name).to_owned(), schema);
-    }
+    properties
+}
+
+fn step(entry: &StepEntry) -> Json {
+    let mut properties = fields(entry);
+    properties.extend(common(entry.output.is_some()));
     let required: Vec<&str> = entry
         .fields
         .iter()
@@ -137,9 +279,7 @@ mod tests {
     fn every_step_and_field_is_in_the_schema() {
         let registry = crate::steps::core_steps().unwrap();
         let schema = schema(&registry);
-        let steps = schema["properties"]["steps"]["items"]["oneOf"]
-            .as_array()
-            .unwrap();
+        let steps = schema["$defs"]["step"]["oneOf"].as_array().unwrap();
         for entry in registry.entries() {
             let step = steps
                 .iter()

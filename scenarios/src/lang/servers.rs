@@ -29,8 +29,7 @@ pub(super) const SERVER_KEYS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-const EXAMPLE: &str =
-    "write servers = { maker = { run = [\"./maker\", \"--listen\", \"{listen}\"], ready = { tcp = true } } }";
+const EXAMPLE: &str = "write servers = { maker = { run = [\"./maker\", \"--listen\", \"{listen}\"], ready = { tcp = true } } }";
 const READY: &str =
     "write ready = { tcp = true }, { http = \"/health\" } or { log = \"listening\" }";
 
@@ -41,7 +40,13 @@ pub(super) fn read(
     report: &mut Report,
 ) -> Option<Vec<ServerSpec>> {
     let DeValue::Table(table) = node.get_ref() else {
-        wrong(node, "a table of servers", "the value of `servers`", EXAMPLE, report);
+        wrong(
+            node,
+            "a table of servers",
+            "the value of `servers`",
+            EXAMPLE,
+            report,
+        );
         return None;
     };
     let mut servers = Vec::new();
@@ -89,7 +94,11 @@ fn server_name(
     let party = parties.is_some_and(|all| all.iter().any(|party| party == name));
     let own = matches!(name, "listen" | "dir" | HERE);
     if party || own || RESERVED.contains(&name) {
-        let label = if party { "a Lightning node" } else { "reserved" };
+        let label = if party {
+            "a Lightning node"
+        } else {
+            "reserved"
+        };
         report
             .push(span, format!("no server can be called \"{name}\" here"))
             .label(label)
@@ -190,7 +199,10 @@ impl Reading<'_> {
             Ok(template) => template,
             Err(error) => {
                 let (title, help) = no_template(text, &error);
-                report.push(node.span(), title).label("a lone brace").help(help);
+                report
+                    .push(node.span(), title)
+                    .label("a lone brace")
+                    .help(help);
                 return None;
             }
         };
@@ -206,7 +218,10 @@ impl Reading<'_> {
                 Some(0) => ("its own", "write {listen} or {dir} for its own".to_owned()),
                 Some(_) => (
                     "is started after this one",
-                    format!("servers are started in their order: move `{owner}` above `{}`", self.name),
+                    format!(
+                        "servers are started in their order: move `{owner}` above `{}`",
+                        self.name
+                    ),
                 ),
                 None => (label, help),
             };
@@ -226,7 +241,13 @@ impl Reading<'_> {
                 DeValue::String(line) => words_of(line),
                 _ => format!("write run = {ARGV}"),
             };
-            wrong(node, "an array of texts, the program first", &label, &help, report);
+            wrong(
+                node,
+                "an array of texts, the program first",
+                &label,
+                &help,
+                report,
+            );
             return None;
         };
         if items.is_empty() {
@@ -273,7 +294,9 @@ impl Reading<'_> {
             ("http", DeValue::String(path)) if path.starts_with('/') => {
                 Some(Ready::Http(path.to_string()))
             }
-            ("log", DeValue::String(text)) if !text.is_empty() => Some(Ready::Log(text.to_string())),
+            ("log", DeValue::String(text)) if !text.is_empty() => {
+                Some(Ready::Log(text.to_string()))
+            }
             ("http", DeValue::String(path)) => {
                 let help = format!("write http = \"/{path}\", a path at {{listen}}");
                 wrong(value, "a path that starts with `/`", &label, &help, report);
@@ -302,7 +325,13 @@ impl Reading<'_> {
 pub(super) fn needs(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
     const HELP: &str = "write needs = [\"python3\"]";
     let DeValue::Array(items) = node.get_ref() else {
-        wrong(node, "an array of programs", "the value of `needs`", HELP, report);
+        wrong(
+            node,
+            "an array of programs",
+            "the value of `needs`",
+            HELP,
+            report,
+        );
         return None;
     };
     let names: Vec<Option<String>> = items

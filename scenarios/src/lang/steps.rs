@@ -15,6 +15,7 @@ use super::plan::{Action, KeySpan, PlannedStep};
 use super::problem::{Report, Span};
 use super::scope::State;
 use super::step::{COMMON_KEYS, StepEntry};
+use super::tasks::{Tasks, none_beside};
 use super::words::{Node, all_of, describe, is_name, nearest, one_of, quoted, to_name};
 use super::world::RESERVED;
 
@@ -52,7 +53,13 @@ impl<'a> File<'a> {
         for item in items.iter() {
             frame.scope.mark(&item.span(), first);
         }
-        let tasks = self.tasks(items, frame, report);
+        let tasks = match place.together {
+            true => {
+                none_beside(items, report);
+                Tasks::private_of(items)
+            }
+            false => self.tasks(items, frame, report),
+        };
         let mut steps = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let step = self.read_step(index + 1, item, frame, place, report);
@@ -169,82 +176,6 @@ impl<'a> File<'a> {
             action: Action::Step(step?),
             bind: bind?,
             common,
-        })
-    }
-
-    /// What `on` waits for: an `expect` without the key that every step takes.
-    fn read_event(
-        &self,
-        node: &Node<'_>,
-        replaced: &Replaced<'_>,
-        frame: &Frame<'_>,
-        place: Place<'_>,
-        report: &mut Report,
-    ) -> Option<PlannedStep> {
-        const HELP: &str = "write what to wait for as `expect` does: on = { expect = \"$inv.status\", is = \"held\" }";
-        let table = match node.get_ref() {
-            DeValue::Table(table) if table.contains_key("expect") => table,
-            found => {
-                let title = match found {
-                    DeValue::Table(_) => "`on` does not say what it waits for".to_owned(),
-                    _ => format!("expected an event, found {}", describe(node)),
-                };
-                report
-                    .push(node.span(), title)
-                    .label("the value of `on`")
-                    .help(HELP);
-                return None;
-            }
-        };
-        let entry = self.registry.get("expect")?;
-        let before = report.count();
-        for (key, _) in table {
-            let name: &str = key.get_ref();
-            if entry.fields.iter().all(|field| field.name != name) {
-                let own = all_of(entry.fields.iter().map(|field| field.name));
-                let help = match COMMON_KEYS.iter().any(|(common, ..)| *common == name) {
-                    true => format!("write `{name}` beside `on`: it is a key of the step"),
-                    false => format!("`on` takes {own}"),
-                };
-                report
-                    .push(key.span(), format!("unknown key `{name}` in `on`"))
-                    .label("unknown")
-                    .help(help);
-            }
-        }
-        let mut cx = StepCx {
-            report,
-            scope: &frame.scope,
-            table,
-            span: node.span(),
-            step: entry.name,
-            field: String::new(),
-            misspelt: Vec::new(),
-            observed: None,
-        };
-        let step = (entry.read)(&mut cx);
-        frame.values.explain(replaced, report.since(before));
-        if report.count() > before {
-            return None;
-        }
-        Some(PlannedStep {
-            number: place.number.unwrap_or_default(),
-            place: place.prefix.trim_end_matches('.').to_owned(),
-            key: entry.name.to_owned(),
-            action: Action::Step(step?),
-            bind: None,
-            within: None,
-            fails: None,
-            times: 1,
-            start: None,
-            on: None,
-            source: frame.source.clone(),
-            span: node.span(),
-            keys: key_spans(table),
-            used: frame.used.clone(),
-            names: frame.targets.clone(),
-            text: Vec::new(),
-            is_in_sequence: true,
         })
     }
 
@@ -486,7 +417,8 @@ pub(super) struct Read {
     pub(super) common: Common,
 }
 
-fn key_spans(table: &DeTable<'_>) -> Vec<KeySpan> {
+/// Where the keys of a step are.
+pub(super) fn key_spans(table: &DeTable<'_>) -> Vec<KeySpan> {
     let spans = table.iter().map(|(key, value)| KeySpan {
         name: key.get_ref().to_string(),
         key: key.span(),

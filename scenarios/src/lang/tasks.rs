@@ -7,7 +7,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 use super::frame::{File, Frame};
 use super::problem::{Report, Span};
 use super::scope::{Private, State};
-use super::words::{Node, nearest, one_of_quoted};
+use super::words::{Node, is_name, nearest, one_of_quoted};
 
 /// What is started and awaited in one list, by the place of each step.
 #[derive(Default)]
@@ -19,12 +19,58 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
+    /// For a list in which nothing is started.
+    pub(super) fn private_of(items: &DeArray<'_>) -> Self {
+        let mut tasks = Tasks::default();
+        for item in items.iter() {
+            if let DeValue::Table(table) = item.get_ref()
+                && let Some(state) = private(table)
+            {
+                tasks.states.insert(item.span().start, state);
+            }
+        }
+        tasks
+    }
+
     pub(super) fn state_after(&self, item: &Node<'_>) -> Option<State> {
         self.states.get(&item.span().start).copied()
     }
 
     pub(super) fn awaited(&self, item: &Node<'_>) -> Option<(Span, State)> {
         self.awaited.get(&item.span().start).cloned()
+    }
+}
+
+/// What runs beside others belongs into a list whose steps come one after the other: says where it is in a `together`.
+pub(super) fn none_beside(items: &DeArray<'_>, report: &mut Report) {
+    for item in items.iter() {
+        let DeValue::Table(table) = item.get_ref() else {
+            continue;
+        };
+        for (key, help) in [
+            (
+                "start",
+                "leave `start` out: its steps run side by side already",
+            ),
+            (
+                "await",
+                "put the `await` after the `together`, or into { steps = [ … ] } with the step that is started",
+            ),
+            (
+                "on",
+                "put the step before the `together`, or into { steps = [ … ] } with the steps beside which it waits",
+            ),
+        ] {
+            if let Some((found, _)) = table.get_key_value(key) {
+                report
+                    .push(
+                        found.span(),
+                        format!("`{key}` cannot be in a step of a `together`"),
+                    )
+                    .label("in a `together`")
+                    .help(help);
+            }
+        }
     }
 }
 
@@ -35,6 +81,7 @@ struct Started<'t> {
     index: usize,
     awaited: Option<Span>,
     named: Option<&'t Node<'t>>,
+    at_event: bool,
 }
 
 fn text<'t>(table: &'t DeTable<'_>, key: &str) -> Option<(&'t str, Span)> {
@@ -91,6 +138,7 @@ impl File<'_> {
                     index,
                     awaited: None,
                     named: table.get("as"),
+                    at_event: table.contains_key("on"),
                 };
                 started.insert(name.to_owned(), step);
             } else if let Some(own) = own {
@@ -114,7 +162,8 @@ impl File<'_> {
             }
         }
         for (name, step) in started {
-            if step.awaited.is_none() {
+            // Of what is wrong in itself, that has been said.
+            if step.awaited.is_none() && is_name(&name, '_') && !step.at_event {
                 report
                     .push(step.name, format!("the step that is started as `{name}` is never awaited"))
                     .label("started here")

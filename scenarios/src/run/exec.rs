@@ -335,8 +335,9 @@ async fn while_beside<'a, 'p>(
     loop {
         tokio::select! {
             biased;
-            result = &mut main => return result.map_err(|failed| also_failed(failed, done)),
+            // First, so that what was started has begun before `main` ends, however fast that is.
             Some(ended) = beside.next(), if !beside.is_empty() => keep(ended, done)?,
+            result = &mut main => return result.map_err(|failed| also_failed(failed, done)),
         }
     }
 }

@@ -9,7 +9,9 @@ use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 use swaprig_harness::world::Program;
 
 use super::{FailureKind, Look, Run, Step, StepFailure};
-use crate::lang::{Answer, BindingError, Body, Filled, Filling, Reference, Value, on_the_wire, typed};
+use crate::lang::{
+    Answer, BindingError, Body, Filled, Filling, Reference, Value, on_the_wire, typed,
+};
 use crate::steps::{EndedProgram, Http, Method, RunProgram};
 
 /// How many characters of what a program said a message shows.
@@ -102,7 +104,8 @@ impl Step for RunProgram {
         let Some(exit) = ended.exit else {
             return Err(StepFailure {
                 kind: FailureKind::TimedOut,
-                ..StepFailure::refused(format!("`{command}` did not end within {budget:.1?}")).why(why)
+                ..StepFailure::refused(format!("`{command}` did not end within {budget:.1?}"))
+                    .why(why)
             });
         };
         let status = exit.status.code().and_then(|code| u64::try_from(code).ok());
@@ -190,7 +193,11 @@ impl Http {
             return Err(Unexpected {
                 what,
                 seen: format!("{status} {}", cut(&answer.body)).trim().to_owned(),
-                key: if self.status.is_some() { "status" } else { "url" },
+                key: if self.status.is_some() {
+                    "status"
+                } else {
+                    "url"
+                },
             });
         }
         if wanted.is_empty() {
@@ -244,7 +251,8 @@ impl Http {
 
 /// Whether two JSON values are the same; 1 and 1.0 are.
 fn same(a: &Json, b: &Json) -> bool {
-    a == b || a.is_number() && b.is_number() && a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64())
+    a == b
+        || a.is_number() && b.is_number() && a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64())
 }
 
 async fn once(
@@ -253,17 +261,22 @@ async fn once(
     deadline: Deadline,
     judge: impl Fn(&HttpAnswer) -> Result<(), Unexpected>,
 ) -> Result<HttpAnswer, StepFailure> {
-    let answer = http::send(request, deadline).await.map_err(|error| StepFailure {
-        kind: match error {
-            HttpError::TimedOut(_) => FailureKind::TimedOut,
-            _ => FailureKind::Refused,
-        },
-        ..StepFailure::refused(format!("{place}: {error}")).at("url")
-    })?;
+    let answer = http::send(request, deadline)
+        .await
+        .map_err(|error| StepFailure {
+            kind: match error {
+                HttpError::TimedOut(_) => FailureKind::TimedOut,
+                _ => FailureKind::Refused,
+            },
+            ..StepFailure::refused(format!("{place}: {error}")).at("url")
+        })?;
     match judge(&answer) {
         Ok(()) => Ok(answer),
         Err(wrong) => {
-            let title = format!("{place} was answered with {}, expected {}", wrong.seen, wrong.what);
+            let title = format!(
+                "{place} was answered with {}, expected {}",
+                wrong.seen, wrong.what
+            );
             Err(StepFailure::refused(title).at(wrong.key))
         }
     }
@@ -278,7 +291,9 @@ async fn again(
 ) -> Result<HttpAnswer, StepFailure> {
     let last = std::sync::Mutex::new(("an answer".to_owned(), "url"));
     let expect = |what: &str, key: &'static str| {
-        let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut last = last
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         *last = (what.to_owned(), key);
     };
     let seen = poll_until(place, deadline, || async {

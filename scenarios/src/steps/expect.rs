@@ -86,7 +86,7 @@ impl Field for Observed {
             example: "\"$inv.status\"".to_owned(),
             schema: json!({ "anyOf": [
                 { "type": "string", "enum": words },
-                { "type": "string", "pattern": r"^\$[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$" },
+                { "type": "string", "pattern": r"^\$[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$" },
             ] }),
         }
     }

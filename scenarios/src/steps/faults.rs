@@ -114,7 +114,8 @@ impl With {
 }
 
 step! {
-    /// Cuts a link until `heal`: nothing passes either way. Nothing is lost for good: what is sent is held, as a
+    /// Cuts a link until `heal`: nothing passes either way. Between Lightning peers a link is the connections that the
+    /// first of the two opens, with `open_channel`, `connect` or by itself. Nothing is lost for good: what is sent is held, as a
     /// network would send it again, and connections stay open; a new one is accepted and hears nothing.
     pub struct Partition("partition") -> () {
         /// Which link.

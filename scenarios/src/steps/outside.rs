@@ -59,9 +59,12 @@ fn can_exit(step: &RunProgram, cx: &mut StepCx<'_>) -> bool {
         return true;
     }
     let span = cx.value_span("expect_exit");
-    cx.problem(span, format!("no program exits with status {}", step.expect_exit))
-        .label("too large")
-        .help("write a number from 0 to 255");
+    cx.problem(
+        span,
+        format!("no program exits with status {}", step.expect_exit),
+    )
+    .label("too large")
+    .help("write a number from 0 to 255");
     false
 }
 
