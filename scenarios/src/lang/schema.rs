@@ -74,15 +74,11 @@ pub fn schema(registry: &Registry) -> Json {
                     "required": ["run"],
                     "properties": {
                         "run": described(SERVER_KEYS, "run", Argv::field_type().schema),
-                        "ready": described(SERVER_KEYS, "ready", json!({
-                            "type": "object", "minProperties": 1, "maxProperties": 1,
-                            "additionalProperties": false,
-                            "properties": {
-                                "tcp": { "const": true },
-                                "http": { "type": "string", "pattern": "^/" },
-                                "log": { "type": "string", "minLength": 1 },
-                            },
-                        })),
+                        "ready": described(SERVER_KEYS, "ready", json!({ "anyOf": [
+                            only("tcp", json!({ "enum": [true] })),
+                            only("http", json!({ "type": "string", "pattern": "^/" })),
+                            only("log", json!({ "type": "string", "minLength": 1 })),
+                        ] })),
                         "env": described(SERVER_KEYS, "env", Env::field_type().schema),
                     },
                 },
@@ -213,6 +209,16 @@ fn block(name: &str, doc: &str) -> Json {
         "additionalProperties": additional,
         "required": [name],
         "properties": properties,
+    })
+}
+
+/// An object with that key and no other.
+fn only(key: &str, value: Json) -> Json {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": [key],
+        "properties": { key: value },
     })
 }
 
