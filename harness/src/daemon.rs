@@ -35,6 +35,9 @@ pub enum StartError {
     /// A file that the daemon needs could not be written.
     #[error("could not write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
+    /// Its command line needs something that this world does not have.
+    #[error("{name} cannot be started: {why}")]
+    Endpoint { name: String, why: String },
     /// It ended before it was ready.
     #[error("{name} {exit}, before it was ready\n  command: {command}\n{log_tail}")]
     Exited {

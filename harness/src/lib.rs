@@ -24,11 +24,14 @@ pub mod binary;
 pub mod bitcoind;
 mod daemon;
 pub mod doctor;
+pub mod http;
 pub mod ldk_server;
 pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod run_dir;
+pub mod server;
+pub mod template;
 pub mod time;
 pub mod world;
 

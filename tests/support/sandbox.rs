@@ -125,6 +125,7 @@ impl Sandbox {
             program: "env".into(),
             args: words,
             hidden_env: &[],
+            env: Vec::new(),
             dir: self.path.clone(),
             logs: LogFiles::in_dir(&self.path, &format!("call-{number}")),
             stdin: Stdin::Null,

@@ -101,7 +101,7 @@ impl Settings {
 
 impl Environment {
     /// The first executable file called `name` on `PATH`.
-    pub(crate) fn on_path(&self, name: &str) -> Option<PathBuf> {
+    pub fn on_path(&self, name: &str) -> Option<PathBuf> {
         self.path
             .iter()
             .map(|dir| dir.join(name))

@@ -422,6 +422,7 @@ async fn launch(
         program: binary.program.clone(),
         args: binary.with_args([datadir]),
         hidden_env: &["BITCOIN"],
+        env: Vec::new(),
         dir: home.to_owned(),
         logs: logs.clone(),
         stdin: Stdin::Null,

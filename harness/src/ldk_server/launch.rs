@@ -130,6 +130,7 @@ impl Launched {
             args: binary.with_args([home.join(CONFIG)]),
             // Upstream reads settings from there.
             hidden_env: &["LDK_SERVER_"],
+            env: Vec::new(),
             dir: home.to_owned(),
             logs: logs.clone(),
             stdin: Stdin::Lifeline,

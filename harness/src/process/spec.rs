@@ -38,6 +38,8 @@ pub struct Spec {
     pub args: Vec<OsString>,
     /// Variables whose name begins with one of these do not reach the child: some daemons read settings there.
     pub hidden_env: &'static [&'static str],
+    /// Variables that the child gets beside those of this process.
+    pub env: Vec<(String, OsString)>,
     /// Working directory, which must exist.
     pub dir: PathBuf,
     /// Both output streams.
@@ -93,6 +95,7 @@ impl Spec {
         for name in self.hidden_variables() {
             command.env_remove(name);
         }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         command.stdin(match self.stdin {
             Stdin::Null => Stdio::null(),
             Stdin::Lifeline => Stdio::piped(),

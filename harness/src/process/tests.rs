@@ -23,6 +23,7 @@ fn spec(dir: &TempDir, script: &str) -> Spec {
         program: "sh".into(),
         args: ["-c", script].map(OsString::from).to_vec(),
         hidden_env: &[],
+        env: Vec::new(),
         dir: dir.path().to_owned(),
         logs: LogFiles::in_dir(dir.path(), "sham"),
         stdin: Stdin::Null,

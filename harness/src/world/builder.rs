@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
 use super::proxies::{self, find as find_proxy};
+use super::servers;
 use super::{START, World, WorldError, WorldErrorKind};
 use crate::binary::{Binary, Passport, Progress, ResolveError, Role, Settings, Stderr, resolve};
 use crate::bitcoind::{Bitcoind, ChainCache};
@@ -14,6 +16,7 @@ use crate::daemon::StartError;
 use crate::ldk_server::LdkServer;
 use crate::proxy::{BITCOIND, Link, Proxy};
 use crate::run_dir::{RunDir, RunDirSettings, temporary_base};
+use crate::server::ServerSpec;
 use crate::time::Deadline;
 
 /// The programs of a world, resolved once and used for any number of worlds.
@@ -89,6 +92,7 @@ impl Binaries {
 pub struct Builder {
     lightning: Vec<String>,
     proxies: Vec<Link>,
+    servers: Vec<ServerSpec>,
     settings: Option<Settings>,
     binaries: Option<Arc<Binaries>>,
     dir: Option<RunDir>,
@@ -115,6 +119,12 @@ impl Builder {
     /// ```
     pub fn proxies(mut self, links: impl IntoIterator<Item = Link>) -> Self {
         self.proxies.extend(links);
+        self
+    }
+
+    /// Adds a server, which is started after the daemons and after the servers before it.
+    pub fn server(mut self, server: ServerSpec) -> Self {
+        self.servers.push(server);
         self
     }
 
@@ -172,9 +182,16 @@ impl Builder {
         };
         let path = dir.path().to_owned();
         let failed = |error: StartError| early(error.into(), path.clone());
-        if let Some(name) = unusable_name(&self.lightning) {
+        let servers = self.servers.iter().map(|server| server.name.as_str());
+        let names: Vec<&str> = self
+            .lightning
+            .iter()
+            .map(String::as_str)
+            .chain(servers)
+            .collect();
+        if let Some(name) = unusable_name(&names) {
             let text = format!(
-                "`{name}` cannot name a Lightning node: names are distinct, and `bitcoind` is taken"
+                "`{name}` cannot name a Lightning node or a server: names are distinct, and `bitcoind` is taken"
             );
             return Err(early(WorldErrorKind::Setup(text), path));
         }
@@ -203,14 +220,17 @@ impl Builder {
             let mut nodes =
                 start_nodes(&self.lightning, &binaries, &path, rpc_for, deadline).await?;
             proxies.extend(proxies::to_nodes(&self.proxies, &mut nodes).await?);
-            Ok((nodes, proxies))
+            let servers = servers::start(&self.servers, &bitcoind, &nodes, &path, deadline).await?;
+            Ok((nodes, proxies, servers))
         };
         match started.await {
-            Ok((nodes, proxies)) => Ok(World {
+            Ok((nodes, proxies, servers)) => Ok(World {
                 dir,
                 bitcoind,
                 nodes,
                 proxies,
+                servers,
+                programs: AtomicU32::new(0),
                 passport: binaries.passport(),
             }),
             Err(error) => {
@@ -222,11 +242,11 @@ impl Builder {
 }
 
 /// A name that stands twice, or that would be another daemon's.
-fn unusable_name(names: &[String]) -> Option<&String> {
-    names
-        .iter()
+fn unusable_name<'n>(names: &[&'n str]) -> Option<&'n str> {
+    let names = || names.iter().copied();
+    names()
         .enumerate()
-        .find(|(i, name)| *name == "bitcoind" || names[..*i].contains(name))
+        .find(|(i, name)| *name == "bitcoind" || names().take(*i).any(|other| other == *name))
         .map(|(_, name)| name)
 }
 

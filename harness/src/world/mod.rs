@@ -1,10 +1,14 @@
 //! A world: its daemons, their chain, one run directory. Mining belongs to it, because everybody must follow.
 
 mod builder;
+pub mod endpoints;
 mod lightning;
 mod proxies;
+mod servers;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use bitcoin::{BlockHash, Txid};
@@ -13,13 +17,15 @@ use swaprig_units::{BlockDelta, Height, Sat};
 
 pub use builder::{Binaries, Builder};
 pub use lightning::{CHANNEL_DEPTH, INVOICE_EXPIRY, OpenedChannel};
+pub use servers::{Ended, Program};
 
 use crate::binary::Passport;
 use crate::bitcoind::{Bitcoind, RpcError, Tip};
 use crate::daemon::StartError;
 use crate::ldk_server::{LdkServer, NodeError};
-use crate::process::{LogFiles, Stopped, Usage};
+use crate::process::{LogFiles, Running, Stopped, Usage};
 use crate::run_dir::{RunDir, RunDirError};
+use crate::server::Server;
 use crate::time::{Deadline, Probe, TimedOut, WaitError, poll_until};
 
 /// How long daemons have to come up when the caller does not say. Upstream's need about a second.
@@ -36,6 +42,9 @@ pub struct World {
     bitcoind: Bitcoind,
     nodes: Vec<LdkServer>,
     proxies: Vec<proxies::OnLink>,
+    servers: Vec<Server>,
+    /// How many programs have run to their end, for the names of their logs.
+    programs: AtomicU32,
     passport: Passport,
 }
 
@@ -150,24 +159,30 @@ impl World {
             })
     }
 
+    /// Every process that belongs to it for as long as it lives.
+    fn processes(&self) -> impl Iterator<Item = Arc<Running>> {
+        let nodes = self.nodes.iter().map(LdkServer::running);
+        let servers = self.servers.iter().map(Server::running);
+        let bitcoind = std::iter::once(self.bitcoind.running());
+        bitcoind.chain(nodes).chain(servers)
+    }
+
     /// The logs of every process.
     pub fn logs(&self) -> Vec<(String, LogFiles)> {
-        let running = self.nodes.iter().map(LdkServer::running);
-        let all = std::iter::once(self.bitcoind.running()).chain(running);
-        all.map(|process| (process.name().to_owned(), process.logs().clone()))
+        self.processes()
+            .map(|process| (process.name().to_owned(), process.logs().clone()))
             .collect()
     }
 
     /// Whether all its daemons run.
     pub fn is_whole(&self) -> bool {
-        self.bitcoind.running().exit().is_none() && self.nodes.iter().all(LdkServer::is_running)
+        self.processes().all(|process| process.exit().is_none())
     }
 
     /// What its daemons have used together.
     pub fn usage(&self) -> Usage {
-        let running = self.nodes.iter().map(LdkServer::running);
-        let all = std::iter::once(self.bitcoind.running()).chain(running);
-        all.filter_map(|process| Usage::of(process.pid()))
+        self.processes()
+            .filter_map(|process| Usage::of(process.pid()))
             .fold(Usage::default(), Usage::and)
     }
 
@@ -313,13 +328,21 @@ impl World {
             proxy.heal();
         }
         let deadline = Deadline::after(END);
+        // They use the daemons, which must not go away under them.
+        let servers = join_all(
+            self.servers
+                .iter()
+                .map(|server| async { (server.name(), server.stop(deadline).await) }),
+        )
+        .await;
         let nodes = join_all(
             self.nodes
                 .iter()
                 .map(|node| async { (node.name(), node.stop(deadline).await) }),
         );
         let (nodes, bitcoind) = tokio::join!(nodes, self.bitcoind.stop(deadline));
-        let all = nodes.into_iter().chain([("bitcoind", bitcoind)]);
+        let all = servers.into_iter().chain(nodes);
+        let all = all.chain([("bitcoind", bitcoind)]);
         all.filter(|(_, how)| *how == Stopped::Killed)
             .map(|(name, _)| name.to_owned())
             .collect()
@@ -331,7 +354,11 @@ impl World {
         let all = nodes.chain([self.bitcoind.running()]);
         let ended = all.filter_map(|process| Some((process.exit()?, process)));
         let failed = ended.filter(|(exit, _)| exit.status.code().is_some_and(|code| code != 0));
+        let servers = self.servers.iter().filter(|server| server.has_crashed());
+        let servers = servers.map(Server::running);
+        let servers = servers.filter_map(|process| Some((process.exit()?, process)));
         failed
+            .chain(servers)
             .map(|(exit, process)| format!("{} {exit}\n{}", process.name(), process.log_tail()))
             .collect()
     }

@@ -251,6 +251,7 @@ impl<'a> File<'a> {
             scope: Scope {
                 parties: frame.scope.parties.clone(),
                 proxies: frame.scope.proxies.clone(),
+                servers: frame.scope.servers.clone(),
                 names,
                 inputs: values.names(),
             },

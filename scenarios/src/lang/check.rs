@@ -15,9 +15,9 @@ use super::problem::{Problem, Report, Source, Span};
 use super::scope::Scope;
 use super::step::Registry;
 use super::steps::Place;
-use super::syntax;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
 use super::world::{self, ReadWorld, WorldPlan};
+use super::{servers, syntax};
 
 /// The keys of a file: name, example, what it does.
 pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
@@ -31,6 +31,16 @@ pub(super) const FILE_KEYS: &[(&str, &str, &str)] = &[
         "world",
         "{ preset = \"lightning\" }",
         "the daemons that it needs",
+    ),
+    (
+        "needs",
+        "[\"python3\"]",
+        "programs that must be on PATH; where one is missing, the scenario is skipped and says so",
+    ),
+    (
+        "servers",
+        "{ maker = { run = [\"./maker\", \"--listen\", \"{listen}\"], ready = { tcp = true } } }",
+        "servers of your own, started after the daemons and in their order",
     ),
     (
         "known_failure",
@@ -112,13 +122,18 @@ fn read_file<'a>(
     let known =
         lookup("known_failure").map_or(Some(None), |node| known::read(node, report).map(Some));
     let strays: Vec<&str> = misplaced.iter().map(|stray| stray.key).collect();
-    let read = required("world", report)
+    let mut read = required("world", report)
         .map(|node| world::read(node, &strays, report))
         .unwrap_or(ReadWorld {
             lightning: None,
             proxies: None,
+            servers: None,
             deadline: world::DEFAULT_DEADLINE,
         });
+    let needs = lookup("needs").map_or(Some(Vec::new()), |node| servers::needs(node, report));
+    read.servers = lookup("servers").map_or(Some(Vec::new()), |node| {
+        servers::read(node, read.lightning.as_deref(), report)
+    });
     let items = required("steps", report)
         .and_then(|node| step_items(node, "steps", "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
@@ -132,11 +147,13 @@ fn read_file<'a>(
     // Nothing can be said of steps whose inputs are not known.
     let plans = items.zip(cases.as_ref());
     let plans = plans.and_then(|(items, cases)| file.plans(items, cases, &read, report));
-    let header = header(&["title", "tags", "world"].map(|key| (key, lookup(key))));
-    let (title, tags, known) = (title?, tags?, known?);
+    let header =
+        header(&["title", "tags", "needs", "world", "servers"].map(|key| (key, lookup(key))));
+    let (title, tags, needs, known) = (title?, tags?, needs?, known?);
     let world = WorldPlan {
         lightning: read.lightning?,
         proxies: read.proxies?,
+        servers: read.servers?,
         deadline: read.deadline,
     };
     let source = report.source().clone();
@@ -147,6 +164,7 @@ fn read_file<'a>(
         },
         title: title.clone(),
         tags: tags.clone(),
+        needs: needs.clone(),
         world: world.clone(),
         source: source.clone(),
         known_failure: known.clone(),
@@ -209,6 +227,7 @@ impl<'a> File<'a> {
                 scope: Scope {
                     parties: world.lightning.clone(),
                     proxies: world.proxies.clone(),
+                    servers: world.server_names(),
                     names: names.names,
                     inputs: values.names(),
                 },

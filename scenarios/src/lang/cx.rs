@@ -239,6 +239,13 @@ impl<'a> StepCx<'a> {
     }
 }
 
+impl<'a> StepCx<'a> {
+    /// The servers of the file; `None` when they have a problem.
+    pub fn servers(&self) -> Option<&'a [String]> {
+        self.scope.servers.as_deref()
+    }
+}
+
 /// What `expect` needs to know between its fields.
 impl StepCx<'_> {
     /// The type of what is observed, once it has been read without a problem.

@@ -169,7 +169,7 @@ impl Collect<'_, '_> {
                 continue;
             };
             let entry = self.file.entry(table);
-            let kind = entry.and_then(|entry| entry.output);
+            let kind = entry.and_then(|entry| (entry.output_of)(table));
             let kind = kind.map_or(NameKind::Unknown, |entity| {
                 NameKind::Value(Type::Entity(entity))
             });

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use swaprig_harness::template::{Part, Template};
 use swaprig_units::{BlockDelta, Height, Msat, PaymentHash, Preimage, Sat};
 use toml::de::{DeArray, DeTable, DeValue};
 
@@ -164,6 +165,9 @@ pub(super) struct Replaced<'a> {
 /// Keys whose values are names or steps of their own, in which nothing is replaced.
 const VERBATIM: &[&str] = &["use", "as", "start", "await", "steps", "together"];
 
+/// Steps in whose texts names stand in braces.
+const FILLING: &[&str] = &["run", "http"];
+
 impl<'a> Values<'a> {
     pub(super) fn insert(&mut self, name: &str, node: Node<'a>, origin: Origin) {
         self.values.insert(name.to_owned(), Value { node, origin });
@@ -183,13 +187,61 @@ impl<'a> Values<'a> {
         let mut places = Vec::new();
         let mut table = table.clone();
         if !self.values.is_empty() {
+            let fills = FILLING.iter().any(|key| table.contains_key(*key));
             for (key, value) in &mut table {
                 if !VERBATIM.contains(&key.get_ref().as_ref()) {
                     self.replace_in(value, &mut places);
+                    if fills {
+                        self.fill_in(value);
+                    }
                 }
             }
         }
         Replaced { table, places }
+    }
+
+    /// Fills the inputs that stand in braces into the texts of a value.
+    fn fill_in(&self, node: &mut Node<'a>) {
+        let span = node.span();
+        match node.get_mut() {
+            DeValue::String(text) => {
+                let Ok(mut template) = Template::parse(text) else {
+                    return;
+                };
+                let mut changed = false;
+                for part in &mut template.0 {
+                    let Part::Name(name) = part else { continue };
+                    let Some(value) = self.values.get(name) else {
+                        continue;
+                    };
+                    let with = match value.node.get_ref() {
+                        DeValue::String(text) => Part::Text(text.to_string()),
+                        DeValue::Integer(number) => Part::Text(number.to_string()),
+                        DeValue::Boolean(flag) => Part::Text(flag.to_string()),
+                        _ => continue,
+                    };
+                    self.used.borrow_mut().insert(name.clone());
+                    *part = with;
+                    changed = true;
+                }
+                if changed {
+                    *node = Node::new(span, DeValue::String(template.to_string().into()));
+                }
+            }
+            DeValue::Array(items) => {
+                let filled = items.iter().cloned().map(|mut item| {
+                    self.fill_in(&mut item);
+                    item
+                });
+                *items = filled.collect();
+            }
+            DeValue::Table(table) => {
+                for (_, value) in table.iter_mut() {
+                    self.fill_in(value);
+                }
+            }
+            _ => {}
+        }
     }
 
     fn replace_in(&self, node: &mut Node<'a>, places: &mut Vec<(Span, String)>) {

@@ -3,7 +3,8 @@
 /// Declares a step: one struct from which the parser, the schema, the documentation and the Rust call come.
 ///
 /// The first field carries the step's name. Fields of the first block must be there; those of the `optional`
-/// block have a default. `within` is the time that the step may take when nothing else says; `keys` is a
+/// block have a default. `within` is the time that the step may take when nothing else says; `output` is a
+/// function that tells from the step's table what `as` names, where that depends on it; `keys` is a
 /// function `fn(&mut StepCx) -> bool` for rules about which keys go together, `check` a function
 /// `fn(&Step, &mut StepCx) -> bool` for rules between values. `new` takes the required fields.
 ///
@@ -36,6 +37,7 @@ macro_rules! step {
             $($(#[doc = $optional_doc:literal])* $optional:ident: $optional_ty:ty = $default:expr,)*
         }
         $(within $within:expr;)?
+        $(output $output_of:path;)?
         $(keys $keys:path;)?
         $(check $check:path;)?
     ) => {
@@ -103,6 +105,10 @@ macro_rules! step {
                 })?
                 Some(step)
             }
+
+            $(fn output(table: &$crate::lang::Table<'_>) -> Option<&'static $crate::lang::EntityType> {
+                $output_of(table)
+            })?
 
             fn references(&self) -> Vec<$crate::lang::Reference> {
                 let mut out = Vec::new();

@@ -1,7 +1,7 @@
 //! The scenario language: from files to plans, or to every problem in them. Runs nothing.
 //!
-//! A file is TOML 1.1 with the keys `title`, `tags`, `world`, `known_failure` and `steps`, and after them `cases` or `matrix`; `steps` is an
-//! array of tables, one for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and
+//! A file is TOML 1.1 with the keys `title`, `tags`, `needs`, `world`, `servers`, `known_failure` and `steps`, and after
+//! them `cases` or `matrix`; `steps` is an array of tables, one for every step, written in braces on a line of its own (`[[steps]]` is the same data to TOML and
 //! works, too). A
 //! text that is wholly `$name` or `$name.field` stands for what an earlier step bound, where the key takes a value of that
 //! type; a text that starts with a dollar sign is written with two. `$name` may also be an input: of a case, or of the fragment
@@ -21,9 +21,11 @@ mod docs;
 mod event;
 mod expand;
 mod fields;
+mod fill;
 mod fragment;
 mod frame;
 mod inputs;
+mod json;
 mod known;
 mod load;
 mod lookup;
@@ -35,6 +37,7 @@ mod proxies;
 mod reference;
 mod schema;
 mod scope;
+mod servers;
 mod step;
 mod steps;
 mod syntax;
@@ -50,6 +53,9 @@ pub use docs::{
     BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs, file_docs, fragment_docs,
     input_type_docs,
 };
+pub use fill::{Argv, Env, Filled, Filling};
+pub(crate) use json::typed;
+pub use json::{Answer, Body, Expected, JsonPath, Taken};
 pub use load::{LoadError, load};
 pub use parties::{BITCOIND, Daemon, Party};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
@@ -59,7 +65,9 @@ pub use proxies::{Lie, LieValue, OnProxy};
 pub use reference::{Arg, Bound, Reference};
 pub use schema::{fragment_schema, schema};
 pub use scope::{Name, NameKind, Scope};
-pub use step::{AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec};
+pub use step::{
+    AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec, Table,
+};
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};

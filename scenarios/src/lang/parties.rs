@@ -30,6 +30,8 @@ pub enum Daemon {
     Bitcoind,
     /// The Lightning node of a party.
     Party(Party),
+    /// A server of the file.
+    Server(String),
 }
 
 /// The name of the Bitcoin node.
@@ -49,6 +51,7 @@ impl fmt::Display for Daemon {
         match self {
             Daemon::Bitcoind => f.write_str(BITCOIND),
             Daemon::Party(party) => party.fmt(f),
+            Daemon::Server(name) => f.write_str(name),
         }
     }
 }
@@ -106,10 +109,26 @@ impl Field for Party {
 impl Field for Daemon {
     fn field_type() -> FieldType {
         let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
-        FieldType::new("the name of a party, or \"bitcoind\"", "\"alice\"", schema)
+        FieldType::new(
+            "the name of a party or a server, or \"bitcoind\"",
+            "\"alice\"",
+            schema,
+        )
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
-        read_name(node, cx, "a daemon of this world", &[BITCOIND]).map(|name| name.as_str().into())
+        let Some(servers) = cx.servers() else {
+            // What is wrong with the servers has been said.
+            return cx
+                .text(node, "a daemon of this world")
+                .map(|name| name.as_str().into());
+        };
+        let servers = servers.iter().map(String::as_str);
+        let extra: Vec<&str> = servers.clone().chain([BITCOIND]).collect();
+        let name = read_name(node, cx, "a daemon of this world", &extra)?;
+        Some(match servers.clone().any(|server| server == name) {
+            true => Daemon::Server(name),
+            false => name.as_str().into(),
+        })
     }
 }

@@ -16,6 +16,8 @@ pub struct Plan {
     pub title: String,
     /// Words to select it by.
     pub tags: Vec<String>,
+    /// Programs that must be on PATH.
+    pub needs: Vec<String>,
     /// What must be started.
     pub world: WorldPlan,
     /// What must be done, in order.

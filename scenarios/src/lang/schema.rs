@@ -6,10 +6,12 @@ use super::block::BLOCKS;
 use super::check::{FILE_KEYS, REQUIRED};
 use super::cx::Field as _;
 use super::docs::tidy;
+use super::fill::{Argv, Env};
 use super::fragment::FRAGMENT_KEYS;
 use super::inputs::input_types;
 use super::known::KNOWN_KEYS;
 use super::proxies::OnProxy;
+use super::servers::SERVER_KEYS;
 use super::step::{COMMON_KEYS, REFERENCE_PATTERN, Registry, StepEntry};
 use super::world::{PRESETS, WORLD_KEYS};
 
@@ -57,6 +59,28 @@ pub fn schema(registry: &Registry) -> Json {
                         "items": OnProxy::field_type().schema,
                     })),
                     "deadline": world("deadline", json!({ "type": "string", "pattern": DURATION })),
+                },
+            })),
+            "needs": file("needs", json!({
+                "type": "array", "uniqueItems": true,
+                "items": { "type": "string", "pattern": "^[^/]+$" },
+            })),
+            "servers": file("servers", json!({
+                "type": "object",
+                "propertyNames": { "pattern": "^[a-z][a-z0-9-]*$" },
+                "additionalProperties": {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "required": ["run"],
+                    "properties": {
+                        "run": described(SERVER_KEYS, "run", Argv::field_type().schema),
+                        "ready": described(SERVER_KEYS, "ready", json!({ "anyOf": [
+                            only("tcp", json!({ "enum": [true] })),
+                            only("http", json!({ "type": "string", "pattern": "^/" })),
+                            only("log", json!({ "type": "string", "minLength": 1 })),
+                        ] })),
+                        "env": described(SERVER_KEYS, "env", Env::field_type().schema),
+                    },
                 },
             })),
             "known_failure": file("known_failure", json!({
@@ -185,6 +209,16 @@ fn block(name: &str, doc: &str) -> Json {
         "additionalProperties": additional,
         "required": [name],
         "properties": properties,
+    })
+}
+
+/// An object with that key and no other.
+fn only(key: &str, value: Json) -> Json {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "required": [key],
+        "properties": { key: value },
     })
 }
 

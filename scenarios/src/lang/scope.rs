@@ -15,6 +15,8 @@ pub struct Scope {
     pub parties: Option<Vec<String>>,
     /// The proxies of the world; `None` when they could not be read.
     pub proxies: Option<Vec<Link>>,
+    /// The servers of the file; `None` when they could not be read.
+    pub servers: Option<Vec<String>>,
     /// Every name that some step of the file binds, and every output of a fragment under the name of its use: `ab.channel`.
     pub names: BTreeMap<String, Name>,
     /// The inputs that stand for a value of the file; their places in steps hold that value when the step is read.

@@ -50,7 +50,15 @@ pub trait StepSpec: fmt::Debug + Clone + Send + Sync + 'static {
 
     /// Every reference in it.
     fn references(&self) -> Vec<Reference>;
+
+    /// What `as` names in a step with this table.
+    fn output(_table: &Table<'_>) -> Option<&'static EntityType> {
+        <Self::Output as Bind>::ENTITY
+    }
 }
+
+/// The table of a step as it stands in the file.
+pub type Table<'a> = toml::de::DeTable<'a>;
 
 /// A step whose type is not known, as a plan holds it.
 pub trait AnyStep: fmt::Debug + Send + Sync {
@@ -129,6 +137,8 @@ pub struct StepEntry {
     pub output: Option<&'static EntityType>,
     /// How long it may take when nothing says otherwise.
     pub within: Option<Duration>,
+    /// The same for a table, where that depends on it.
+    pub(super) output_of: fn(&Table<'_>) -> Option<&'static EntityType>,
     pub(super) read: fn(&mut StepCx<'_>) -> Option<Arc<dyn AnyStep>>,
 }
 
@@ -140,6 +150,7 @@ impl StepEntry {
             fields: S::fields(),
             output: <S::Output as Bind>::ENTITY,
             within: S::WITHIN,
+            output_of: S::output,
             read: |cx| S::read(cx).map(|step| Arc::new(step) as Arc<dyn AnyStep>),
         }
     }

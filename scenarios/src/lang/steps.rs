@@ -383,7 +383,8 @@ impl<'a> File<'a> {
             return None;
         }
         let parties = cx.scope.parties.iter().flatten();
-        let party = parties.into_iter().any(|party| party == name);
+        let servers = cx.scope.servers.iter().flatten();
+        let party = parties.chain(servers).any(|party| party == name);
         if party || RESERVED.contains(&name) {
             let what = if party { "a party" } else { "reserved" };
             cx.problem(

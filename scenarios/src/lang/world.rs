@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use swaprig_harness::proxy::{HARNESS, Link};
+use swaprig_harness::server::ServerSpec;
 use swaprig_units::parse_duration;
 use toml::de::{DeTable, DeValue};
 
@@ -18,6 +19,8 @@ pub struct WorldPlan {
     pub lightning: Vec<String>,
     /// Which links have a proxy, for faults.
     pub proxies: Vec<Link>,
+    /// The servers that are started in it.
+    pub servers: Vec<ServerSpec>,
     /// How long the whole run may take.
     pub deadline: Duration,
 }
@@ -65,7 +68,17 @@ const EXAMPLE: &str = "write world = { preset = \"lightning\" }";
 pub(super) struct ReadWorld {
     pub(super) lightning: Option<Vec<String>>,
     pub(super) proxies: Option<Vec<Link>>,
+    /// Filled in by who reads the whole file; `None` until then and when there is a problem.
+    pub(super) servers: Option<Vec<ServerSpec>>,
     pub(super) deadline: Duration,
+}
+
+impl ReadWorld {
+    /// The names of its servers.
+    pub(super) fn server_names(&self) -> Option<Vec<String>> {
+        let servers = self.servers.as_ref()?.iter();
+        Some(servers.map(|server| server.name.clone()).collect())
+    }
 }
 
 /// Reads the world; `ignored` are keys that were found in it and belong elsewhere.
@@ -73,6 +86,7 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
     let unreadable = ReadWorld {
         lightning: None,
         proxies: None,
+        servers: None,
         deadline: DEFAULT_DEADLINE,
     };
     let DeValue::Table(table) = node.get_ref() else {
@@ -130,6 +144,7 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
     ReadWorld {
         lightning,
         proxies,
+        servers: None,
         deadline,
     }
 }

@@ -28,11 +28,16 @@ impl Step for Kill {
         let running = match &self.kill {
             Daemon::Bitcoind => world.bitcoind().running(),
             Daemon::Party(party) => world.node(&party.0)?.running(),
+            Daemon::Server(name) => world.server(name)?.running(),
         };
         if let Some(exit) = running.exit() {
             return Err(
                 StepFailure::refused(format!("{} does not run: it {exit}", self.kill)).at("kill"),
             );
+        }
+        if let Daemon::Server(name) = &self.kill {
+            // Its exit status is then no crash.
+            world.server(name)?.expect_end();
         }
         match self.signal {
             Signal::Kill => drop(running.kill().await),
@@ -54,6 +59,7 @@ impl Step for Restart {
         let started = match &self.restart {
             Daemon::Bitcoind => world.bitcoind().restart(run.deadline).await,
             Daemon::Party(party) => world.node(&party.0)?.restart(run.deadline).await,
+            Daemon::Server(name) => world.server(name)?.restart(run.deadline).await,
         };
         started.map_err(|error| world.error(error))?;
         // What was mined while it was down has to reach it before the next step looks.

@@ -10,6 +10,7 @@ mod lightning;
 mod look;
 mod oracle;
 mod outcome;
+mod outside;
 mod random;
 mod runner;
 mod scenario;

@@ -169,6 +169,12 @@ impl Attempts<'_> {
             let verdict = Verdict::Skipped("needs ldk-server".to_owned());
             return (Ran::nowhere(verdict), 0);
         }
+        let path = &self.run.settings.environment;
+        let missing = |name: &&String| path.on_path(name).is_none();
+        if let Some(name) = self.plan.needs.iter().find(missing) {
+            let verdict = Verdict::Skipped(format!("needs {name}, which is not on PATH"));
+            return (Ran::nowhere(verdict), 0);
+        }
         let mut first: Option<(Option<PathBuf>, Box<Failure>)> = None;
         let mut attempts = 0;
         loop {

@@ -37,7 +37,9 @@ pub(super) async fn run(
     let limit = settings.scaled(plan.world.deadline);
     let deadline = Deadline::after(limit);
     let path = dir.path().to_owned();
-    let start = World::builder()
+    let servers = plan.world.servers.iter().cloned();
+    let start = servers
+        .fold(World::builder(), |world, server| world.server(server))
         .lightning(plan.world.lightning.clone())
         .proxies(plan.world.proxies.clone())
         .settings(settings.settings.clone())

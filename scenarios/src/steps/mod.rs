@@ -4,6 +4,7 @@ mod chain;
 mod expect;
 mod faults;
 mod lightning;
+mod outside;
 mod process;
 
 pub use chain::{Fund, Mine};
@@ -15,6 +16,7 @@ pub use lightning::{
     ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
     OpenChannel, Pay, Until,
 };
+pub use outside::{EndedProgram, Http, Method, RunProgram};
 pub use process::{Kill, Restart, Signal};
 
 use crate::lang::{Registry, RegistryError};
@@ -39,6 +41,8 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
         .add::<Pay>()?
         .add::<Kill>()?
         .add::<Restart>()?
+        .add::<RunProgram>()?
+        .add::<Http>()?
         .add::<Partition>()?
         .add::<Heal>()?
         .add::<DropConnections>()?
