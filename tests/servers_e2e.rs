@@ -229,3 +229,51 @@ async fn programs_are_judged_by_their_status_and_their_output() {
     assert_says(&done.stdout, &["`sleep 600` did not end within"]);
     assert!(started.elapsed() < Duration::from_secs(60));
 }
+
+#[tokio::test]
+async fn requests_are_judged_by_their_answers() {
+    let Some(sandbox) = sandbox().await.filter(|_| has_python()) else {
+        return;
+    };
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/servers");
+    let top = format!(
+        "servers = {{ desk = {{ run = [\"python3\", \"{}/order_desk.py\", \"--listen\", \"{{listen}}\", \"--bitcoind\", \
+         \"{{bitcoind.rpc}}\", \"--data\", \"{{dir}}\"], env = {{ RPC_USER = \"{{bitcoind.user}}\", RPC_PASSWORD = \
+         \"{{bitcoind.password}}\" }}, ready = {{ http = \"/health\" }} }} }}",
+        dir.display()
+    );
+    let health = "http = \"GET\", url = \"{desk.listen}/health\"";
+    for (step, said) in [
+        (
+            format!("{health}, take = {{ h = {{ height = \"$.height\" }} }}, as = \"a\" }},\n  {{ expect = \"$a.h\", is = 7"),
+            "did not become height 7",
+        ),
+        (
+            format!("{health}, take = {{ id = \"$.height\" }}, as = \"a\""),
+            "$.height is 101, not a text",
+        ),
+        (
+            format!("{health}, take = {{ id = \"$.id\" }}, as = \"a\""),
+            "the answer has nothing at $.id",
+        ),
+        (
+            "http = \"GET\", url = \"http://192.0.2.1/\"".to_owned(),
+            "is not an address on this machine",
+        ),
+        (
+            "http = \"POST\", url = \"{desk.listen}/none\", send = { a = [1, \"{desk.dir}\"] }".to_owned(),
+            "was answered with 404 {\"error\": \"no such place\"}, expected a status from 200",
+        ),
+        (
+            "kill = \"desk\" },\n  { http = \"POST\", url = \"{desk.listen}/orders\"".to_owned(),
+            "refused",
+        ),
+        (
+            "kill = \"desk\" },\n  { http = \"GET\", url = \"{desk.listen}/orders\", within = \"500 ms\"".to_owned(),
+            "did not give an answer within",
+        ),
+    ] {
+        let done = run(&sandbox, &top, &format!("  {{ {step} }},")).await.code(1);
+        assert_says(&done.stdout, &[said]);
+    }
+}

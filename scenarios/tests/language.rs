@@ -523,3 +523,36 @@ fn the_fragments_that_are_mutated_are_valid() {
         must_pass(&plan.expanded());
     }
 }
+
+#[test]
+fn what_stands_in_braces_is_filled_and_renamed() {
+    let text = r#"
+title = "Braces"
+world = { preset = "lightning" }
+servers = { maker = { run = ["./maker", "{listen}"] } }
+steps = [
+  { invoice = "bob", as = "inv" },
+  { steps = [ { http = "GET", url = "{maker.listen}/$path/{path}/{inv.hash}/{{x}}", take = { n = { number = "$.n" } }, as = "a" } ] },
+  { expect = "$a.n", at_least = 1 },
+  { run = ["./tool", "{a.n}", "{alice.grpc}"], env = { X = "{here}" } },
+]
+[cases]
+one = { path = "orders" }
+"#;
+    let source = Source::new("test", "/somewhere/test.scenario.toml", text);
+    let plan = all_of(&source).remove(0);
+    let server = &plan.world.servers[0];
+    assert_eq!(server.run[0].to_string(), "/somewhere/maker");
+    let expanded = plan.expanded();
+    assert!(
+        expanded.contains("{maker.listen}/$path/orders/{inv.hash}/{{x}}"),
+        "{expanded}"
+    );
+    let again = Source::new("test", "/somewhere/test.scenario.toml", expanded.as_str());
+    assert_eq!(all_of(&again)[0].expanded(), expanded);
+    let step = format!("{:?}", single(&plan.steps[3]));
+    assert!(
+        step.contains("/somewhere/tool") && step.contains("\"/somewhere\""),
+        "{step}"
+    );
+}

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use swaprig_harness::template::{Part, Template};
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::plan::{Plan, PlannedStep};
@@ -68,6 +69,38 @@ pub(super) fn value_text(value: &DeValue<'_>, rename: &dyn Fn(Reference) -> Refe
         DeValue::Datetime(date) => date.to_string(),
         DeValue::Array(items) => array_text(items, rename),
         DeValue::Table(table) => table_text(table, rename),
+    }
+}
+
+/// Gives what stands in braces in the texts of a value its name in the whole plan.
+pub(super) fn rename_in_braces(value: &mut DeValue<'_>, rename: &dyn Fn(Reference) -> Reference) {
+    match value {
+        DeValue::String(text) => {
+            let Ok(mut template) = Template::parse(text) else {
+                return;
+            };
+            for part in &mut template.0 {
+                if let Part::Name(name) = part
+                    && let Text::Reference(reference) = Text::of(&format!("${name}"))
+                {
+                    *name = rename(reference).path();
+                }
+            }
+            *text = template.to_string().into();
+        }
+        DeValue::Array(items) => {
+            let renamed = items.iter().cloned().map(|mut item| {
+                rename_in_braces(item.get_mut(), rename);
+                item
+            });
+            *items = renamed.collect();
+        }
+        DeValue::Table(table) => {
+            for (_, value) in table.iter_mut() {
+                rename_in_braces(value.get_mut(), rename);
+            }
+        }
+        _ => {}
     }
 }
 

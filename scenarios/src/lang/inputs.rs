@@ -168,6 +168,11 @@ const VERBATIM: &[&str] = &["use", "as", "start", "await", "steps", "together"];
 /// Steps in whose texts names stand in braces.
 const FILLING: &[&str] = &["run", "http"];
 
+/// Whether names stand in braces in the texts of a step.
+pub(super) fn fills(table: &DeTable<'_>) -> bool {
+    FILLING.iter().any(|key| table.contains_key(*key))
+}
+
 impl<'a> Values<'a> {
     pub(super) fn insert(&mut self, name: &str, node: Node<'a>, origin: Origin) {
         self.values.insert(name.to_owned(), Value { node, origin });
@@ -187,7 +192,7 @@ impl<'a> Values<'a> {
         let mut places = Vec::new();
         let mut table = table.clone();
         if !self.values.is_empty() {
-            let fills = FILLING.iter().any(|key| table.contains_key(*key));
+            let fills = fills(&table);
             for (key, value) in &mut table {
                 if !VERBATIM.contains(&key.get_ref().as_ref()) {
                     self.replace_in(value, &mut places);

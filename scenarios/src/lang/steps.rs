@@ -184,6 +184,7 @@ impl<'a> File<'a> {
         let table = &replaced.table;
         let is_use = table.contains_key("use");
         let common = |key: &str| COMMON_KEYS.iter().any(|(common, ..)| *common == key);
+        let fills = super::inputs::fills(table);
         let mut text = Vec::new();
         for (key, value) in table {
             let key: &str = key.get_ref();
@@ -193,6 +194,11 @@ impl<'a> File<'a> {
             let value = match value.get_ref() {
                 DeValue::String(name) if matches!(key, "as" | "start" | "await") => {
                     super::expand::quote(&super::frame::flat(&frame.prefix, name))
+                }
+                value if fills => {
+                    let mut value = value.clone();
+                    super::expand::rename_in_braces(&mut value, &|name| frame.rename(name));
+                    value_text(&value, &|reference| frame.rename(reference))
                 }
                 value => value_text(value, &|reference| frame.rename(reference)),
             };

@@ -1,6 +1,7 @@
 //! What the steps do that reach programs which are no part of swaprig.
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use serde_json::Value as Json;
 use swaprig_harness::http::{self, Answer as HttpAnswer, HttpError, Request};
@@ -13,6 +14,15 @@ use crate::lang::{
     Answer, BindingError, Body, Filled, Filling, Reference, Value, on_the_wire, typed,
 };
 use crate::steps::{EndedProgram, Http, Method, RunProgram};
+
+/// What is left of a step's time for ending what has not ended by itself, and for saying so: a tenth, or less.
+const RESERVE: Duration = Duration::from_millis(500);
+
+/// A deadline that leaves the reserve.
+fn before(deadline: Deadline) -> Deadline {
+    let remaining = deadline.remaining();
+    deadline.at_most(remaining.saturating_sub(RESERVE.min(remaining / 10)))
+}
 
 /// How many characters of what a program said a message shows.
 const SHOWN: usize = 400;
@@ -93,8 +103,8 @@ impl Step for RunProgram {
             args: words.collect(),
             env,
         };
-        let budget = run.deadline.remaining();
-        let ended = run.world.run(program, run.deadline).await?;
+        let budget = before(run.deadline).remaining();
+        let ended = run.world.run(program, before(run.deadline)).await?;
         let command = &ended.command;
         let said = match cut(&ended.stderr) {
             silent if silent.is_empty() => cut(&ended.stdout),
@@ -261,7 +271,7 @@ async fn once(
     deadline: Deadline,
     judge: impl Fn(&HttpAnswer) -> Result<(), Unexpected>,
 ) -> Result<HttpAnswer, StepFailure> {
-    let answer = http::send(request, deadline)
+    let answer = http::send(request, before(deadline))
         .await
         .map_err(|error| StepFailure {
             kind: match error {
