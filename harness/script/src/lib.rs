@@ -1,0 +1,1 @@
+//! A script interpreter with Bitcoin's and Elements' consensus and policy rules.
