@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use elements::{Script, Transaction, TxOut, Txid, Wtxid};
+use elements::{Script, Transaction, TxOut, Wtxid};
 
 use super::amounts::{self, AmountMap};
 use super::coins::{Changes, CoinSet};
@@ -107,20 +107,20 @@ pub(crate) fn subsidy(params: &Params, height: u32) -> u64 {
 }
 
 /// The main chain below a block that is to be connected.
-pub(crate) struct Below<'a> {
+pub(crate) struct Below<'a, 'f> {
     pub(crate) params: &'a Params,
     pub(crate) constants: &'a ChainConstants,
     pub(crate) coins: &'a CoinSet,
     /// The parent's median time.
     pub(crate) median_time: u32,
     /// The median time of the main chain's block at a height.
-    pub(crate) median_time_at: &'a dyn Fn(u32) -> u32,
+    pub(crate) median_time_at: &'f dyn Fn(u32) -> u32,
     /// Whether a transaction's scripts and amounts were found right before.
-    pub(crate) is_verified: &'a dyn Fn(&Wtxid) -> bool,
+    pub(crate) is_verified: &'f dyn Fn(&Wtxid) -> bool,
 }
 
 /// Checks a block against the coins (`ConnectBlock`) and answers what it changes.
-pub(crate) fn connect<'a>(block: &StoredBlock, below: &Below<'a>) -> Result<Changes<'a>, Rejection> {
+pub(crate) fn connect<'a>(block: &StoredBlock, below: &Below<'a, '_>) -> Result<Changes<'a>, Rejection> {
     let mut changes = Changes::new(below.coins);
     let mut reward = AmountMap::new();
     let mut sigops = 0;
@@ -166,7 +166,7 @@ fn transaction(
     tx: &Arc<Transaction>,
     coins: &[Coin],
     height: u32,
-    below: &Below<'_>,
+    below: &Below<'_, '_>,
     verified: bool,
 ) -> Result<AmountMap, Rejection> {
     let fees = tx_check::inputs(tx, coins, height, below.constants.policy_asset, verified)?;
@@ -179,9 +179,4 @@ fn transaction(
         scripts::in_block(tx, &outputs, below.constants.genesis_hash)?;
     }
     Ok(fees)
-}
-
-/// The ids of a block's transactions.
-pub(crate) fn txids(transactions: &[Arc<Transaction>]) -> Vec<Txid> {
-    transactions.iter().map(|tx| tx.txid()).collect()
 }
