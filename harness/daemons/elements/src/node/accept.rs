@@ -54,7 +54,11 @@ impl Judge<'_> {
         let (txid, wtxid) = (tx.txid(), tx.wtxid());
         if let Some(entry) = self.pool.get(&txid) {
             let same = entry.wtxid == wtxid;
-            let reason = if same { "txn-already-in-mempool" } else { "txn-same-nonwitness-data-in-mempool" };
+            let reason = if same {
+                "txn-already-in-mempool"
+            } else {
+                "txn-same-nonwitness-data-in-mempool"
+            };
             return Err(Rejection::new(reason));
         }
         let conflicts = self.conflicts(tx)?;
@@ -80,13 +84,21 @@ impl Judge<'_> {
         let mut entry = self.entry(tx, sigop_cost(tx, outputs.iter()), fee);
         entry.spends_coinbase = coins.iter().any(|coin| coin.coinbase);
         if entry.sigop_cost > MAX_SIGOPS_COST {
-            return Err(Rejection::with("bad-txns-too-many-sigops", entry.sigop_cost));
+            return Err(Rejection::with(
+                "bad-txns-too-many-sigops",
+                entry.sigop_cost,
+            ));
         }
         if fees == Fees::Relay {
             self.fee_rate(&entry)?;
         }
         self.chain_limits(&entry, &conflicts)?;
-        let replaced = replace::check(self.pool, &entry, &conflicts, node.params.incremental_relay_fee)?;
+        let replaced = replace::check(
+            self.pool,
+            &entry,
+            &conflicts,
+            node.params.incremental_relay_fee,
+        )?;
         if !verified {
             scripts::in_mempool(tx, &outputs, node.genesis_hash())?;
         }
@@ -114,9 +126,16 @@ impl Judge<'_> {
 
     /// Waiting transactions that spend the same outputs. All must have said that they may be replaced.
     fn conflicts(&self, tx: &Transaction) -> Result<BTreeSet<Txid>, Rejection> {
-        let spenders = tx.input.iter().filter_map(|input| self.pool.spender_of(&input.previous_output));
+        let spenders = tx
+            .input
+            .iter()
+            .filter_map(|input| self.pool.spender_of(&input.previous_output));
         let conflicts: BTreeSet<Txid> = spenders.collect();
-        let replaceable = |txid| self.pool.get(txid).is_some_and(|entry| signals_replaceability(&entry.tx));
+        let replaceable = |txid| {
+            self.pool
+                .get(txid)
+                .is_some_and(|entry| signals_replaceability(&entry.tx))
+        };
         match conflicts.iter().all(replaceable) {
             true => Ok(conflicts),
             false => Err(Rejection::new("txn-mempool-conflict")),
@@ -125,7 +144,10 @@ impl Judge<'_> {
 
     /// The coins that a transaction spends, of the chain or of the mempool.
     fn coins(&self, tx: &Transaction, txid: Txid) -> Result<Vec<Coin>, Rejection> {
-        let coins = tx.input.iter().map(|input| self.coin(&input.previous_output));
+        let coins = tx
+            .input
+            .iter()
+            .map(|input| self.coin(&input.previous_output));
         match coins.collect::<Option<Vec<_>>>() {
             Some(coins) => Ok(coins),
             None if self.node.has_coin_of(tx, txid) => Err(Rejection::new("txn-already-known")),
@@ -134,7 +156,9 @@ impl Judge<'_> {
     }
 
     fn coin(&self, outpoint: &OutPoint) -> Option<Coin> {
-        self.pool.coin(outpoint).or_else(|| self.node.coin(outpoint).cloned())
+        self.pool
+            .coin(outpoint)
+            .or_else(|| self.node.coin(outpoint).cloned())
     }
 
     fn entry(&self, tx: &Arc<Transaction>, sigop_cost: u64, fee: u64) -> MempoolEntry {
@@ -143,7 +167,11 @@ impl Judge<'_> {
         let vsize = weight.max(by_sigops).div_ceil(4);
         // Elements takes the discount off whichever is greater.
         let discount = weight.saturating_sub(tx.discount_weight() as u64);
-        let discounted = weight.max(by_sigops).saturating_sub(discount).div_ceil(4).max(1);
+        let discounted = weight
+            .max(by_sigops)
+            .saturating_sub(discount)
+            .div_ceil(4)
+            .max(1);
         MempoolEntry {
             txid: tx.txid(),
             wtxid: tx.wtxid(),
@@ -152,7 +180,11 @@ impl Judge<'_> {
             height: self.node.tip().height,
             fee,
             vsize,
-            discount_vsize: if self.node.params.accept_discount_ct { discounted } else { vsize },
+            discount_vsize: if self.node.params.accept_discount_ct {
+                discounted
+            } else {
+                vsize
+            },
             weight,
             sigop_cost,
             spends_coinbase: false,
@@ -171,13 +203,20 @@ impl Judge<'_> {
         };
         let wanted = params.min_relay_fee.fee(size);
         match entry.fee < wanted {
-            true => Err(Rejection::with("min relay fee not met", format!("{} < {wanted}", entry.fee))),
+            true => Err(Rejection::with(
+                "min relay fee not met",
+                format!("{} < {wanted}", entry.fee),
+            )),
             false => Ok(()),
         }
     }
 
     /// How many waiting transactions may hang together.
-    fn chain_limits(&self, entry: &MempoolEntry, conflicts: &BTreeSet<Txid>) -> Result<(), Rejection> {
+    fn chain_limits(
+        &self,
+        entry: &MempoolEntry,
+        conflicts: &BTreeSet<Txid>,
+    ) -> Result<(), Rejection> {
         let params = &self.node.params;
         let mut limits = Limits {
             ancestors: params.limit_ancestor_count,
@@ -228,12 +267,23 @@ struct Limits {
 impl Mempool {
     /// An output of a waiting transaction, spent or not.
     pub(crate) fn coin(&self, outpoint: &OutPoint) -> Option<Coin> {
-        let output = self.get(&outpoint.txid)?.tx.output.get(outpoint.vout as usize)?;
+        let output = self
+            .get(&outpoint.txid)?
+            .tx
+            .output
+            .get(outpoint.vout as usize)?;
         if amounts::is_unspendable(&output.script_pubkey) {
             return None;
         }
-        let output = TxOut { witness: elements::TxOutWitness::default(), ..output.clone() };
-        Some(Coin { output, height: Coin::MEMPOOL_HEIGHT, coinbase: false })
+        let output = TxOut {
+            witness: elements::TxOutWitness::default(),
+            ..output.clone()
+        };
+        Some(Coin {
+            output,
+            height: Coin::MEMPOOL_HEIGHT,
+            coinbase: false,
+        })
     }
 
     fn vsize_with_descendants(&self, txid: &Txid) -> u64 {
@@ -241,15 +291,30 @@ impl Mempool {
     }
 
     fn vsize_of(&self, txids: &BTreeSet<Txid>) -> u64 {
-        txids.iter().filter_map(|txid| self.get(txid)).map(|entry| entry.vsize).sum()
+        txids
+            .iter()
+            .filter_map(|txid| self.get(txid))
+            .map(|entry| entry.vsize)
+            .sum()
     }
 
     /// The ancestors that a new entry would have, if the limits allow it.
-    fn ancestors_within(&self, entry: &MempoolEntry, limits: Limits) -> Result<BTreeSet<Txid>, String> {
-        let spent = entry.tx.input.iter().map(|input| input.previous_output.txid);
+    fn ancestors_within(
+        &self,
+        entry: &MempoolEntry,
+        limits: Limits,
+    ) -> Result<BTreeSet<Txid>, String> {
+        let spent = entry
+            .tx
+            .input
+            .iter()
+            .map(|input| input.previous_output.txid);
         let parents: BTreeSet<Txid> = spent.filter(|txid| self.contains(txid)).collect();
         if parents.len() as u64 + 1 > limits.ancestors {
-            return Err(format!("too many unconfirmed parents [limit: {}]", limits.ancestors));
+            return Err(format!(
+                "too many unconfirmed parents [limit: {}]",
+                limits.ancestors
+            ));
         }
         let ancestors = self.closure(parents, |entry| &entry.parents);
         for ancestor in &ancestors {
@@ -257,17 +322,28 @@ impl Mempool {
             // The ancestor itself and the new entry count too.
             if self.vsize_with_descendants(ancestor) + entry.vsize > limits.descendant_vsize {
                 let limit = limits.descendant_vsize;
-                return Err(format!("exceeds descendant size limit for tx {ancestor} [limit: {limit}]"));
+                return Err(format!(
+                    "exceeds descendant size limit for tx {ancestor} [limit: {limit}]"
+                ));
             }
             if descendants.len() as u64 + 2 > limits.descendants {
-                return Err(format!("too many descendants for tx {ancestor} [limit: {}]", limits.descendants));
+                return Err(format!(
+                    "too many descendants for tx {ancestor} [limit: {}]",
+                    limits.descendants
+                ));
             }
         }
         if self.vsize_of(&ancestors) + entry.vsize > limits.ancestor_vsize {
-            return Err(format!("exceeds ancestor size limit [limit: {}]", limits.ancestor_vsize));
+            return Err(format!(
+                "exceeds ancestor size limit [limit: {}]",
+                limits.ancestor_vsize
+            ));
         }
         match ancestors.len() as u64 + 1 > limits.ancestors {
-            true => Err(format!("too many unconfirmed ancestors [limit: {}]", limits.ancestors)),
+            true => Err(format!(
+                "too many unconfirmed ancestors [limit: {}]",
+                limits.ancestors
+            )),
             false => Ok(ancestors),
         }
     }

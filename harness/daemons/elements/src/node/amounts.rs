@@ -65,7 +65,9 @@ pub(crate) fn add(map: &mut AmountMap, asset: AssetId, amount: u64) -> bool {
 pub(crate) fn coinbase_fits(coinbase: &Transaction, reward: &AmountMap) -> bool {
     let mut taken = AmountMap::new();
     for output in &coinbase.output {
-        let (Some(asset), Some(amount)) = (output.asset.explicit(), output.value.explicit()) else { return false };
+        let (Some(asset), Some(amount)) = (output.asset.explicit(), output.value.explicit()) else {
+            return false;
+        };
         if !output.witness.is_empty() || (amount == 0 && !is_unspendable(&output.script_pubkey)) {
             return false;
         }
@@ -73,7 +75,9 @@ pub(crate) fn coinbase_fits(coinbase: &Transaction, reward: &AmountMap) -> bool 
             return false;
         }
     }
-    taken.iter().all(|(asset, amount)| reward.get(asset).copied().unwrap_or(0) >= *amount)
+    taken
+        .iter()
+        .all(|(asset, amount)| reward.get(asset).copied().unwrap_or(0) >= *amount)
 }
 
 /// Whether no signature can ever spend an output: `OP_RETURN`, a script too long, or a fee.
@@ -82,7 +86,11 @@ pub(crate) fn is_unspendable(script: &Script) -> bool {
 }
 
 /// Checks the amounts of a transaction that is not a coinbase against the outputs that it spends.
-pub(crate) fn verify(tx: &Transaction, spent: &[TxOut], policy_asset: AssetId) -> Result<(), AmountError> {
+pub(crate) fn verify(
+    tx: &Transaction,
+    spent: &[TxOut],
+    policy_asset: AssetId,
+) -> Result<(), AmountError> {
     if spent.len() != tx.input.len() {
         return Err(Unequal);
     }
@@ -107,7 +115,9 @@ pub(crate) fn verify(tx: &Transaction, spent: &[TxOut], policy_asset: AssetId) -
     if !verify_commitments_sum_to_equal(&SECP, &coming_in, &going_out) {
         return Err(Unequal);
     }
-    tx.output.iter().try_for_each(|output| verify_proofs(output, &generators))
+    tx.output
+        .iter()
+        .try_for_each(|output| verify_proofs(output, &generators))
 }
 
 fn generator(asset: &Asset) -> Result<Generator, AmountError> {
@@ -119,14 +129,20 @@ fn generator(asset: &Asset) -> Result<Generator, AmountError> {
 }
 
 /// Of an explicit amount that is not zero.
-fn explicit_commitment(amount: u64, generator: Generator) -> Result<PedersenCommitment, AmountError> {
+fn explicit_commitment(
+    amount: u64,
+    generator: Generator,
+) -> Result<PedersenCommitment, AmountError> {
     match amount {
         0 => Err(Unequal),
         _ => Ok(PedersenCommitment::new_unblinded(&SECP, amount, generator)),
     }
 }
 
-fn spent_commitment(value: &Value, generator: Generator) -> Result<PedersenCommitment, AmountError> {
+fn spent_commitment(
+    value: &Value,
+    generator: Generator,
+) -> Result<PedersenCommitment, AmountError> {
     match value {
         Value::Explicit(amount) if *amount <= MAX_MONEY => explicit_commitment(*amount, generator),
         Value::Confidential(commitment) => Ok(*commitment),
@@ -155,7 +171,8 @@ fn issued(
     let first = issuance.asset_blinding_nonce.is_null();
     if !first {
         // Whoever reissues shows that the spent output is the token, by its blinding factor.
-        let blinding = Tweak::from_inner(issuance.asset_blinding_nonce.to_byte_array()).map_err(|_| Unequal)?;
+        let blinding = Tweak::from_inner(issuance.asset_blinding_nonce.to_byte_array())
+            .map_err(|_| Unequal)?;
         let derived = Generator::new_blinded(&SECP, token.into_tag(), blinding);
         if spent.asset.commitment() != Some(derived) || !issuance.inflation_keys.is_null() {
             return Err(Unequal);
@@ -163,7 +180,11 @@ fn issued(
     }
     let parts = [
         (issuance.amount, asset, &input.witness.amount_rangeproof),
-        (issuance.inflation_keys, token, &input.witness.inflation_keys_rangeproof),
+        (
+            issuance.inflation_keys,
+            token,
+            &input.witness.inflation_keys_rangeproof,
+        ),
     ];
     let mut issued = Vec::new();
     for (value, asset, proof) in parts {
@@ -198,14 +219,23 @@ fn verify_proofs(output: &TxOut, generators: &[Generator]) -> Result<(), AmountE
     match output.value {
         Value::Confidential(commitment) => {
             let generator = generator(&output.asset)?;
-            verify_range(&output.witness.rangeproof, commitment, &output.script_pubkey, generator)?;
+            verify_range(
+                &output.witness.rangeproof,
+                commitment,
+                &output.script_pubkey,
+                generator,
+            )?;
         }
-        Value::Null | Value::Explicit(_) if !output.witness.rangeproof.is_empty() => return Err(Unequal),
+        Value::Null | Value::Explicit(_) if !output.witness.rangeproof.is_empty() => {
+            return Err(Unequal);
+        }
         Value::Null | Value::Explicit(_) => {}
     }
     let proof = output.witness.surjection_proof.as_ref();
     match (output.asset, proof) {
-        (Asset::Confidential(asset), Some(proof)) if proof.verify(&SECP, asset, generators) => Ok(()),
+        (Asset::Confidential(asset), Some(proof)) if proof.verify(&SECP, asset, generators) => {
+            Ok(())
+        }
         (Asset::Explicit(_), None) => Ok(()),
         _ => Err(Unequal),
     }
@@ -223,7 +253,9 @@ fn verify_range(
         return Err(AmountError::NotSupported("a range proof up to 2^64-1"));
     }
     let proof = proof.as_ref().ok_or(Unequal)?;
-    proof.verify(&SECP, commitment, script.as_bytes(), generator).map_err(|_| Unequal)?;
+    proof
+        .verify(&SECP, commitment, script.as_bytes(), generator)
+        .map_err(|_| Unequal)?;
     // An amount that may be zero must not be spendable: zero tokens would allow reissuance.
     match min {
         0 if !is_unspendable(script) => Err(Unequal),

@@ -20,32 +20,51 @@ const HALVING_INTERVAL: u32 = 150;
 
 /// What can be said of a block alone (`CheckBlock`), but for its header.
 pub(crate) fn alone(block: &StoredBlock) -> Result<(), Rejection> {
-    let txids: Vec<_> = block.txids.iter().map(|txid| txid.to_byte_array()).collect();
+    let txids: Vec<_> = block
+        .txids
+        .iter()
+        .map(|txid| txid.to_byte_array())
+        .collect();
     let (root, mutated) = merkle_root(&txids);
     if block.header.merkle_root.to_byte_array() != root {
-        return Err(Rejection::with("bad-txnmrklroot", "hashMerkleRoot mismatch"));
+        return Err(Rejection::with(
+            "bad-txnmrklroot",
+            "hashMerkleRoot mismatch",
+        ));
     }
     if mutated {
-        return Err(Rejection::with("bad-txns-duplicate", "duplicate transaction"));
+        return Err(Rejection::with(
+            "bad-txns-duplicate",
+            "duplicate transaction",
+        ));
     }
     if block.transactions.is_empty() || block.stripped_size() as u64 * 4 > MAX_BLOCK_WEIGHT {
         return Err(Rejection::with("bad-blk-length", "size limits failed"));
     }
     let coinbases = block.transactions.iter().map(|tx| tx.is_coinbase());
     if !block.transactions[0].is_coinbase() {
-        return Err(Rejection::with("bad-cb-missing", "first tx is not coinbase"));
+        return Err(Rejection::with(
+            "bad-cb-missing",
+            "first tx is not coinbase",
+        ));
     }
     if coinbases.skip(1).any(|coinbase| coinbase) {
         return Err(Rejection::with("bad-cb-multiple", "more than one coinbase"));
     }
     for (tx, txid) in block.transactions.iter().zip(&block.txids) {
         tx_check::shape(tx).map_err(|error| {
-            Rejection::with(error.reason, format!("Transaction check failed (tx hash {txid}) "))
+            Rejection::with(
+                error.reason,
+                format!("Transaction check failed (tx hash {txid}) "),
+            )
         })?;
     }
     let sigops: u64 = block.transactions.iter().map(|tx| legacy_sigops(tx)).sum();
     match sigops * 4 > MAX_BLOCK_SIGOPS_COST {
-        true => Err(Rejection::with("bad-blk-sigops", "out-of-bounds SigOpCount")),
+        true => Err(Rejection::with(
+            "bad-blk-sigops",
+            "out-of-bounds SigOpCount",
+        )),
         false => Ok(()),
     }
 }
@@ -53,24 +72,51 @@ pub(crate) fn alone(block: &StoredBlock) -> Result<(), Rejection> {
 /// What can be said of a block on its parent, without coins (`ContextualCheckBlock`). `median_time` is the parent's.
 pub(crate) fn in_place(block: &StoredBlock, median_time: u32) -> Result<(), Rejection> {
     let height = block.height();
-    if !block.transactions.iter().all(|tx| tx_check::is_final(tx, height, median_time)) {
-        return Err(Rejection::with("bad-txns-nonfinal", "non-final transaction"));
+    if !block
+        .transactions
+        .iter()
+        .all(|tx| tx_check::is_final(tx, height, median_time))
+    {
+        return Err(Rejection::with(
+            "bad-txns-nonfinal",
+            "non-final transaction",
+        ));
     }
     let coinbase = &block.transactions[0];
-    if !coinbase.input[0].script_sig.as_bytes().starts_with(&height_push(height)) {
-        return Err(Rejection::with("bad-cb-height", "block height mismatch in coinbase"));
+    if !coinbase.input[0]
+        .script_sig
+        .as_bytes()
+        .starts_with(&height_push(height))
+    {
+        return Err(Rejection::with(
+            "bad-cb-height",
+            "block height mismatch in coinbase",
+        ));
     }
     let witness = &coinbase.input[0].witness;
-    let extra = [witness.amount_rangeproof.is_empty(), witness.inflation_keys_rangeproof.is_empty()];
+    let extra = [
+        witness.amount_rangeproof.is_empty(),
+        witness.inflation_keys_rangeproof.is_empty(),
+    ];
     if extra.contains(&false) || !witness.pegin_witness.is_empty() {
-        return Err(Rejection::with("bad-cb-witness", "Coinbase has invalid input witness data."));
+        return Err(Rejection::with(
+            "bad-cb-witness",
+            "Coinbase has invalid input witness data.",
+        ));
     }
-    let is_commitment = |script: &Script| script.len() >= 38 && script.as_bytes().starts_with(&COMMITMENT_PREFIX);
-    let commitment = coinbase.output.iter().rev().find(|output| is_commitment(&output.script_pubkey));
+    let is_commitment =
+        |script: &Script| script.len() >= 38 && script.as_bytes().starts_with(&COMMITMENT_PREFIX);
+    let commitment = coinbase
+        .output
+        .iter()
+        .rev()
+        .find(|output| is_commitment(&output.script_pubkey));
     match commitment {
         Some(output) => {
             let items: Vec<&[u8]> = witness.script_witness.iter().collect();
-            let [reserved] = items[..] else { return Err(bad_nonce()) };
+            let [reserved] = items[..] else {
+                return Err(bad_nonce());
+            };
             if reserved.len() != 32 {
                 return Err(bad_nonce());
             }
@@ -87,23 +133,35 @@ pub(crate) fn in_place(block: &StoredBlock, median_time: u32) -> Result<(), Reje
         None => {}
     }
     match block.weight() as u64 > MAX_BLOCK_WEIGHT {
-        true => Err(Rejection::with("bad-blk-weight", "ContextualCheckBlock : weight limit failed")),
+        true => Err(Rejection::with(
+            "bad-blk-weight",
+            "ContextualCheckBlock : weight limit failed",
+        )),
         false => Ok(()),
     }
 }
 
 fn bad_nonce() -> Rejection {
-    Rejection::with("bad-witness-nonce-size", "ContextualCheckBlock : invalid witness reserved value size")
+    Rejection::with(
+        "bad-witness-nonce-size",
+        "ContextualCheckBlock : invalid witness reserved value size",
+    )
 }
 
 /// A height as the beginning of a coinbase's scriptSig.
 pub(crate) fn height_push(height: u32) -> Vec<u8> {
-    elements::script::Builder::new().push_int(i64::from(height)).into_script().into_bytes()
+    elements::script::Builder::new()
+        .push_int(i64::from(height))
+        .into_script()
+        .into_bytes()
 }
 
 /// The subsidy of a block, satoshi of the policy asset.
 pub(crate) fn subsidy(params: &Params, height: u32) -> u64 {
-    params.con_block_subsidy.checked_shr(height / HALVING_INTERVAL).unwrap_or(0)
+    params
+        .con_block_subsidy
+        .checked_shr(height / HALVING_INTERVAL)
+        .unwrap_or(0)
 }
 
 /// The main chain below a block that is to be connected.
@@ -120,7 +178,10 @@ pub(crate) struct Below<'a, 'f> {
 }
 
 /// Checks a block against the coins (`ConnectBlock`) and answers what it changes.
-pub(crate) fn connect<'a>(block: &StoredBlock, below: &Below<'a, '_>) -> Result<Changes<'a>, Rejection> {
+pub(crate) fn connect<'a>(
+    block: &StoredBlock,
+    below: &Below<'a, '_>,
+) -> Result<Changes<'a>, Rejection> {
     let mut changes = Changes::new(below.coins);
     let mut reward = AmountMap::new();
     let mut sigops = 0;
@@ -141,7 +202,11 @@ pub(crate) fn connect<'a>(block: &StoredBlock, below: &Below<'a, '_>) -> Result<
         }
         changes.apply(tx, *txid, block.height());
     }
-    if !amounts::add(&mut reward, below.constants.policy_asset, subsidy(below.params, block.height())) {
+    if !amounts::add(
+        &mut reward,
+        below.constants.policy_asset,
+        subsidy(below.params, block.height()),
+    ) {
         return Err(Rejection::new("bad-blockreward-outofrange"));
     }
     match amounts::coinbase_fits(&block.transactions[0], &reward) {
@@ -156,9 +221,15 @@ fn spent(tx: &Transaction, changes: &Changes<'_>) -> Result<Vec<Coin>, Rejection
         return Ok(Vec::new());
     }
     tx_check::no_pegins(tx)?;
-    let coins = tx.input.iter().map(|input| changes.get(&input.previous_output).cloned());
+    let coins = tx
+        .input
+        .iter()
+        .map(|input| changes.get(&input.previous_output).cloned());
     coins.collect::<Option<_>>().ok_or_else(|| {
-        Rejection::with("bad-txns-inputs-missingorspent", "CheckTxInputs: inputs missing/spent")
+        Rejection::with(
+            "bad-txns-inputs-missingorspent",
+            "CheckTxInputs: inputs missing/spent",
+        )
     })
 }
 
@@ -171,7 +242,13 @@ fn transaction(
 ) -> Result<AmountMap, Rejection> {
     let fees = tx_check::inputs(tx, coins, height, below.constants.policy_asset, verified)?;
     let heights: Vec<u32> = coins.iter().map(|coin| coin.height).collect();
-    if !tx_check::sequence_locks_allow(tx, &heights, height, below.median_time, below.median_time_at) {
+    if !tx_check::sequence_locks_allow(
+        tx,
+        &heights,
+        height,
+        below.median_time,
+        below.median_time_at,
+    ) {
         return Err(Rejection::new("bad-txns-nonfinal"));
     }
     if !verified {

@@ -23,7 +23,8 @@ impl Node {
     /// The median time of the main chain's block at a height, of the tip above it.
     pub(crate) fn median_time_at(&self, height: u32) -> u32 {
         let hash = self.main.get(height as usize).or(self.main.last());
-        hash.and_then(|hash| self.blocks.get(hash)).map_or(0, |record| record.block.median_time_past)
+        hash.and_then(|hash| self.blocks.get(hash))
+            .map_or(0, |record| record.block.median_time_past)
     }
 
     /// The median of the times of a new block and the ten before it.
@@ -39,7 +40,11 @@ impl Node {
     }
 
     /// A block as it is kept, not kept yet.
-    pub(crate) fn prepare_shared(&self, header: BlockHeader, transactions: Vec<Arc<Transaction>>) -> StoredBlock {
+    pub(crate) fn prepare_shared(
+        &self,
+        header: BlockHeader,
+        transactions: Vec<Arc<Transaction>>,
+    ) -> StoredBlock {
         StoredBlock {
             hash: header.block_hash(),
             median_time_past: self.median_time_past(header.time, &header.prev_blockhash),
@@ -52,24 +57,40 @@ impl Node {
 
     /// Checks of a block all that can be checked without coins.
     pub(crate) fn check_without_coins(&self, block: &StoredBlock) -> Result<(), Rejection> {
-        let parent = self.blocks.get(&block.header.prev_blockhash).ok_or_else(|| Rejection::new("prev-blk-not-found"))?;
+        let parent = self
+            .blocks
+            .get(&block.header.prev_blockhash)
+            .ok_or_else(|| Rejection::new("prev-blk-not-found"))?;
         if parent.standing == Standing::Invalid {
             return Err(Rejection::new("bad-prevblk"));
         }
         let (height, median_time) = (parent.block.height(), parent.block.median_time_past);
-        headers::check(&block.header, height, median_time, self.now(), &self.dynafed)?;
+        headers::check(
+            &block.header,
+            height,
+            median_time,
+            self.now(),
+            &self.dynafed,
+        )?;
         block_check::alone(block)?;
         block_check::in_place(block, median_time)
     }
 
     /// Keeps a block that was checked without coins.
     pub(crate) fn keep(&mut self, block: StoredBlock) {
-        let record = Record { block: Arc::new(block), standing: Standing::Unchecked, undo: None };
+        let record = Record {
+            block: Arc::new(block),
+            standing: Standing::Unchecked,
+            undo: None,
+        };
         self.blocks.insert(record.block.hash, record);
     }
 
     /// Checks a block on the tip against the coins.
-    pub(crate) fn changes_on_tip(&self, block: &StoredBlock) -> Result<coins::Changes<'_>, Rejection> {
+    pub(crate) fn changes_on_tip(
+        &self,
+        block: &StoredBlock,
+    ) -> Result<coins::Changes<'_>, Rejection> {
         let below = Below {
             params: &self.params,
             constants: &self.constants,
@@ -82,12 +103,19 @@ impl Node {
     }
 
     /// Makes a kept block the tip; its parent is the tip now.
-    fn connect(&mut self, hash: BlockHash) -> Result<(), Rejection> {
-        let Some(block) = self.blocks.get(&hash).map(|record| Arc::clone(&record.block)) else { return Ok(()) };
+    pub(crate) fn connect(&mut self, hash: BlockHash) -> Result<(), Rejection> {
+        let Some(block) = self
+            .blocks
+            .get(&hash)
+            .map(|record| Arc::clone(&record.block))
+        else {
+            return Ok(());
+        };
         let (changed, undo) = self.changes_on_tip(&block)?.finish();
         coins::commit(&mut self.coins, changed);
         self.main.push(hash);
-        self.tx_index.extend(block.txids.iter().map(|txid| (*txid, hash)));
+        self.tx_index
+            .extend(block.txids.iter().map(|txid| (*txid, hash)));
         if let Some(record) = self.blocks.get_mut(&hash) {
             record.standing = Standing::Valid;
             record.undo = Some(Arc::new(undo));
@@ -102,8 +130,12 @@ impl Node {
         if self.main.len() < 2 {
             return Vec::new();
         }
-        let Some(hash) = self.main.pop() else { return Vec::new() };
-        let Some(record) = self.blocks.get_mut(&hash) else { return Vec::new() };
+        let Some(hash) = self.main.pop() else {
+            return Vec::new();
+        };
+        let Some(record) = self.blocks.get_mut(&hash) else {
+            return Vec::new();
+        };
         let block = Arc::clone(&record.block);
         let undo = record.undo.take().unwrap_or_default();
         let transactions = block.transactions.iter().map(|tx| &**tx);
@@ -141,8 +173,16 @@ impl Node {
 
     /// The way from the main chain to the best branch; none if the tip is the best.
     fn path_to_best(&self) -> Option<Path> {
-        let candidates = self.blocks.values().filter(|record| record.standing != Standing::Invalid);
-        let best = candidates.max_by_key(|record| (record.block.height(), std::cmp::Reverse(record.block.sequence)))?;
+        let candidates = self
+            .blocks
+            .values()
+            .filter(|record| record.standing != Standing::Invalid);
+        let best = candidates.max_by_key(|record| {
+            (
+                record.block.height(),
+                std::cmp::Reverse(record.block.sequence),
+            )
+        })?;
         let mut blocks = Vec::new();
         let mut next = &best.block;
         while self.main.get(next.height() as usize) != Some(&next.hash) {
@@ -151,15 +191,22 @@ impl Node {
         }
         let fork_height = next.height() as usize;
         blocks.reverse();
-        (!blocks.is_empty() || fork_height + 1 < self.main.len()).then_some(Path { fork_height, blocks })
+        (!blocks.is_empty() || fork_height + 1 < self.main.len()).then_some(Path {
+            fork_height,
+            blocks,
+        })
     }
 
     /// Joins a kept block to the tip, or switches to its branch if that is the longer one now.
     pub(crate) fn consider(&mut self, hash: BlockHash) -> Vec<(BlockHash, Rejection)> {
-        let Some(record) = self.blocks.get(&hash) else { return Vec::new() };
+        let Some(record) = self.blocks.get(&hash) else {
+            return Vec::new();
+        };
         if record.block.header.prev_blockhash == self.tip().hash {
             // The usual case, without a look at all blocks.
-            let Err(error) = self.connect(hash) else { return Vec::new() };
+            let Err(error) = self.connect(hash) else {
+                return Vec::new();
+            };
             self.mark_invalid(&hash);
             return vec![(hash, error)];
         }
@@ -193,13 +240,20 @@ impl Node {
 
     /// `invalidateblock`, see [`Node::invalidate`].
     pub(crate) fn invalidate_block(&mut self, hash: &BlockHash) {
-        let height = self.blocks.get(hash).map_or(0, |record| record.block.height()) as usize;
+        let height = self
+            .blocks
+            .get(hash)
+            .map_or(0, |record| record.block.height()) as usize;
         if self.main.get(height) == Some(hash) {
             let mut disconnected = 0;
             while self.main.len() > height.max(1) {
                 let transactions = self.disconnect();
                 disconnected += 1;
-                let back = if disconnected <= READMITTED_BLOCKS { transactions } else { Vec::new() };
+                let back = if disconnected <= READMITTED_BLOCKS {
+                    transactions
+                } else {
+                    Vec::new()
+                };
                 self.refill_mempool(back);
             }
         }
@@ -216,8 +270,11 @@ impl Node {
             if let Some(entry) = self.mempool.remove(txid) {
                 self.events.push(Event::Removed(entry.tx, Removal::Block));
             }
-            let conflicts: Vec<_> =
-                tx.input.iter().filter_map(|input| self.mempool.spender_of(&input.previous_output)).collect();
+            let conflicts: Vec<_> = tx
+                .input
+                .iter()
+                .filter_map(|input| self.mempool.spender_of(&input.previous_output))
+                .collect();
             for conflict in conflicts {
                 self.remove_with_descendants(&conflict, Removal::Conflict);
             }
@@ -226,8 +283,17 @@ impl Node {
 
     /// Takes a transaction and all that depend on it out of the mempool.
     pub(crate) fn remove_with_descendants(&mut self, txid: &Txid, why: Removal) {
-        let mut leaving: Vec<_> = self.mempool.descendants(txid).into_iter().chain([*txid]).collect();
-        leaving.sort_by_key(|txid| self.mempool.get(txid).map(|entry| std::cmp::Reverse(entry.sequence)));
+        let mut leaving: Vec<_> = self
+            .mempool
+            .descendants(txid)
+            .into_iter()
+            .chain([*txid])
+            .collect();
+        leaving.sort_by_key(|txid| {
+            self.mempool
+                .get(txid)
+                .map(|entry| std::cmp::Reverse(entry.sequence))
+        });
         for txid in leaving {
             if let Some(entry) = self.mempool.remove(&txid) {
                 self.events.push(Event::Removed(entry.tx, why));
@@ -241,7 +307,11 @@ impl Node {
         let waiting = std::mem::take(&mut self.mempool);
         self.mempool = waiting.emptied();
         for tx in returned {
-            let plan = Judge { node: self, pool: &self.mempool }.judge(&tx, Fees::Any);
+            let plan = Judge {
+                node: self,
+                pool: &self.mempool,
+            }
+            .judge(&tx, Fees::Any);
             if let Ok(plan) = plan {
                 self.enter(plan);
             }
@@ -258,17 +328,35 @@ impl Node {
     fn may_still_wait(&self, tx: &Transaction) -> bool {
         let tip = self.tip();
         let median_time = self.median_time_at(tip.height);
-        let free = tx.input.iter().all(|input| self.mempool.spender_of(&input.previous_output).is_none());
-        if !free || self.mempool.contains(&tx.txid()) || !tx_check::is_final(tx, tip.height + 1, median_time) {
+        let free = tx
+            .input
+            .iter()
+            .all(|input| self.mempool.spender_of(&input.previous_output).is_none());
+        if !free
+            || self.mempool.contains(&tx.txid())
+            || !tx_check::is_final(tx, tip.height + 1, median_time)
+        {
             return false;
         }
-        let coin = |outpoint| self.mempool.coin(outpoint).or_else(|| self.coin(outpoint).cloned());
+        let coin = |outpoint| {
+            self.mempool
+                .coin(outpoint)
+                .or_else(|| self.coin(outpoint).cloned())
+        };
         let coins = tx.input.iter().map(|input| coin(&input.previous_output));
-        let Some(coins) = coins.collect::<Option<Vec<_>>>() else { return false };
-        let heights: Vec<u32> = coins.iter().map(|coin| coin.height.min(tip.height + 1)).collect();
-        let mature = |coin: &super::Coin| !coin.coinbase || tip.height + 1 >= coin.height + COINBASE_MATURITY;
+        let Some(coins) = coins.collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        let heights: Vec<u32> = coins
+            .iter()
+            .map(|coin| coin.height.min(tip.height + 1))
+            .collect();
+        let mature = |coin: &super::Coin| {
+            !coin.coinbase || tip.height + 1 >= coin.height + COINBASE_MATURITY
+        };
         let at = |height| self.median_time_at(height);
-        coins.iter().all(mature) && tx_check::sequence_locks_allow(tx, &heights, tip.height + 1, median_time, at)
+        coins.iter().all(mature)
+            && tx_check::sequence_locks_allow(tx, &heights, tip.height + 1, median_time, at)
     }
 
     /// Lets a judged transaction into the mempool.
@@ -280,7 +368,8 @@ impl Node {
             self.verified.clear();
         }
         self.verified.insert(plan.entry.wtxid);
-        self.events.push(Event::Accepted(Arc::clone(&plan.entry.tx)));
+        self.events
+            .push(Event::Accepted(Arc::clone(&plan.entry.tx)));
         self.mempool.insert(plan.entry);
     }
 }

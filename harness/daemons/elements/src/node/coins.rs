@@ -23,7 +23,11 @@ pub(crate) struct Changes<'a> {
 
 impl<'a> Changes<'a> {
     pub(crate) fn new(base: &'a CoinSet) -> Self {
-        Changes { base, changed: HashMap::new(), spent: Undo::new() }
+        Changes {
+            base,
+            changed: HashMap::new(),
+            spent: Undo::new(),
+        }
     }
 
     /// An unspent coin.
@@ -42,7 +46,8 @@ impl<'a> Changes<'a> {
             }
             self.changed.insert(input.previous_output, None);
         }
-        self.changed.extend(created(tx, txid, height).map(|(outpoint, coin)| (outpoint, Some(coin))));
+        self.changed
+            .extend(created(tx, txid, height).map(|(outpoint, coin)| (outpoint, Some(coin))));
     }
 
     /// The changes, to be made, and what was spent.
@@ -62,7 +67,11 @@ pub(crate) fn commit(coins: &mut CoinSet, changed: HashMap<OutPoint, Option<Coin
 }
 
 /// Takes a block's changes back.
-pub(crate) fn revert<'a>(coins: &mut CoinSet, block: impl Iterator<Item = (&'a Transaction, &'a Txid)>, undo: &Undo) {
+pub(crate) fn revert<'a>(
+    coins: &mut CoinSet,
+    block: impl Iterator<Item = (&'a Transaction, &'a Txid)>,
+    undo: &Undo,
+) {
     // What the block made and spent is put back here, and taken away below with all that it made.
     coins.extend(undo.iter().cloned());
     for (tx, txid) in block {
@@ -73,11 +82,27 @@ pub(crate) fn revert<'a>(coins: &mut CoinSet, block: impl Iterator<Item = (&'a T
 }
 
 /// The coins that a transaction makes: its outputs, but for those that nobody can ever spend.
-pub(crate) fn created(tx: &Transaction, txid: Txid, height: u32) -> impl Iterator<Item = (OutPoint, Coin)> {
+pub(crate) fn created(
+    tx: &Transaction,
+    txid: Txid,
+    height: u32,
+) -> impl Iterator<Item = (OutPoint, Coin)> {
     let coinbase = tx.is_coinbase();
-    let spendable = (0_u32..).zip(&tx.output).filter(|(_, output)| !is_unspendable(&output.script_pubkey));
+    let spendable = (0_u32..)
+        .zip(&tx.output)
+        .filter(|(_, output)| !is_unspendable(&output.script_pubkey));
     spendable.map(move |(vout, output)| {
-        let output = TxOut { witness: TxOutWitness::default(), ..output.clone() };
-        (OutPoint::new(txid, vout), Coin { output, height, coinbase })
+        let output = TxOut {
+            witness: TxOutWitness::default(),
+            ..output.clone()
+        };
+        (
+            OutPoint::new(txid, vout),
+            Coin {
+                output,
+                height,
+                coinbase,
+            },
+        )
     })
 }

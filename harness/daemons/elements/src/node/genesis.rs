@@ -8,8 +8,9 @@ use elements::hex::DisplayHex;
 use elements::opcodes::all::{OP_EQUAL, OP_HASH160, OP_RETURN};
 use elements::script::Builder;
 use elements::{
-    AssetBlindingNonce, AssetEntropy, AssetId, AssetIssuance, Block, BlockExtData, BlockHash, BlockHeader, ContractHash,
-    LockTime, OutPoint, Script, Sequence, Transaction, TxIn, TxInWitness, TxMerkleNode, TxOut, TxOutWitness, Txid,
+    AssetBlindingNonce, AssetEntropy, AssetId, AssetIssuance, Block, BlockExtData, BlockHash,
+    BlockHeader, ContractHash, LockTime, OutPoint, Script, Sequence, Transaction, TxIn,
+    TxInWitness, TxMerkleNode, TxOut, TxOutWitness, Txid,
 };
 
 use super::merkle::merkle_root;
@@ -30,17 +31,27 @@ pub(crate) fn op_true() -> Script {
 /// Block 0 and what follows from it.
 pub(crate) fn genesis(params: &Params) -> Result<(Block, ChainConstants), String> {
     if params.initial_free_coins > MAX_MONEY {
-        return Err(format!("initialfreecoins is {}, more than {MAX_MONEY} satoshi", params.initial_free_coins));
+        return Err(format!(
+            "initialfreecoins is {}, more than {MAX_MONEY} satoshi",
+            params.initial_free_coins
+        ));
     }
     let commitment = commitment(&params.chain);
-    let parent: BlockHash = PARENT_GENESIS_HASH.parse().map_err(|error| format!("parent genesis hash: {error}"))?;
+    let parent: BlockHash = PARENT_GENESIS_HASH
+        .parse()
+        .map_err(|error| format!("parent genesis hash: {error}"))?;
     let contract = ContractHash::from_byte_array(parent.to_byte_array());
     let outpoint = OutPoint::new(Txid::from_byte_array(commitment), 0);
     let entropy = AssetId::generate_asset_entropy(outpoint, contract);
     let policy_asset = AssetId::from_entropy(entropy);
     let mut txdata = vec![commitment_transaction(&commitment)];
     if params.initial_free_coins > 0 {
-        txdata.push(free_coins(outpoint, contract, policy_asset, params.initial_free_coins));
+        txdata.push(free_coins(
+            outpoint,
+            contract,
+            policy_asset,
+            params.initial_free_coins,
+        ));
     }
     let txids: Vec<_> = txdata.iter().map(|tx| tx.txid().to_byte_array()).collect();
     let header = BlockHeader {
@@ -49,18 +60,30 @@ pub(crate) fn genesis(params: &Params) -> Result<(Block, ChainConstants), String
         merkle_root: TxMerkleNode::from_byte_array(merkle_root(&txids).0),
         time: GENESIS_TIME,
         height: 0,
-        ext: BlockExtData::Proof { challenge: op_true(), solution: Script::new() },
+        ext: BlockExtData::Proof {
+            challenge: op_true(),
+            solution: Script::new(),
+        },
     };
     let block = Block { header, txdata };
     let genesis_hash = block.block_hash();
-    Ok((block, ChainConstants { policy_asset, genesis_hash }))
+    Ok((
+        block,
+        ChainConstants {
+            policy_asset,
+            genesis_hash,
+        },
+    ))
 }
 
 /// The dynafed parameters in force from block 1 on: the genesis block's, in dynafed's form.
 pub(crate) fn first_dynafed_params() -> FullParams {
     let program = op_true().to_v0_p2wsh();
     let hash = hash160::Hash::hash(program.as_bytes());
-    let fedpeg = Builder::new().push_opcode(OP_HASH160).push_slice(hash.as_byte_array()).push_opcode(OP_EQUAL);
+    let fedpeg = Builder::new()
+        .push_opcode(OP_HASH160)
+        .push_slice(hash.as_byte_array())
+        .push_opcode(OP_EQUAL);
     let key: Vec<u8> = elements::hex::decode_to_vec(EXTENSION_KEY).unwrap_or_default();
     FullParams::new(
         program,
@@ -83,11 +106,22 @@ fn commitment(chain: &str) -> [u8; 32] {
 fn commitment_transaction(commitment: &[u8; 32]) -> Transaction {
     let script_sig = Builder::new().push_slice(commitment).into_script();
     let script_pubkey = Builder::new().push_opcode(OP_RETURN).into_script();
-    let input = TxIn { script_sig, ..input(OutPoint::null(), AssetIssuance::null()) };
-    transaction(input, output(AssetId::from_byte_array([0; 32]), 0, script_pubkey))
+    let input = TxIn {
+        script_sig,
+        ..input(OutPoint::null(), AssetIssuance::null())
+    };
+    transaction(
+        input,
+        output(AssetId::from_byte_array([0; 32]), 0, script_pubkey),
+    )
 }
 
-fn free_coins(outpoint: OutPoint, contract: ContractHash, asset: AssetId, amount: u64) -> Transaction {
+fn free_coins(
+    outpoint: OutPoint,
+    contract: ContractHash,
+    asset: AssetId,
+    amount: u64,
+) -> Transaction {
     let issuance = AssetIssuance {
         asset_blinding_nonce: AssetBlindingNonce::NEW_ISSUANCE,
         asset_entropy: AssetEntropy::from_byte_array(contract.to_byte_array()),
@@ -119,7 +153,12 @@ fn output(asset: AssetId, value: u64, script_pubkey: Script) -> TxOut {
 }
 
 fn transaction(input: TxIn, output: TxOut) -> Transaction {
-    Transaction { version: 1, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
+    Transaction {
+        version: 1,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output: vec![output],
+    }
 }
 
 #[cfg(test)]
@@ -132,13 +171,37 @@ mod tests {
         let liquid = "5ac9f65c0efcc4775e0baec4ec03abdde22473cd3cf33c0419ca290e0751b225";
         let elements = "b2e15d0d7a0c94e4e2ce0fe6e8691b9e451377f6e46e8045a86f7c4b5d4f0f23";
         let table = [
-            ("liquidregtest", MAX_MONEY, liquid, "00902a6b70c2ca83b5d9c815d96a0e2f4202179316970d14ea1847dae5b1ca21"),
-            ("liquidregtest", 2_100_000_000, liquid, "c7af03b0774a3498a574902bd41045c1633fd40b69ca163345c5d9c78bfd6af7"),
-            ("elementsregtest", MAX_MONEY, elements, "209577bda6bf4b5804bd46f8621580dd6d4e8bfa2d190e1c50e932492baca07d"),
-            ("elementsregtest", 0, elements, "cd179c84c35f51825f20a3b91a18d45f0c53b5ceb744a5b6ef8f0babe809396f"),
+            (
+                "liquidregtest",
+                MAX_MONEY,
+                liquid,
+                "00902a6b70c2ca83b5d9c815d96a0e2f4202179316970d14ea1847dae5b1ca21",
+            ),
+            (
+                "liquidregtest",
+                2_100_000_000,
+                liquid,
+                "c7af03b0774a3498a574902bd41045c1633fd40b69ca163345c5d9c78bfd6af7",
+            ),
+            (
+                "elementsregtest",
+                MAX_MONEY,
+                elements,
+                "209577bda6bf4b5804bd46f8621580dd6d4e8bfa2d190e1c50e932492baca07d",
+            ),
+            (
+                "elementsregtest",
+                0,
+                elements,
+                "cd179c84c35f51825f20a3b91a18d45f0c53b5ceb744a5b6ef8f0babe809396f",
+            ),
         ];
         for (chain, coins, asset, hash) in table {
-            let params = Params { chain: chain.into(), initial_free_coins: coins, ..Params::liquid_regtest() };
+            let params = Params {
+                chain: chain.into(),
+                initial_free_coins: coins,
+                ..Params::liquid_regtest()
+            };
             let (block, constants) = genesis(&params).unwrap();
             assert_eq!(constants.policy_asset.to_string(), asset, "{chain} {coins}");
             assert_eq!(block.block_hash().to_string(), hash, "{chain} {coins}");
@@ -153,12 +216,18 @@ mod tests {
         assert_eq!(block.header.merkle_root.to_string(), root);
         let coins = "12a51d3e6441abbdb3a5b35983260dec3ff457a301a24a4e76d41b0c0adfb99b";
         assert_eq!(block.txdata[1].txid().to_string(), coins);
-        assert_eq!(block.txdata[1].output, vec![output(constants.policy_asset, MAX_MONEY, op_true())]);
+        assert_eq!(
+            block.txdata[1].output,
+            vec![output(constants.policy_asset, MAX_MONEY, op_true())]
+        );
     }
 
     #[test]
     fn more_coins_than_there_is_money_are_refused() {
-        let params = Params { initial_free_coins: MAX_MONEY + 1, ..Params::liquid_regtest() };
+        let params = Params {
+            initial_free_coins: MAX_MONEY + 1,
+            ..Params::liquid_regtest()
+        };
         assert!(genesis(&params).unwrap_err().contains("initialfreecoins"));
     }
 }

@@ -53,37 +53,64 @@ pub(crate) fn check(
     full: &FullParams,
 ) -> Result<(), Rejection> {
     let dynafed = |details| Rejection::with("invalid-dyna-fed", details);
-    let BlockExtData::Dynafed { current, proposed, signblock_witness } = &header.ext else {
-        return Err(dynafed("dynamic block headers must have non-empty current signblockscript field"));
+    let BlockExtData::Dynafed {
+        current,
+        proposed,
+        signblock_witness,
+    } = &header.ext
+    else {
+        return Err(dynafed(
+            "dynamic block headers must have non-empty current signblockscript field",
+        ));
     };
     if *signblock_witness != [op_true().into_bytes()] {
-        return Err(Rejection::with("block-proof-invalid", "proof of work failed"));
+        return Err(Rejection::with(
+            "block-proof-invalid",
+            "proof of work failed",
+        ));
     }
     if header.time <= median_time {
-        return Err(Rejection::with("time-too-old", "block's timestamp is too early"));
+        return Err(Rejection::with(
+            "time-too-old",
+            "block's timestamp is too early",
+        ));
     }
     if parent_height.checked_add(1) != Some(header.height) {
         return Err(Rejection::new("bad-header-height"));
     }
     if u64::from(header.time) > now.saturating_add(MAX_FUTURE) {
-        return Err(Rejection::with("time-too-new", "block timestamp too far in the future"));
+        return Err(Rejection::with(
+            "time-too-new",
+            "block timestamp too far in the future",
+        ));
     }
     if header.version < 4 {
         let version = header.version;
         let details = format!("rejected nVersion=0x{version:08x} block");
-        return Err(Rejection::with(format!("bad-version(0x{version:08x})"), details));
+        return Err(Rejection::with(
+            format!("bad-version(0x{version:08x})"),
+            details,
+        ));
     }
     if current.is_null() {
-        return Err(dynafed("dynamic block headers must have non-empty current signblockscript field"));
+        return Err(dynafed(
+            "dynamic block headers must have non-empty current signblockscript field",
+        ));
     }
     if header.version & RESERVED_BITS != 0 {
-        return Err(dynafed("dynamic block header has unknown HF extension bits set"));
+        return Err(dynafed(
+            "dynamic block header has unknown HF extension bits set",
+        ));
     }
     if *current != current_params(full, header.height) {
-        return Err(dynafed("dynamic block header's current parameters do not match expected"));
+        return Err(dynafed(
+            "dynamic block header's current parameters do not match expected",
+        ));
     }
     match proposed {
         DynafedParams::Null => Ok(()),
-        _ => Err(Rejection::not_supported("a vote on the federation's parameters")),
+        _ => Err(Rejection::not_supported(
+            "a vote on the federation's parameters",
+        )),
     }
 }

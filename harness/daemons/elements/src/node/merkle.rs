@@ -14,14 +14,19 @@ pub(crate) fn merkle_root(leaves: &[[u8; 32]]) -> ([u8; 32], bool) {
         if level.len() % 2 == 1 {
             level.extend(level.last().copied());
         }
-        level = level.chunks_exact(2).map(|pair| sha256d::Hash::hash(&pair.concat()).to_byte_array()).collect();
+        level = level
+            .chunks_exact(2)
+            .map(|pair| sha256d::Hash::hash(&pair.concat()).to_byte_array())
+            .collect();
     }
     (level.first().copied().unwrap_or([0; 32]), mutated)
 }
 
 /// The root over the witnesses of a block's transactions, input and output witnesses alike. The coinbase's input counts
 /// as having none.
-pub(crate) fn witness_merkle_root<'a>(transactions: impl Iterator<Item = &'a Transaction>) -> [u8; 32] {
+pub(crate) fn witness_merkle_root<'a>(
+    transactions: impl Iterator<Item = &'a Transaction>,
+) -> [u8; 32] {
     let leaves: Vec<_> = transactions.map(witness_hash).collect();
     root(&leaves)
 }
@@ -36,9 +41,19 @@ fn witness_hash(tx: &Transaction) -> [u8; 32] {
     let inputs: Vec<_> = tx
         .input
         .iter()
-        .map(|input| input_hash(if input.previous_output.is_null() { &none } else { &input.witness }))
+        .map(|input| {
+            input_hash(if input.previous_output.is_null() {
+                &none
+            } else {
+                &input.witness
+            })
+        })
         .collect();
-    let outputs: Vec<_> = tx.output.iter().map(|output| output_hash(&output.witness)).collect();
+    let outputs: Vec<_> = tx
+        .output
+        .iter()
+        .map(|output| output_hash(&output.witness))
+        .collect();
     root(&[root(&inputs), root(&outputs)])
 }
 

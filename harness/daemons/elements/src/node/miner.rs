@@ -9,8 +9,8 @@ use elements::encode::serialize;
 use elements::opcodes::all::OP_RETURN;
 use elements::script::Builder;
 use elements::{
-    AssetId, AssetIssuance, Block, BlockHash, BlockHeader, LockTime, OutPoint, Script, Sequence, Transaction, TxIn,
-    TxInWitness, TxMerkleNode, TxOut, TxOutWitness, Txid, Witness,
+    AssetId, AssetIssuance, Block, BlockHash, BlockHeader, LockTime, OutPoint, Script, Sequence,
+    Transaction, TxIn, TxInWitness, TxMerkleNode, TxOut, TxOutWitness, Txid, Witness,
 };
 
 use super::block_check::{COMMITMENT_PREFIX, height_push, subsidy};
@@ -36,18 +36,32 @@ struct Place {
 
 impl Node {
     fn place_on(&self, parent: &BlockHash) -> Result<Place, Rejection> {
-        let block = self.block(parent).ok_or_else(|| Rejection::new("prev-blk-not-found"))?;
-        let height = block.height().checked_add(1).ok_or_else(|| Rejection::new("bad-header-height"))?;
-        Ok(Place { parent: *parent, height, median_time: block.median_time_past() })
+        let block = self
+            .block(parent)
+            .ok_or_else(|| Rejection::new("prev-blk-not-found"))?;
+        let height = block
+            .height()
+            .checked_add(1)
+            .ok_or_else(|| Rejection::new("bad-header-height"))?;
+        Ok(Place {
+            parent: *parent,
+            height,
+            median_time: block.median_time_past(),
+        })
     }
 
     /// One block on the tip with what waits in the mempool, connected.
     pub(crate) fn mine(&mut self, script: &Script) -> Result<BlockHash, Rejection> {
         let place = self.place_on(&self.tip().hash)?;
-        let reserved = 4 * serialize(&headers::current_params(&self.dynafed, place.height)).len() as u64;
+        let reserved =
+            4 * serialize(&headers::current_params(&self.dynafed, place.height)).len() as u64;
         let chosen = Selection::new(&self.mempool, &self.params, RESERVED_WEIGHT + reserved + 74)
             .choose(&place, &self.mempool);
-        let fees = chosen.iter().filter_map(|txid| self.mempool.get(txid)).map(|entry| entry.fee).sum();
+        let fees = chosen
+            .iter()
+            .filter_map(|txid| self.mempool.get(txid))
+            .map(|entry| entry.fee)
+            .sum();
         let transactions = chosen.iter().filter_map(|txid| self.mempool.get(txid));
         let transactions = transactions.map(|entry| Arc::clone(&entry.tx)).collect();
         self.add(&place, script, fees, transactions)
@@ -86,7 +100,13 @@ impl Node {
         }
     }
 
-    fn assemble(&self, place: &Place, script: &Script, fees: u64, transactions: &[Arc<Transaction>]) -> StoredBlock {
+    fn assemble(
+        &self,
+        place: &Place,
+        script: &Script,
+        fees: u64,
+        transactions: &[Arc<Transaction>],
+    ) -> StoredBlock {
         let reward = fees.saturating_add(subsidy(&self.params, place.height));
         let time = self.now().max(u64::from(place.median_time) + 1);
         let time = u32::try_from(time).unwrap_or(u32::MAX);
@@ -95,7 +115,9 @@ impl Node {
         loop {
             let mut coinbase = coinbase(place.height, nonce, self.policy_asset(), reward, script);
             commit_to_witnesses(&mut coinbase, transactions, self.policy_asset());
-            let txdata: Vec<_> = std::iter::once(&coinbase).chain(transactions.iter().map(|tx| &**tx)).collect();
+            let txdata: Vec<_> = std::iter::once(&coinbase)
+                .chain(transactions.iter().map(|tx| &**tx))
+                .collect();
             let txids: Vec<_> = txdata.iter().map(|tx| tx.txid().to_byte_array()).collect();
             let header = BlockHeader {
                 version: headers::version(place.height),
@@ -116,7 +138,10 @@ impl Node {
 
     /// A block in its consensus form, as [`Node::prepare_shared`].
     pub(crate) fn prepare(&self, block: Block) -> StoredBlock {
-        self.prepare_shared(block.header, block.txdata.into_iter().map(Arc::new).collect())
+        self.prepare_shared(
+            block.header,
+            block.txdata.into_iter().map(Arc::new).collect(),
+        )
     }
 }
 
@@ -124,7 +149,12 @@ impl Node {
 fn coinbase(height: u32, nonce: i64, asset: AssetId, reward: u64, script: &Script) -> Transaction {
     let mut script_sig = height_push(height);
     // Always as a push of bytes, also where an opcode would do.
-    script_sig.extend(Builder::new().push_scriptint(nonce).into_script().into_bytes());
+    script_sig.extend(
+        Builder::new()
+            .push_scriptint(nonce)
+            .into_script()
+            .into_bytes(),
+    );
     let nobody = || Builder::new().push_opcode(OP_RETURN).into_script();
     let input = TxIn {
         previous_output: OutPoint::null(),
@@ -132,10 +162,26 @@ fn coinbase(height: u32, nonce: i64, asset: AssetId, reward: u64, script: &Scrip
         script_sig: Script::from(script_sig),
         sequence: Sequence::MAX,
         asset_issuance: AssetIssuance::null(),
-        witness: TxInWitness { script_witness: Witness::from(vec![vec![0; 32]]), ..TxInWitness::default() },
+        witness: TxInWitness {
+            script_witness: Witness::from(vec![vec![0; 32]]),
+            ..TxInWitness::default()
+        },
     };
-    let output = explicit(asset, reward, if reward == 0 { nobody() } else { script.clone() });
-    Transaction { version: 2, lock_time: LockTime::ZERO, input: vec![input], output: vec![output] }
+    let output = explicit(
+        asset,
+        reward,
+        if reward == 0 {
+            nobody()
+        } else {
+            script.clone()
+        },
+    );
+    Transaction {
+        version: 2,
+        lock_time: LockTime::ZERO,
+        input: vec![input],
+        output: vec![output],
+    }
 }
 
 fn explicit(asset: AssetId, value: u64, script_pubkey: Script) -> TxOut {
@@ -149,7 +195,11 @@ fn explicit(asset: AssetId, value: u64, script_pubkey: Script) -> TxOut {
 }
 
 /// Adds the output that commits to all witnesses. It is there when the root is computed, for outputs have witnesses too.
-fn commit_to_witnesses(coinbase: &mut Transaction, transactions: &[Arc<Transaction>], asset: AssetId) {
+fn commit_to_witnesses(
+    coinbase: &mut Transaction,
+    transactions: &[Arc<Transaction>],
+    asset: AssetId,
+) {
     coinbase.output.push(explicit(asset, 0, Script::new()));
     let all = std::iter::once(&*coinbase).chain(transactions.iter().map(|tx| &**tx));
     let commitment = witness_commitment(witness_merkle_root(all), &[0; 32]);
@@ -189,7 +239,9 @@ struct Score {
 impl Ord for Score {
     fn cmp(&self, other: &Self) -> Ordering {
         let rate = |a: &Score, b: &Score| u128::from(a.fee) * u128::from(b.size);
-        rate(self, other).cmp(&rate(other, self)).then_with(|| other.txid.cmp(&self.txid))
+        rate(self, other)
+            .cmp(&rate(other, self))
+            .then_with(|| other.txid.cmp(&self.txid))
     }
 }
 
@@ -228,18 +280,34 @@ impl<'a> Selection<'a> {
         let mut package = Package::default();
         package.add(entry);
         let outside = |txid: &Txid| !self.inside.contains(txid);
-        for ancestor in pool.ancestors(&entry.txid).iter().filter(|txid| outside(txid)) {
+        for ancestor in pool
+            .ancestors(&entry.txid)
+            .iter()
+            .filter(|txid| outside(txid))
+        {
             if let Some(ancestor) = pool.get(ancestor) {
                 package.add(ancestor);
             }
         }
-        let version = self.packages.get(&entry.txid).map_or(0, |(_, version)| version + 1);
+        let version = self
+            .packages
+            .get(&entry.txid)
+            .map_or(0, |(_, version)| version + 1);
         self.packages.insert(entry.txid, (package, version));
         let alone = (entry.fee, entry.discount_vsize);
         let together = (package.fee, package.discount_vsize);
         let rate = |a: (u64, u64), b: (u64, u64)| u128::from(a.0) * u128::from(b.1);
-        let (fee, size) = if rate(alone, together) > rate(together, alone) { together } else { alone };
-        self.heap.push(Score { fee, size, txid: entry.txid, version });
+        let (fee, size) = if rate(alone, together) > rate(together, alone) {
+            together
+        } else {
+            alone
+        };
+        self.heap.push(Score {
+            fee,
+            size,
+            txid: entry.txid,
+            version,
+        });
     }
 
     /// The chosen transactions, parents before children.
@@ -247,7 +315,9 @@ impl<'a> Selection<'a> {
         let mut chosen = Vec::new();
         let mut failures = 0;
         while let Some(score) = self.heap.pop() {
-            let Some((package, version)) = self.packages.get(&score.txid).copied() else { continue };
+            let Some((package, version)) = self.packages.get(&score.txid).copied() else {
+                continue;
+            };
             if version != score.version || self.inside.contains(&score.txid) {
                 continue;
             }
@@ -269,7 +339,10 @@ impl<'a> Selection<'a> {
             members.insert(score.txid);
             members.retain(|txid| !self.inside.contains(txid));
             let mut entries: Vec<_> = members.iter().filter_map(|txid| pool.get(txid)).collect();
-            if !entries.iter().all(|entry| tx_check::is_final(&entry.tx, place.height, place.median_time)) {
+            if !entries
+                .iter()
+                .all(|entry| tx_check::is_final(&entry.tx, place.height, place.median_time))
+            {
                 continue;
             }
             entries.sort_by_key(|entry| entry.sequence);
@@ -285,8 +358,16 @@ impl<'a> Selection<'a> {
             self.sigop_cost += entry.sigop_cost;
             self.inside.insert(entry.txid);
         }
-        let descendants: BTreeSet<Txid> = entries.iter().flat_map(|entry| pool.descendants(&entry.txid)).collect();
-        for txid in descendants.iter().filter(|txid| !self.inside.contains(*txid)).copied().collect::<Vec<_>>() {
+        let descendants: BTreeSet<Txid> = entries
+            .iter()
+            .flat_map(|entry| pool.descendants(&entry.txid))
+            .collect();
+        for txid in descendants
+            .iter()
+            .filter(|txid| !self.inside.contains(*txid))
+            .copied()
+            .collect::<Vec<_>>()
+        {
             if let Some(entry) = pool.get(&txid) {
                 self.update(pool, entry);
             }

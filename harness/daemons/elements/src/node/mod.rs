@@ -241,7 +241,14 @@ impl Node {
             node.coins.extend(coins::created(tx, *txid, 0));
             node.tx_index.insert(*txid, block.hash);
         }
-        node.blocks.insert(block.hash, Record { block, standing: Standing::Valid, undo: None });
+        node.blocks.insert(
+            block.hash,
+            Record {
+                block,
+                standing: Standing::Valid,
+                undo: None,
+            },
+        );
         Ok(node)
     }
 
@@ -261,7 +268,10 @@ impl Node {
     }
 
     /// The node's time, Unix seconds: the mock time if one is set.
-    #[expect(clippy::disallowed_methods, reason = "blocks carry the wall clock's time")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "blocks carry the wall clock's time"
+    )]
     pub fn now(&self) -> u64 {
         self.mock_time.unwrap_or_else(|| {
             let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -284,8 +294,15 @@ impl Node {
 impl Node {
     /// The end of the main chain.
     pub fn tip(&self) -> Tip {
-        let hash = self.main.last().copied().unwrap_or(self.constants.genesis_hash);
-        Tip { hash, height: u32::try_from(self.main.len().saturating_sub(1)).unwrap_or(u32::MAX) }
+        let hash = self
+            .main
+            .last()
+            .copied()
+            .unwrap_or(self.constants.genesis_hash);
+        Tip {
+            hash,
+            height: u32::try_from(self.main.len().saturating_sub(1)).unwrap_or(u32::MAX),
+        }
     }
 
     /// The block of the main chain at a height.
@@ -310,14 +327,23 @@ impl Node {
     /// The block after this one, if both are on the main chain.
     pub fn next_block_hash(&self, hash: &BlockHash) -> Option<BlockHash> {
         let height = self.block(hash)?.height();
-        (self.block_hash(height) == Some(*hash)).then(|| self.block_hash(height + 1)).flatten()
+        (self.block_hash(height) == Some(*hash))
+            .then(|| self.block_hash(height + 1))
+            .flatten()
     }
 
     /// The ends of all branches, the main chain's first, then the highest first: for `getchaintips`.
     pub fn chain_tips(&self) -> Vec<(Tip, BranchStatus)> {
-        let parents: HashSet<_> = self.blocks.values().map(|record| record.block.header.prev_blockhash).collect();
+        let parents: HashSet<_> = self
+            .blocks
+            .values()
+            .map(|record| record.block.header.prev_blockhash)
+            .collect();
         let tip = self.tip().hash;
-        let ends = self.blocks.iter().filter(|(hash, _)| **hash == tip || !parents.contains(*hash));
+        let ends = self
+            .blocks
+            .iter()
+            .filter(|(hash, _)| **hash == tip || !parents.contains(*hash));
         let mut tips: Vec<_> = ends
             .map(|(hash, record)| {
                 let status = match record.standing {
@@ -326,7 +352,13 @@ impl Node {
                     Standing::Unchecked => BranchStatus::ValidHeaders,
                     Standing::Invalid => BranchStatus::Invalid,
                 };
-                (Tip { hash: *hash, height: record.block.height() }, status)
+                (
+                    Tip {
+                        hash: *hash,
+                        height: record.block.height(),
+                    },
+                    status,
+                )
             })
             .collect();
         tips.sort_by_key(|(end, _)| (end.hash != tip, std::cmp::Reverse(end.height), end.hash));
@@ -336,12 +368,18 @@ impl Node {
     /// A transaction of the mempool or the main chain.
     pub fn transaction(&self, txid: &Txid) -> Option<FoundTransaction> {
         if let Some(entry) = self.mempool.get(txid) {
-            return Some(FoundTransaction { tx: Arc::clone(&entry.tx), block: None });
+            return Some(FoundTransaction {
+                tx: Arc::clone(&entry.tx),
+                block: None,
+            });
         }
         let hash = self.tx_index.get(txid)?;
         let block = self.block(hash)?;
         let index = block.txids.iter().position(|known| known == txid)?;
-        Some(FoundTransaction { tx: Arc::clone(block.transactions.get(index)?), block: Some(*hash) })
+        Some(FoundTransaction {
+            tx: Arc::clone(block.transactions.get(index)?),
+            block: Some(*hash),
+        })
     }
 
     /// A coin of the main chain; the mempool plays no part.
@@ -353,7 +391,10 @@ impl Node {
     pub fn coin_with_mempool(&self, outpoint: &OutPoint) -> Option<Coin> {
         match self.mempool.spender_of(outpoint) {
             Some(_) => None,
-            None => self.mempool.coin(outpoint).or_else(|| self.coin(outpoint).cloned()),
+            None => self
+                .mempool
+                .coin(outpoint)
+                .or_else(|| self.coin(outpoint).cloned()),
         }
     }
 
@@ -391,7 +432,11 @@ impl Node {
     ///
     /// # Errors
     /// The words and codes of elementsd.
-    pub fn accept(&mut self, tx: Transaction, max_fee_rate: Option<FeeRate>) -> Result<Txid, Rejection> {
+    pub fn accept(
+        &mut self,
+        tx: Transaction,
+        max_fee_rate: Option<FeeRate>,
+    ) -> Result<Txid, Rejection> {
         let txid = tx.txid();
         if self.has_coin_of(&tx, txid) {
             return Err(Rejection::already_in_chain());
@@ -399,7 +444,11 @@ impl Node {
         if self.mempool.contains(&txid) {
             return Ok(txid);
         }
-        let plan = Judge { node: self, pool: &self.mempool }.judge(&Arc::new(tx), Fees::Relay)?;
+        let plan = Judge {
+            node: self,
+            pool: &self.mempool,
+        }
+        .judge(&Arc::new(tx), Fees::Relay)?;
         if fee_is_too_high(&plan.entry, max_fee_rate) {
             return Err(Rejection::max_fee_exceeded());
         }
@@ -409,24 +458,38 @@ impl Node {
 
     /// `testmempoolaccept`: what [`Node::accept`] would say. More than one transaction are judged in turn, each as
     /// though those before it had been accepted, up to the first that is refused.
-    pub fn test_accept(&self, txs: &[Transaction], max_fee_rate: Option<FeeRate>) -> Vec<TestAccept> {
+    pub fn test_accept(
+        &self,
+        txs: &[Transaction],
+        max_fee_rate: Option<FeeRate>,
+    ) -> Vec<TestAccept> {
         // A mempool of its own only where there is something to put into it.
         let mut own: Option<Mempool> = None;
         let mut ended = false;
         let mut answers = Vec::new();
         for tx in txs {
             let tx = Arc::new(tx.clone());
-            let mut answer = TestAccept { txid: tx.txid(), wtxid: tx.wtxid(), verdict: None };
+            let mut answer = TestAccept {
+                txid: tx.txid(),
+                wtxid: tx.wtxid(),
+                verdict: None,
+            };
             if !ended {
                 let pool = own.as_ref().unwrap_or(&self.mempool);
                 let judged = Judge { node: self, pool }.judge(&tx, Fees::Relay);
-                let judged = judged.and_then(|plan| match fee_is_too_high(&plan.entry, max_fee_rate) {
-                    true => Err(Rejection::max_fee_exceeded()),
-                    false => Ok(plan),
-                });
+                let judged =
+                    judged.and_then(|plan| match fee_is_too_high(&plan.entry, max_fee_rate) {
+                        true => Err(Rejection::max_fee_exceeded()),
+                        false => Ok(plan),
+                    });
                 ended = judged.is_err();
                 answer.verdict = Some(judged.map(|plan| {
-                    let MempoolEntry { vsize, discount_vsize, fee, .. } = plan.entry;
+                    let MempoolEntry {
+                        vsize,
+                        discount_vsize,
+                        fee,
+                        ..
+                    } = plan.entry;
                     if txs.len() > 1 {
                         let pool = own.get_or_insert_with(|| self.mempool.clone());
                         for replaced in &plan.replaced {
@@ -434,7 +497,11 @@ impl Node {
                         }
                         pool.insert(plan.entry);
                     }
-                    Accepted { vsize, discount_vsize, fee }
+                    Accepted {
+                        vsize,
+                        discount_vsize,
+                        fee,
+                    }
                 }));
             }
             answers.push(answer);
@@ -458,7 +525,11 @@ impl Node {
     ///
     /// # Errors
     /// What is wrong with the block (elementsd puts `TestBlockValidity failed: ` before it).
-    pub fn generate_block(&mut self, script: &Script, txs: Vec<Transaction>) -> Result<BlockHash, Rejection> {
+    pub fn generate_block(
+        &mut self,
+        script: &Script,
+        txs: Vec<Transaction>,
+    ) -> Result<BlockHash, Rejection> {
         let tip = self.tip().hash;
         self.mine_exactly(&tip, script, txs)
     }
@@ -503,7 +574,9 @@ impl Node {
         let failed = self.consider(hash);
         match failed.into_iter().find(|(failed, _)| *failed == hash) {
             Some((_, error)) => Err(error),
-            None if self.confirmations(&hash).is_some_and(|depth| depth > 0) => Ok(Submitted::Connected),
+            None if self.confirmations(&hash).is_some_and(|depth| depth > 0) => {
+                Ok(Submitted::Connected)
+            }
             None => Ok(Submitted::SideBranch),
         }
     }

@@ -25,33 +25,56 @@ pub(crate) fn check(
     let txid = entry.txid;
     let direct = || conflicts.iter().filter_map(|txid| pool.get(txid));
     let rate = entry.fee_rate();
-    if let Some(old) = direct().map(MempoolEntry::fee_rate).find(|old| rate <= *old) {
-        let details = format!("rejecting replacement {txid}; new feerate {rate} <= old feerate {old}");
+    if let Some(old) = direct()
+        .map(MempoolEntry::fee_rate)
+        .find(|old| rate <= *old)
+    {
+        let details =
+            format!("rejecting replacement {txid}; new feerate {rate} <= old feerate {old}");
         return Err(Rejection::with("insufficient fee", details));
     }
-    let count: u64 = conflicts.iter().map(|txid| pool.descendants(txid).len() as u64 + 1).sum();
+    let count: u64 = conflicts
+        .iter()
+        .map(|txid| pool.descendants(txid).len() as u64 + 1)
+        .sum();
     if count > MAX_REPLACED {
-        let details = format!("rejecting replacement {txid}; too many potential replacements ({count} > {MAX_REPLACED})\n");
+        let details = format!(
+            "rejecting replacement {txid}; too many potential replacements ({count} > {MAX_REPLACED})\n"
+        );
         return Err(Rejection::with("too many potential replacements", details));
     }
     let replaced = pool.closure(conflicts.clone(), |entry| &entry.children);
-    let old_parents: BTreeSet<Txid> =
-        direct().flat_map(|entry| &entry.tx.input).map(|input| input.previous_output.txid).collect();
+    let old_parents: BTreeSet<Txid> = direct()
+        .flat_map(|entry| &entry.tx.input)
+        .map(|input| input.previous_output.txid)
+        .collect();
     let is_new = |parent: &Txid| !old_parents.contains(parent) && pool.contains(parent);
-    if let Some(index) = entry.tx.input.iter().position(|input| is_new(&input.previous_output.txid)) {
+    if let Some(index) = entry
+        .tx
+        .input
+        .iter()
+        .position(|input| is_new(&input.previous_output.txid))
+    {
         let details = format!("replacement {txid} adds unconfirmed input, idx {index}");
         return Err(Rejection::with("replacement-adds-unconfirmed", details));
     }
-    let old_fees: u64 = replaced.iter().filter_map(|txid| pool.get(txid)).map(|entry| entry.fee).sum();
+    let old_fees: u64 = replaced
+        .iter()
+        .filter_map(|txid| pool.get(txid))
+        .map(|entry| entry.fee)
+        .sum();
     if entry.fee < old_fees {
         let (new, old) = (money(entry.fee), money(old_fees));
-        let details = format!("rejecting replacement {txid}, less fees than conflicting txs; {new} < {old}");
+        let details =
+            format!("rejecting replacement {txid}, less fees than conflicting txs; {new} < {old}");
         return Err(Rejection::with("insufficient fee", details));
     }
     let (more, wanted) = (entry.fee - old_fees, incremental.fee(entry.vsize));
     if more < wanted {
         let (more, wanted) = (money(more), money(wanted));
-        let details = format!("rejecting replacement {txid}, not enough additional fees to relay; {more} < {wanted}");
+        let details = format!(
+            "rejecting replacement {txid}, not enough additional fees to relay; {more} < {wanted}"
+        );
         return Err(Rejection::with("insufficient fee", details));
     }
     Ok(replaced)
@@ -71,7 +94,13 @@ mod tests {
 
     #[test]
     fn money_has_at_least_two_decimals() {
-        let table = [(0, "0.00"), (100_000_000, "1.00"), (10_000_000, "0.10"), (100, "0.000001"), (123, "0.00000123")];
+        let table = [
+            (0, "0.00"),
+            (100_000_000, "1.00"),
+            (10_000_000, "0.10"),
+            (100, "0.000001"),
+            (123, "0.00000123"),
+        ];
         for (sat, text) in table {
             assert_eq!(money(sat), text);
         }

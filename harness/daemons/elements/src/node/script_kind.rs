@@ -1,8 +1,8 @@
 //! What kind of script an output has, and how many signature checks scripts may cost. Runs no script.
 
 use elements::opcodes::all::{
-    OP_CHECKMULTISIG, OP_CHECKMULTISIGVERIFY, OP_CHECKSIG, OP_CHECKSIGFROMSTACK, OP_CHECKSIGFROMSTACKVERIFY,
-    OP_CHECKSIGVERIFY,
+    OP_CHECKMULTISIG, OP_CHECKMULTISIGVERIFY, OP_CHECKSIG, OP_CHECKSIGFROMSTACK,
+    OP_CHECKSIGFROMSTACKVERIFY, OP_CHECKSIGVERIFY,
 };
 use elements::script::Instruction;
 use elements::{Script, Transaction, TxOut};
@@ -68,7 +68,8 @@ pub(crate) fn witness_program(script: &Script) -> Option<(u8, &[u8])> {
         version @ OP_1..=OP_16 => version - 0x50,
         _ => return None,
     };
-    ((2..=40).contains(&program.len()) && program.len() == usize::from(*length)).then_some((version, program))
+    ((2..=40).contains(&program.len()) && program.len() == usize::from(*length))
+        .then_some((version, program))
 }
 
 /// Whether a script only pushes.
@@ -100,7 +101,10 @@ fn pushes(script: &[u8]) -> Option<Vec<Vec<u8>>> {
 }
 
 fn is_key(bytes: &[u8]) -> bool {
-    matches!((bytes.first(), bytes.len()), (Some(2 | 3), 33) | (Some(4 | 6 | 7), 65))
+    matches!(
+        (bytes.first(), bytes.len()),
+        (Some(2 | 3), 33) | (Some(4 | 6 | 7), 65)
+    )
 }
 
 fn is_pay_to_key(script: &[u8]) -> bool {
@@ -113,17 +117,29 @@ fn multisig(script: &[u8]) -> Option<ScriptKind> {
         return None;
     }
     let script = Script::from(script.to_vec());
-    let items: Vec<_> = script.instructions_minimal().collect::<Result<_, _>>().ok()?;
-    let [first, keys @ .., last] = items.as_slice() else { return None };
+    let items: Vec<_> = script
+        .instructions_minimal()
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let [first, keys @ .., last] = items.as_slice() else {
+        return None;
+    };
     let (required, count) = (key_count(first)?, key_count(last)?);
-    let all_keys = keys.iter().all(|key| matches!(key, Instruction::PushBytes(bytes) if is_key(bytes)));
+    let all_keys = keys
+        .iter()
+        .all(|key| matches!(key, Instruction::PushBytes(bytes) if is_key(bytes)));
     let fits = all_keys && count == keys.len() as u64 && required <= count;
-    fits.then_some(ScriptKind::Multisig { required, keys: count })
+    fits.then_some(ScriptKind::Multisig {
+        required,
+        keys: count,
+    })
 }
 
 fn key_count(instruction: &Instruction<'_>) -> Option<u64> {
     let count = match instruction {
-        Instruction::Op(op) if (OP_1..=OP_16).contains(&op.into_u8()) => u64::from(op.into_u8() - 0x50),
+        Instruction::Op(op) if (OP_1..=OP_16).contains(&op.into_u8()) => {
+            u64::from(op.into_u8() - 0x50)
+        }
         Instruction::PushBytes([count]) if *count > 16 => u64::from(*count),
         _ => return None,
     };
@@ -137,12 +153,22 @@ pub(crate) fn sigops(script: &Script, accurate: bool) -> u64 {
     for instruction in script.instructions() {
         let Ok(instruction) = instruction else { break };
         let op = instruction.op().map_or(0, |op| op.into_u8());
-        let is = |ops: &[elements::opcodes::All]| instruction.op().is_some_and(|op| ops.contains(&op));
-        if is(&[OP_CHECKSIG, OP_CHECKSIGVERIFY, OP_CHECKSIGFROMSTACK, OP_CHECKSIGFROMSTACKVERIFY]) {
+        let is =
+            |ops: &[elements::opcodes::All]| instruction.op().is_some_and(|op| ops.contains(&op));
+        if is(&[
+            OP_CHECKSIG,
+            OP_CHECKSIGVERIFY,
+            OP_CHECKSIGFROMSTACK,
+            OP_CHECKSIGFROMSTACKVERIFY,
+        ]) {
             count += 1;
         } else if is(&[OP_CHECKMULTISIG, OP_CHECKMULTISIGVERIFY]) {
             let told = accurate && (OP_1..=OP_16).contains(&last);
-            count += if told { u64::from(last - 0x50) } else { MAX_KEYS };
+            count += if told {
+                u64::from(last - 0x50)
+            } else {
+                MAX_KEYS
+            };
         }
         last = op;
     }
@@ -151,8 +177,14 @@ pub(crate) fn sigops(script: &Script, accurate: bool) -> u64 {
 
 /// Signature checks in the scripts that stand in the transaction itself.
 pub(crate) fn legacy_sigops(tx: &Transaction) -> u64 {
-    let inputs = tx.input.iter().map(|input| sigops(&input.script_sig, false));
-    let outputs = tx.output.iter().map(|output| sigops(&output.script_pubkey, false));
+    let inputs = tx
+        .input
+        .iter()
+        .map(|input| sigops(&input.script_sig, false));
+    let outputs = tx
+        .output
+        .iter()
+        .map(|output| sigops(&output.script_pubkey, false));
     inputs.chain(outputs).sum()
 }
 
@@ -168,7 +200,9 @@ pub(crate) fn sigop_cost<'a>(tx: &Transaction, spent: impl Iterator<Item = &'a T
             return witness_sigops(script, &input.witness.script_witness);
         }
         let redeem = last_push(&input.script_sig);
-        let witness = redeem.as_ref().map_or(0, |redeem| witness_sigops(redeem, &input.witness.script_witness));
+        let witness = redeem.as_ref().map_or(0, |redeem| {
+            witness_sigops(redeem, &input.witness.script_witness)
+        });
         redeem.as_ref().map_or(0, |redeem| sigops(redeem, true) * 4) + witness
     });
     legacy + spends.sum::<u64>()
@@ -177,9 +211,9 @@ pub(crate) fn sigop_cost<'a>(tx: &Transaction, spent: impl Iterator<Item = &'a T
 fn witness_sigops(script: &Script, witness: &elements::Witness) -> u64 {
     match witness_program(script) {
         Some((0, program)) if program.len() == 20 => 1,
-        Some((0, program)) if program.len() == 32 => {
-            witness.last().map_or(0, |script| sigops(&Script::from(script.to_vec()), true))
-        }
+        Some((0, program)) if program.len() == 32 => witness
+            .last()
+            .map_or(0, |script| sigops(&Script::from(script.to_vec()), true)),
         _ => 0,
     }
 }
@@ -202,15 +236,27 @@ mod tests {
             (format!("0014{}", "00".repeat(20)), ScriptKind::Witness),
             (format!("0020{}", "00".repeat(32)), ScriptKind::Witness),
             (format!("5120{}", "00".repeat(32)), ScriptKind::Witness),
-            (format!("5220{}", "00".repeat(32)), ScriptKind::WitnessUnknown),
+            (
+                format!("5220{}", "00".repeat(32)),
+                ScriptKind::WitnessUnknown,
+            ),
             (format!("0015{}", "00".repeat(21)), ScriptKind::NonStandard),
             (String::from("6a"), ScriptKind::NullData),
             (String::from("6a020102"), ScriptKind::NullData),
             (String::from("6a0201"), ScriptKind::NonStandard),
             (String::from("6aac"), ScriptKind::NonStandard),
             (format!("{key}ac"), ScriptKind::Key),
-            (format!("76a914{}88ac", "00".repeat(20)), ScriptKind::KeyHash),
-            (format!("51{key}{key}52ae"), ScriptKind::Multisig { required: 1, keys: 2 }),
+            (
+                format!("76a914{}88ac", "00".repeat(20)),
+                ScriptKind::KeyHash,
+            ),
+            (
+                format!("51{key}{key}52ae"),
+                ScriptKind::Multisig {
+                    required: 1,
+                    keys: 2,
+                },
+            ),
             (format!("53{key}{key}52ae"), ScriptKind::NonStandard),
             (format!("51{key}{key}53ae"), ScriptKind::NonStandard),
             (String::from("ae"), ScriptKind::NonStandard),

@@ -34,7 +34,11 @@ pub(crate) fn shape(tx: &Transaction) -> Result<(), Rejection> {
     }
     explicit_values(tx)?;
     let mut spent = HashSet::new();
-    if !tx.input.iter().all(|input| spent.insert(input.previous_output)) {
+    if !tx
+        .input
+        .iter()
+        .all(|input| spent.insert(input.previous_output))
+    {
         return Err(Rejection::new("bad-txns-inputs-duplicate"));
     }
     if tx.is_coinbase() {
@@ -52,7 +56,11 @@ pub(crate) fn shape(tx: &Transaction) -> Result<(), Rejection> {
 
 fn explicit_values(tx: &Transaction) -> Result<(), Rejection> {
     let mut sum = 0_u64;
-    for value in tx.output.iter().filter_map(|output| output.value.explicit()) {
+    for value in tx
+        .output
+        .iter()
+        .filter_map(|output| output.value.explicit())
+    {
         if i64::try_from(value).is_err() {
             return Err(Rejection::new("bad-txns-vout-negative"));
         }
@@ -71,7 +79,11 @@ fn explicit_values(tx: &Transaction) -> Result<(), Rejection> {
 /// Whether the locktime allows a transaction in a block at `height` whose parent's median time is `median_time`.
 pub(crate) fn is_final(tx: &Transaction, height: u32, median_time: u32) -> bool {
     let lock = tx.lock_time.to_consensus_u32();
-    let limit = if lock < LOCKTIME_THRESHOLD { height } else { median_time };
+    let limit = if lock < LOCKTIME_THRESHOLD {
+        height
+    } else {
+        median_time
+    };
     lock == 0 || lock < limit || tx.input.iter().all(|input| input.sequence == Sequence::MAX)
 }
 
@@ -90,18 +102,21 @@ pub(crate) fn sequence_locks_allow(
     if tx.version < 2 {
         return true;
     }
-    tx.input.iter().zip(coin_heights).all(|(input, coin_height)| {
-        let (sequence, coin_height) = (input.sequence.0, *coin_height);
-        let lock = u64::from(sequence & 0xffff);
-        if sequence & DISABLED != 0 {
-            true
-        } else if sequence & TIME != 0 {
-            let since = u64::from(median_time_at(coin_height.saturating_sub(1)));
-            since + (lock << 9) <= u64::from(median_time)
-        } else {
-            u64::from(coin_height) + lock <= u64::from(height)
-        }
-    })
+    tx.input
+        .iter()
+        .zip(coin_heights)
+        .all(|(input, coin_height)| {
+            let (sequence, coin_height) = (input.sequence.0, *coin_height);
+            let lock = u64::from(sequence & 0xffff);
+            if sequence & DISABLED != 0 {
+                true
+            } else if sequence & TIME != 0 {
+                let since = u64::from(median_time_at(coin_height.saturating_sub(1)));
+                since + (lock << 9) <= u64::from(median_time)
+            } else {
+                u64::from(coin_height) + lock <= u64::from(height)
+            }
+        })
 }
 
 /// Maturity, fees and amounts of a transaction with these spent coins in a block at `height` (`CheckTxInputs`). Answers
@@ -117,7 +132,10 @@ pub(crate) fn inputs(
         let depth = i64::from(height) - i64::from(coin.height);
         if depth < i64::from(COINBASE_MATURITY) {
             let details = format!("tried to spend coinbase at depth {depth}");
-            return Err(Rejection::with("bad-txns-premature-spend-of-coinbase", details));
+            return Err(Rejection::with(
+                "bad-txns-premature-spend-of-coinbase",
+                details,
+            ));
         }
     }
     let fees = amounts::fees(tx).ok_or_else(|| Rejection::new("bad-txns-fee-outofrange"))?;
