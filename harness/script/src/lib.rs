@@ -28,6 +28,6 @@ pub use checker::{Checker, SigVersion, TaprootContext};
 pub use elements_spends::{ElementsChecker, ElementsSpends, elements_input};
 pub use error::ScriptError;
 pub use flags::Flags;
-#[cfg(feature = "planted-bug")]
-pub use machine::planted;
+#[cfg(feature = "test-hooks")]
+pub use machine::{evaluate, planted};
 pub use verify::verify;

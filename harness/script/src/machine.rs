@@ -2,7 +2,7 @@
 
 mod arithmetic;
 mod crypto;
-#[cfg(feature = "planted-bug")]
+#[cfg(feature = "test-hooks")]
 pub mod planted;
 mod stack;
 
@@ -49,6 +49,35 @@ pub(crate) fn run<C: Checker>(
         run,
     };
     machine.run()
+}
+
+/// Runs `script` on `stack` by the rules of `version`, and gives the stack it leaves.
+///
+/// Only with the feature `test-hooks`. Signatures in tapscript are paid for without limit, and are those of a key path.
+///
+/// # Errors
+/// The first rule that is broken.
+#[cfg(feature = "test-hooks")]
+pub fn evaluate<C: Checker>(
+    script: &[u8],
+    mut stack: Vec<Vec<u8>>,
+    version: SigVersion,
+    flags: Flags,
+    checker: &C,
+) -> Result<Vec<Vec<u8>>, ScriptError> {
+    let context = TaprootContext {
+        annex: None,
+        leaf: None,
+    };
+    let options = Run {
+        checker,
+        flags,
+        version,
+        context,
+        weight_left: i64::MAX,
+    };
+    run(script, &mut stack, options)?;
+    Ok(stack)
 }
 
 struct Machine<'a, C> {
@@ -148,7 +177,7 @@ impl<C: Checker> Machine<'_, C> {
             self.stack.push(push.to_vec());
         } else if executed || (OP_IF..=OP_ENDIF).contains(&op) {
             self.execute(op, executed, next, index)?;
-            #[cfg(feature = "planted-bug")]
+            #[cfg(feature = "test-hooks")]
             planted::apply(op, self.stack);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A bug on request, so that a test of the interpreter can prove that it would notice one.
 //!
-//! Only with the feature `planted-bug`, which no crate of the workspace switches on.
+//! Only with the feature `test-hooks`, which no crate of the workspace switches on.
 
 use std::sync::atomic::{AtomicU16, Ordering};
 
