@@ -143,6 +143,23 @@ impl Mempool {
         self.next_sequence
     }
 
+    /// An empty mempool whose order of acceptance goes on from `sequence`.
+    pub(crate) fn starting_at(sequence: u64) -> Self {
+        Mempool {
+            next_sequence: sequence,
+            ..Mempool::default()
+        }
+    }
+
+    /// The entries, parents before children.
+    pub(crate) fn into_entries(mut self) -> Vec<MempoolEntry> {
+        let order = std::mem::take(&mut self.order);
+        order
+            .values()
+            .filter_map(|txid| self.entries.remove(txid))
+            .collect()
+    }
+
     /// All that can be reached from `found` by `next`, `found` included.
     pub(crate) fn closure<'a>(
         &'a self,

@@ -73,7 +73,7 @@ impl Params {
             incremental_relay_fee: FeeRate::from_sat_per_kvb(100),
             accept_discount_ct: true,
             accept_non_std_txn: false,
-            accept_unlimited_issuances: true,
+            accept_unlimited_issuances: false,
             multi_data_permitted: false,
             permit_bare_multisig: true,
             limit_ancestor_count: 25,

@@ -73,3 +73,10 @@ impl Rejection {
         }
     }
 }
+
+impl Rejection {
+    /// The bundled node cannot judge it. Never in elementsd's words, so that nobody takes it for elementsd's verdict.
+    pub(crate) fn not_supported(what: &str) -> Self {
+        Self::with("not supported by the bundled node", what)
+    }
+}
