@@ -6,7 +6,7 @@ use super::error::{RpcError, RpcResult};
 use super::json::{Json, Object};
 use super::request::Call;
 use super::state::State;
-use super::{args, encode, methods};
+use super::{args, methods};
 
 /// Blocks that are mined under one hold of the lock.
 const CHUNK: u32 = 100;
@@ -188,6 +188,5 @@ mod tests {
         assert_eq!(count(-1), Ok(0));
         assert_eq!(count(100_000), Ok(100_000));
         assert!(count(100_001).is_err());
-        assert!(encode::from_hex("zz").is_none());
     }
 }

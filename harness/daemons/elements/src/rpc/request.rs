@@ -21,7 +21,7 @@ pub struct Answer {
 }
 
 /// Where a call came in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     /// The state that all calls share.
     pub shared: &'a Shared,

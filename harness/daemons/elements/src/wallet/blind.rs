@@ -217,7 +217,7 @@ pub(super) fn issued_assets(input: &TxIn, blinded: bool) -> (AssetId, AssetId) {
 }
 
 /// The key an output is to be blinded for: until then it stands in the nonce.
-pub(super) fn blinding_key(output: &TxOut) -> Option<PublicKey> {
+pub(crate) fn blinding_key(output: &TxOut) -> Option<PublicKey> {
     match (output.value, output.nonce) {
         (Value::Explicit(_), Nonce::Confidential(key)) if !output.is_fee() => Some(key),
         _ => None,

@@ -278,7 +278,7 @@ impl Wallet {
 
     /// The least valuable confirmed coin that alone is worth `value` of an asset.
     pub(super) fn smallest_above(&self, asset: AssetId, value: u64) -> Option<(u64, OutPoint)> {
-        let first = OutPoint::new(elements::Txid::all_zeros(), 0);
+        let first = OutPoint::new(Txid::from_byte_array([0; 32]), 0);
         let coins = self.index.get(&(Class::Confirmed, asset))?;
         coins.range((value, first)..).next().copied()
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use elements::bitcoin::NetworkKind;
 use elements::bitcoin::bip32::{ChildNumber, Xpriv, Xpub};
-use elements::hashes::{HashEngine as _, HmacEngine, sha256, sha512};
+use elements::hashes::{Hash as _, HashEngine as _, HmacEngine, sha256, sha512};
 use elements::secp256k1_zkp::{All, PublicKey, Secp256k1, SecretKey};
 use elements::{Address, AddressParams, Script};
 

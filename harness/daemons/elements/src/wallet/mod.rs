@@ -18,11 +18,13 @@ use elements::secp256k1_zkp::rand::rngs::StdRng;
 use elements::secp256k1_zkp::{All, Secp256k1};
 use elements::{AssetId, BlockHash};
 
-pub(crate) use blind::{Blinder, InputSecrets};
-pub(crate) use coins::{Balance, Coin, Status, Wallet, WalletTx};
-pub(crate) use keys::{AddressType, KeyOrigin};
-pub(crate) use sign::{SignFailure, sign_all};
-pub(crate) use spend::{Funded, Issuance, Order, Recipient, SpendError};
+pub(crate) use blind::{Blinder, InputSecrets, blinding_key};
+pub(crate) use coins::{Coin, Status, Wallet, WalletTx, address_of, explicit_secrets};
+pub(crate) use keys::AddressType;
+pub(crate) use sign::{sign_all, witness_program};
+pub(crate) use spend::{
+    Funded, Issuance, Order, Recipient, STANDS_FOR_ASSET, STANDS_FOR_TOKEN,
+};
 
 use crate::node::{Event, FeeRate, Node};
 

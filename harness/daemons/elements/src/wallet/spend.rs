@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use elements::confidential::{Asset, Nonce, Value};
 use elements::issuance::ContractHash;
 use elements::script::Builder;
-use elements::secp256k1_zkp::rand::{Rng, seq::SliceRandom};
+use elements::secp256k1_zkp::rand::Rng;
 use elements::secp256k1_zkp::{PublicKey, SecretKey};
 use elements::{
     Address, AssetBlindingNonce, AssetEntropy, AssetId, AssetIssuance, EcdsaSighashType, LockTime,

@@ -7,7 +7,7 @@ mod tx;
 
 pub(crate) use block::{Detail, block, header, mempool_entry};
 pub(crate) use script::{
-    asm, descriptor_with_checksum, inferred_descriptor, script_pub_key, script_type,
+    asm, descriptor_with_checksum, inferred_descriptor, script_pub_key,
 };
 pub(crate) use tx::{commitment_hex, transaction};
 

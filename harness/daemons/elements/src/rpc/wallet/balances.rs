@@ -73,13 +73,13 @@ struct Filter {
 
 impl Filter {
     fn of(call: Call<'_>) -> RpcResult<Self> {
-        let depth = |at, default| match call.args.given(at) {
+        let depth = |at, default| -> RpcResult<i64> { match call.args.given(at) {
             None => Ok(default),
             Some(value) => {
                 Kind::Num.check(value)?;
                 Ok(i64::from(call.args.int(at)?))
             }
-        };
+        }};
         let mut filter = Filter {
             min_depth: depth(0, 1)?,
             max_depth: depth(1, 9_999_999)?,

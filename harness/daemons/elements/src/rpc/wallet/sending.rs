@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use elements::hashes::Hash as _;
 use elements::{AssetId, Txid};
 
 use super::{amount, args, asset_or_error, change};
