@@ -2,5 +2,12 @@
 
 mod common;
 
+mod assets;
 mod blocks;
+mod confidential;
+mod htlc;
+mod random;
+mod reorgs;
+mod snapshots;
+mod submitted;
 mod verdicts;

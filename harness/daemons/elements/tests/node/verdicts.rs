@@ -309,12 +309,14 @@ fn long_chains() {
         .unwrap();
 }
 
+type Spoil = Box<dyn Fn(&mut Transaction)>;
+
 #[test]
 fn wrong_shapes() {
     let mut node = node();
     let coins = fund(&mut node, 1, VALUE);
     let good = spend(&node, coins[0], VALUE, FEE, 0xffff_ffff);
-    let table: Vec<(&str, Box<dyn Fn(&mut Transaction)>)> = vec![
+    let table: Vec<(&str, Spoil)> = vec![
         ("bad-txns-vin-empty", Box::new(|tx| tx.input.clear())),
         ("bad-txns-vout-empty", Box::new(|tx| tx.output.clear())),
         (
