@@ -44,11 +44,12 @@ impl Node {
         &self,
         header: BlockHeader,
         transactions: Vec<Arc<Transaction>>,
+        txids: Vec<Txid>,
     ) -> StoredBlock {
         StoredBlock {
             hash: header.block_hash(),
             median_time_past: self.median_time_past(header.time, &header.prev_blockhash),
-            txids: transactions.iter().map(|tx| tx.txid()).collect(),
+            txids,
             header,
             transactions,
             sequence: self.blocks.len() as u64,
@@ -104,25 +105,29 @@ impl Node {
 
     /// Makes a kept block the tip; its parent is the tip now.
     pub(crate) fn connect(&mut self, hash: BlockHash) -> Result<(), Rejection> {
-        let Some(block) = self
-            .blocks
-            .get(&hash)
-            .map(|record| Arc::clone(&record.block))
-        else {
+        let Some(block) = self.block(&hash).map(Arc::clone) else {
             return Ok(());
         };
-        let (changed, undo) = self.changes_on_tip(&block)?.finish();
+        let changes = self.changes_on_tip(&block)?.finish();
+        self.join(hash, changes);
+        Ok(())
+    }
+
+    /// Makes a kept and checked block the tip.
+    pub(crate) fn join(&mut self, hash: BlockHash, changes: coins::Finished) {
+        let Some(record) = self.blocks.get_mut(&hash) else {
+            return;
+        };
+        let (changed, undo) = changes;
+        record.standing = Standing::Valid;
+        record.undo = Some(Arc::new(undo));
+        let block = Arc::clone(&record.block);
         coins::commit(&mut self.coins, changed);
         self.main.push(hash);
         self.tx_index
             .extend(block.txids.iter().map(|txid| (*txid, hash)));
-        if let Some(record) = self.blocks.get_mut(&hash) {
-            record.standing = Standing::Valid;
-            record.undo = Some(Arc::new(undo));
-        }
         self.events.push(Event::Connected(Arc::clone(&block)));
         self.clear_mempool_of(&block);
-        Ok(())
     }
 
     /// Takes the tip off the main chain and answers its transactions but the coinbase. The genesis block stays.
