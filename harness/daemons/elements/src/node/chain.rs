@@ -16,6 +16,8 @@ use super::{Event, Node, Record, Removal, Standing, headers, tx_check};
 
 /// Transactions whose proofs and signatures are remembered as good; beyond that all are forgotten.
 const MAX_VERIFIED: usize = 50_000;
+/// How long a transaction may wait, in seconds (`-mempoolexpiry`, two weeks).
+const MEMPOOL_EXPIRY: u64 = 336 * 60 * 60;
 /// `invalidateblock` gives the mempool back the transactions of so many blocks, as elementsd does.
 const READMITTED_BLOCKS: usize = 10;
 
@@ -327,6 +329,7 @@ impl Node {
                 false => self.events.push(Event::Removed(entry.tx, Removal::Reorg)),
             }
         }
+        self.expire();
     }
 
     /// Inputs, locks and maturity of a transaction that waited before a reorganisation.
@@ -376,6 +379,20 @@ impl Node {
         self.events
             .push(Event::Accepted(Arc::clone(&plan.entry.tx)));
         self.mempool.insert(plan.entry);
+    }
+
+    /// Transactions that waited too long leave, which elementsd looks at when another one enters.
+    pub(crate) fn expire(&mut self) {
+        let oldest = self.now().saturating_sub(MEMPOOL_EXPIRY);
+        let old: Vec<_> = self
+            .mempool
+            .iter()
+            .filter(|entry| entry.time < oldest)
+            .map(|entry| entry.txid)
+            .collect();
+        for txid in old {
+            self.remove_with_descendants(&txid, Removal::Expired);
+        }
     }
 }
 

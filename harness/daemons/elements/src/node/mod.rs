@@ -332,7 +332,12 @@ impl Node {
             return Err(Rejection::max_fee_exceeded());
         }
         self.enter(plan);
-        Ok(txid)
+        self.expire();
+        match self.mempool.contains(&txid) {
+            true => Ok(txid),
+            // An ancestor's time was over.
+            false => Err(Rejection::new("mempool full")),
+        }
     }
 
     /// `testmempoolaccept`: what [`Node::accept`] would say, but for outputs that still hold a blinding key, which only
@@ -393,7 +398,8 @@ impl Node {
 
 /// Blocks.
 impl Node {
-    /// `generatetoaddress`: mines `n` blocks with what waits in the mempool; fees go to `script`.
+    /// `generatetoaddress`: mines `n` blocks with what waits in the mempool; fees go to `script`. Takes about 0.1 ms a
+    /// block, so whoever serves others too asks for some thousands at a time.
     ///
     /// # Errors
     /// If a block cannot be made, as when the clock is set so far back that no time fits. Blocks before it stay.

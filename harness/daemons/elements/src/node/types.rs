@@ -89,6 +89,8 @@ pub enum Removal {
     Replaced,
     /// After a reorganisation it is not valid any more.
     Reorg,
+    /// It waited for two weeks of the node's clock, or an ancestor did (`-mempoolexpiry`).
+    Expired,
 }
 
 /// What happened, in order: wallets and subscribers follow these.

@@ -30,7 +30,7 @@ fn issuance(amount: u64, tokens: u64) -> AssetIssuance {
 }
 
 /// Issues an asset and tokens, all explicit.
-fn issue(node: &Node, from: OutPoint, amount: u64, tokens: u64) -> Transaction {
+pub(crate) fn issue(node: &Node, from: OutPoint, amount: u64, tokens: u64) -> Transaction {
     let mut tx = spend(node, from, VALUE, FEE, 0xffff_ffff);
     tx.input[0].asset_issuance = issuance(amount, tokens);
     let (asset, token) = tx.input[0].issuance_ids();

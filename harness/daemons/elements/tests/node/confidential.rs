@@ -12,7 +12,7 @@ use crate::common::{FEE, fund, node, output, spend, wsh_true};
 const VALUE: u64 = 1_000_000;
 
 /// Two blinded outputs and a fee.
-fn blinded(node: &Node, from: OutPoint, fee: u64, seed: u64) -> Transaction {
+pub(crate) fn blinded(node: &Node, from: OutPoint, fee: u64, seed: u64) -> Transaction {
     let secp = Secp256k1::new();
     let key = PublicKey::from_secret_key(&secp, &SecretKey::from_slice(&[3; 32]).unwrap());
     let lbtc = node.policy_asset();

@@ -6,6 +6,7 @@ mod assets;
 mod blocks;
 mod confidential;
 mod htlc;
+mod mutated;
 mod random;
 mod reorgs;
 mod snapshots;

@@ -167,6 +167,32 @@ fn only_ten_blocks_give_their_transactions_back() {
 }
 
 #[test]
+fn what_waits_too_long_leaves() {
+    let mut node = node();
+    let coins = fund(&mut node, 2, VALUE);
+    let old = spend(&node, coins[0], VALUE, FEE, 0xffff_ffff);
+    let child = spend(
+        &node,
+        OutPoint::new(old.txid(), 0),
+        VALUE - FEE,
+        FEE,
+        0xffff_ffff,
+    );
+    node.accept(old, None).unwrap();
+    node.set_mock_time(Some(crate::common::START + 336 * 3_600 + 1));
+    node.take_events();
+    let refused = node.accept(child, None).unwrap_err();
+    assert_eq!(
+        refused.reason, "mempool full",
+        "its parent leaves, and it too"
+    );
+    assert!(node.mempool().is_empty());
+    assert_eq!(node.take_events().len(), 3);
+    node.accept(spend(&node, coins[1], VALUE, FEE, 0xffff_ffff), None)
+        .unwrap();
+}
+
+#[test]
 fn the_genesis_block_stays() {
     let mut node = node();
     node.generate(3, &wsh_true()).unwrap();
