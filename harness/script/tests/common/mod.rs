@@ -10,20 +10,20 @@ use swaprig_script::{
     BitcoinSpends, Checker, ElementsSpends, Flags, ScriptError, SigVersion, TaprootContext,
 };
 
-pub mod asm;
+pub(crate) mod asm;
 
-pub use swaprig_script::Chain as ScriptChain;
+pub(crate) use swaprig_script::Chain as ScriptChain;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chain {
+pub(crate) enum Chain {
     Bitcoin,
     Elements,
 }
 
 impl Chain {
-    pub const ALL: [Chain; 2] = [Chain::Bitcoin, Chain::Elements];
+    pub(crate) const ALL: [Chain; 2] = [Chain::Bitcoin, Chain::Elements];
 
-    pub fn standard(self) -> Flags {
+    pub(crate) fn standard(self) -> Flags {
         match self {
             Chain::Bitcoin => Flags::BITCOIN_STANDARD,
             Chain::Elements => Flags::ELEMENTS_STANDARD,
@@ -40,16 +40,16 @@ impl Chain {
 
 /// Where the script is committed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     P2wsh,
     Tapscript,
 }
 
 impl Kind {
-    pub const ALL: [Kind; 2] = [Kind::P2wsh, Kind::Tapscript];
+    pub(crate) const ALL: [Kind; 2] = [Kind::P2wsh, Kind::Tapscript];
 
     /// Key `number` as a script of this kind has it.
-    pub fn key(self, number: u8) -> Vec<u8> {
+    pub(crate) fn key(self, number: u8) -> Vec<u8> {
         let pair = pair(number);
         match self {
             Kind::P2wsh => pair.public_key().serialize().to_vec(),
@@ -59,22 +59,22 @@ impl Kind {
 }
 
 #[derive(Clone, Copy)]
-pub struct Lock {
-    pub lock_time: u32,
-    pub sequence: u32,
+pub(crate) struct Lock {
+    pub(crate) lock_time: u32,
+    pub(crate) sequence: u32,
 }
 
 /// What goes into the witness around the signature, and what the transaction says.
-pub struct Spend {
-    pub signer: u8,
-    pub below: Vec<Vec<u8>>,
-    pub above: Vec<Vec<u8>>,
-    pub lock: Lock,
+pub(crate) struct Spend {
+    pub(crate) signer: u8,
+    pub(crate) below: Vec<Vec<u8>>,
+    pub(crate) above: Vec<Vec<u8>>,
+    pub(crate) lock: Lock,
 }
 
 /// Something that is changed after signing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     Amount,
     Output,
     Outpoint,
@@ -84,7 +84,7 @@ pub enum Change {
 }
 
 impl Change {
-    pub const ALL: [Change; 6] = [
+    pub(crate) const ALL: [Change; 6] = [
         Change::Amount,
         Change::Output,
         Change::Outpoint,
@@ -94,7 +94,7 @@ impl Change {
     ];
 
     /// Whether SIGHASH_ALL notices.
-    pub fn is_covered(self, chain: Chain, kind: Kind) -> bool {
+    pub(crate) fn is_covered(self, chain: Chain, kind: Kind) -> bool {
         let elements_taproot = chain == Chain::Elements && kind == Kind::Tapscript;
         match self {
             Change::Genesis | Change::Asset => elements_taproot,
@@ -103,11 +103,16 @@ impl Change {
     }
 }
 
-pub fn verify(chain: Chain, kind: Kind, script: &[u8], spend: &Spend) -> Result<(), ScriptError> {
+pub(crate) fn verify(
+    chain: Chain,
+    kind: Kind,
+    script: &[u8],
+    spend: &Spend,
+) -> Result<(), ScriptError> {
     verify_with(chain, kind, script, spend, None, |_| {})
 }
 
-pub fn verify_changed(
+pub(crate) fn verify_changed(
     chain: Chain,
     kind: Kind,
     script: &[u8],
@@ -118,7 +123,7 @@ pub fn verify_changed(
 }
 
 /// Signs, changes, and checks; `disturb` changes the script in the witness.
-pub fn verify_with(
+pub(crate) fn verify_with(
     chain: Chain,
     kind: Kind,
     script: &[u8],
@@ -145,7 +150,7 @@ pub fn verify_with(
 }
 
 /// Checks a taproot leaf of any version, without signatures.
-pub fn verify_leaf(
+pub(crate) fn verify_leaf(
     chain: Chain,
     version: u8,
     script: &[u8],
@@ -166,14 +171,14 @@ pub fn verify_leaf(
 }
 
 /// An input that belongs to no transaction: fixed locks, and a hash that nothing signs.
-pub struct Fixed {
-    pub chain: Chain,
-    pub version: u32,
-    pub lock: Lock,
+pub(crate) struct Fixed {
+    pub(crate) chain: Chain,
+    pub(crate) version: u32,
+    pub(crate) lock: Lock,
 }
 
 impl Fixed {
-    pub fn new(chain: Chain) -> Fixed {
+    pub(crate) fn new(chain: Chain) -> Fixed {
         Fixed {
             chain,
             version: 2,
@@ -394,7 +399,7 @@ impl Transactions<'_> {
 }
 
 /// A script's push of up to 75 bytes.
-pub fn push(data: &[u8]) -> Vec<u8> {
+pub(crate) fn push(data: &[u8]) -> Vec<u8> {
     assert!(data.len() <= 75, "a longer push needs another opcode");
     [&[data.len() as u8], data].concat()
 }
