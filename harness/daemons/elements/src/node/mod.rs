@@ -32,7 +32,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use elements::dynafed::FullParams;
-
 use elements::{AssetId, Block, BlockHash, OutPoint, Script, Transaction, TxOut, Txid, Wtxid};
 
 use accept::{Fees, Judge, fee_is_too_high};
