@@ -16,17 +16,17 @@ use tokio::sync::watch;
 /// `user:secret`
 const AUTHORIZATION: &str = "Basic dXNlcjpzZWNyZXQ=";
 /// The transaction whose output 0 anybody can spend, and what it is worth.
-pub const FREE_COINS: &str = "12a51d3e6441abbdb3a5b35983260dec3ff457a301a24a4e76d41b0c0adfb99b";
+pub(crate) const FREE_COINS: &str = "12a51d3e6441abbdb3a5b35983260dec3ff457a301a24a4e76d41b0c0adfb99b";
 
-pub struct TestNode {
-    pub address: SocketAddr,
+pub(crate) struct TestNode {
+    pub(crate) address: SocketAddr,
     stop: watch::Sender<bool>,
     server: Option<std::thread::JoinHandle<()>>,
 }
 
 impl TestNode {
     /// A node with the flags of the facts page.
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let mut settings = Settings::defaults([7; 32]);
         settings.fallback_fee = Some(FeeRate::from_sat_per_kvb(100));
         let node = Node::new(Params::liquid_regtest()).unwrap();
@@ -57,7 +57,7 @@ impl TestNode {
     }
 
     /// A node with a wallet `w` that has all free coins but a fee of 0.001, in one confirmed coin.
-    pub fn funded() -> Self {
+    pub(crate) fn funded() -> Self {
         let node = TestNode::start();
         node.ok("createwallet", json!(["w"]));
         let address = node.address_of("bech32");
@@ -70,19 +70,19 @@ impl TestNode {
         node
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream
     }
 
     /// The status and the answer to a request.
-    pub fn post(&self, path: &str, body: &[u8]) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> (u16, Value) {
         let (status, text) = self.post_as(AUTHORIZATION, path, body);
         (status, serde_json::from_str(&text).unwrap())
     }
 
-    pub fn post_as(&self, authorization: &str, path: &str, body: &[u8]) -> (u16, String) {
+    pub(crate) fn post_as(&self, authorization: &str, path: &str, body: &[u8]) -> (u16, String) {
         let mut stream = self.connect();
         let head = head(authorization, path, &format!("Content-Length: {}", body.len()));
         stream.write_all(head.as_bytes()).unwrap();
@@ -91,20 +91,20 @@ impl TestNode {
         read_answer(&mut stream)
     }
 
-    pub fn call_at(&self, path: &str, method: &str, params: Value) -> (u16, Value) {
+    pub(crate) fn call_at(&self, path: &str, method: &str, params: Value) -> (u16, Value) {
         let request = json!({"id": "test", "method": method, "params": params});
         self.post(path, request.to_string().as_bytes())
     }
 
     /// What a call answers.
-    pub fn ok(&self, method: &str, params: Value) -> Value {
+    pub(crate) fn ok(&self, method: &str, params: Value) -> Value {
         let (status, answer) = self.call_at("/", method, params.clone());
         assert_eq!(status, 200, "{method} {params}: {answer}");
         answer["result"].clone()
     }
 
     /// The code and the message that a call fails with.
-    pub fn fails(&self, method: &str, params: Value) -> (i64, String) {
+    pub(crate) fn fails(&self, method: &str, params: Value) -> (i64, String) {
         let (status, answer) = self.call_at("/", method, params.clone());
         assert_ne!(status, 200, "{method} {params}: {answer}");
         let error = &answer["error"];
@@ -114,25 +114,25 @@ impl TestNode {
         )
     }
 
-    pub fn address_of(&self, kind: &str) -> String {
+    pub(crate) fn address_of(&self, kind: &str) -> String {
         let address = self.ok("getnewaddress", json!(["", kind]));
         address.as_str().unwrap().to_owned()
     }
 
     /// Mines to nobody's address, so that fees do not come back to the wallet.
-    pub fn mine(&self, count: u32) -> Vec<String> {
+    pub(crate) fn mine(&self, count: u32) -> Vec<String> {
         let hashes = self.ok("generatetoaddress", json!([count, NOBODY]));
         serde_json::from_value(hashes).unwrap()
     }
 
     /// The trusted balance of an asset, exactly as written.
-    pub fn balance(&self, asset: &str) -> String {
+    pub(crate) fn balance(&self, asset: &str) -> String {
         self.ok("getbalances", json!([]))["mine"]["trusted"][asset].to_string()
     }
 }
 
 /// The address of no key anybody knows.
-pub const NOBODY: &str = "XBMEr9McFXkiLWTVqTyuNQR1CqKkMPMn6L";
+pub(crate) const NOBODY: &str = "XBMEr9McFXkiLWTVqTyuNQR1CqKkMPMn6L";
 
 impl Drop for TestNode {
     fn drop(&mut self) {
@@ -144,16 +144,16 @@ impl Drop for TestNode {
     }
 }
 
-pub fn head(authorization: &str, path: &str, more: &str) -> String {
+pub(crate) fn head(authorization: &str, path: &str, more: &str) -> String {
     format!("POST {path} HTTP/1.1\r\nHost: node\r\nAuthorization: {authorization}\r\n{more}\r\n\r\n")
 }
 
-pub fn authorized_head(path: &str, more: &str) -> String {
+pub(crate) fn authorized_head(path: &str, more: &str) -> String {
     head(AUTHORIZATION, path, more)
 }
 
 /// Reads one answer: the status and the body.
-pub fn read_answer(stream: &mut TcpStream) -> (u16, String) {
+pub(crate) fn read_answer(stream: &mut TcpStream) -> (u16, String) {
     let mut head = Vec::new();
     let mut byte = [0];
     while !head.ends_with(b"\r\n\r\n") {
