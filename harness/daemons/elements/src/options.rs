@@ -450,7 +450,7 @@ fn settings(reader: &Reader<'_>) -> Result<Settings, OptionsError> {
         fallback_fee: fallback.map(FeeRate::from_sat_per_kvb),
         min_tx_fee: reader.fee_rate("mintxfee", 100)?,
         max_tx_fee: reader.amount("maxtxfee")?.unwrap_or(10_000_000),
-        signal_rbf: reader.boolean("walletrbf", false),
+        signal_rbf: reader.boolean("walletrbf", true),
         blinded_addresses: reader.boolean("blindedaddresses", true),
         seed,
     })
