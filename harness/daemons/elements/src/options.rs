@@ -389,7 +389,7 @@ fn params(reader: &Reader<'_>, chain: String) -> Result<Params, OptionsError> {
         incremental_relay_fee: reader.fee_rate("incrementalrelayfee", 100)?,
         accept_discount_ct: reader.boolean("acceptdiscountct", false),
         accept_non_std_txn: reader.boolean("acceptnonstdtxn", false),
-        accept_unlimited_issuances: reader.boolean("acceptunlimitedissuances", true),
+        accept_unlimited_issuances: reader.boolean("acceptunlimitedissuances", false),
         multi_data_permitted: reader.boolean("multi_data_permitted", false),
         permit_bare_multisig: reader.boolean("permitbaremultisig", true),
         limit_ancestor_count: reader.number("limitancestorcount", 25)?,
