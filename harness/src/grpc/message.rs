@@ -150,12 +150,9 @@ fn map_key(field: &FieldDescriptor, text: &str) -> Result<MapKey, String> {
         .ok_or_else(|| describe(&kind))
 }
 
-/// Checks that `value` fits one element of `field`, and a text the keys of a map.
-///
-/// # Errors
-/// What would fit.
-pub fn check_scalar(field: &FieldDescriptor, value: &FieldValue) -> Result<(), String> {
-    scalar(&element_kind(field), value).map(drop)
+/// Whether `value` fits a single value of that kind.
+pub fn fits(kind: &Kind, value: &FieldValue) -> bool {
+    scalar(kind, value).is_ok()
 }
 
 /// What a whole field is, for a sentence: "a list, each a text".
@@ -168,14 +165,6 @@ pub fn kind_name(field: &FieldDescriptor) -> String {
     } else {
         kind
     }
-}
-
-/// A message from its bytes, as JSON.
-///
-/// # Errors
-/// When they are no such message.
-pub fn decode(message: &MessageDescriptor, bytes: &[u8]) -> Result<Json, prost::DecodeError> {
-    Ok(to_json(&DynamicMessage::decode(message.clone(), bytes)?))
 }
 
 /// A message as JSON. A field without presence is there with its default value; one with presence that is not set is
@@ -232,7 +221,7 @@ pub(crate) fn key_text(key: &MapKey) -> String {
 }
 
 /// The kind of a field, of an element of a list, or of a value in a map.
-pub(crate) fn element_kind(field: &FieldDescriptor) -> Kind {
+pub fn element_kind(field: &FieldDescriptor) -> Kind {
     match field.kind() {
         Kind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind(),
         kind => kind,
@@ -280,7 +269,7 @@ pub(crate) fn scalar(kind: &Kind, value: &FieldValue) -> Result<Value, String> {
 }
 
 /// What a value of that kind is, for a sentence.
-pub(crate) fn describe(kind: &Kind) -> String {
+pub fn describe(kind: &Kind) -> String {
     match kind {
         Kind::Bool => "`true` or `false`".to_owned(),
         Kind::String => "a text".to_owned(),

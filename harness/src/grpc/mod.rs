@@ -26,8 +26,8 @@ use crate::time::Deadline;
 pub(crate) use channel::{ALPN_H2, certificates, connect};
 pub use health::{NoHealth, is_serving};
 pub use ldk_server_protos::grpc::Code;
-pub use message::{Misfit, check_scalar, decode, encode, kind_name, to_json};
-pub(crate) use message::{describe, element_kind, key_text, scalar};
+pub use message::{Misfit, describe, element_kind, encode, fits, kind_name, to_json};
+pub(crate) use message::{key_text, scalar};
 pub use reflection::{ReflectionError, reflect};
 
 /// A gRPC server on this machine.
