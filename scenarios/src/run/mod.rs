@@ -2,6 +2,7 @@
 //! It knows nothing of terminals: what happens is told to a [`Watch`], what came out is in an [`Outcome`].
 
 mod answers;
+mod books;
 mod chain;
 mod exec;
 mod expect;
