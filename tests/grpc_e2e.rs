@@ -30,12 +30,22 @@ fn main() {
     let trials = vec![
         trial("calls_are_typed_by_proto_files", || block(by_proto())),
         trial("calls_are_typed_by_reflection", || block(by_reflection())),
-        trial("what_goes_wrong_is_said_with_its_reason", || block(goes_wrong())),
-        trial("a_reply_that_is_not_as_expected_fails_the_scenario", || block(unexpected())),
-        trial("health_is_waited_for_and_its_lack_is_told", || block(health())),
+        trial("what_goes_wrong_is_said_with_its_reason", || {
+            block(goes_wrong())
+        }),
+        trial("a_reply_that_is_not_as_expected_fails_the_scenario", || {
+            block(unexpected())
+        }),
+        trial("health_is_waited_for_and_its_lack_is_told", || {
+            block(health())
+        }),
         trial("links_of_a_server_go_wrong_as_asked", || block(links())),
-        trial("a_server_without_proto_has_links_of_bytes", || block(bytes())),
-        trial("money_of_a_server_is_conserved_by_its_books", || block(books())),
+        trial("a_server_without_proto_has_links_of_bytes", || {
+            block(bytes())
+        }),
+        trial("money_of_a_server_is_conserved_by_its_books", || {
+            block(books())
+        }),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -149,7 +159,8 @@ async fn goes_wrong() {
 }
 
 async fn unexpected() {
-    let steps = r#"  { grpc = "maker", rpc = "Open", send = { sat = 7 }, expect = { "$.sat" = 8 } },"#;
+    let steps =
+        r#"  { grpc = "maker", rpc = "Open", send = { sat = 7 }, expect = { "$.sat" = 8 } },"#;
     let done = run(&scenario("", PROTO, BITCOIN, steps)).await.code(1);
     assert_says(
         &done.stdout,
@@ -235,30 +246,47 @@ async fn books() {
   { mine = 1 },
   { expect = "height", is = 102 },"#;
     let kept = format!("{PROTO}, books = {{ bitcoin = \"wallet:maker\" }}");
-    run(&scenario(BITCOIND, &kept, BITCOIN, steps)).await.code(0);
+    run(&scenario(BITCOIND, &kept, BITCOIN, steps))
+        .await
+        .code(0);
 
-    let done = run(&scenario(BITCOIND, PROTO, BITCOIN, steps)).await.code(1);
-    assert_says(&done.stdout, &["money vanished: nobody owns 123_456 sat", ":", "(123_456 sat)"]);
+    let done = run(&scenario(BITCOIND, PROTO, BITCOIN, steps))
+        .await
+        .code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "money vanished: nobody owns 123_456 sat",
+            ":",
+            "(123_456 sat)",
+        ],
+    );
 
     // Another wallet than the one that has the coins is of no use, and the sheet says why.
     let other = format!("{PROTO}, books = {{ bitcoin = \"wallet:other\" }}");
-    let done = run(&scenario(BITCOIND, &other, BITCOIN, steps)).await.code(1);
+    let done = run(&scenario(BITCOIND, &other, BITCOIN, steps))
+        .await
+        .code(1);
     assert_says(
         &done.stdout,
-        &["nobody owns 123_456 sat", "wallet:other, which bitcoind has not loaded"],
+        &[
+            "nobody owns 123_456 sat",
+            "wallet:other, which bitcoind has not loaded",
+        ],
     );
 
-    // By a descriptor: a key whose secret is 1, which pays to itself.
+    // By a descriptor: that of the key whose secret is 1, to which the server sends.
     let point = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
     let own = format!("{PROTO}, books = {{ bitcoin = \"descriptor:wpkh({point})\" }}");
-    let pay = r#"
-  { run = ["sh", "-c", "exec $1 pay $2", "sh", "EXE", "{bitcoind.rpc}"] },
-  { mine = 1 },
-  { expect = "height", is = 102 },"#;
-    let exe = std::env::current_exe().unwrap();
-    let pay = pay.replace("EXE", exe.to_str().unwrap());
-    run(&scenario(BITCOIND, &own, BITCOIN, &pay)).await.code(0);
+    let to = format!("{BITCOIND}, \"--to\", \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"");
+    run(&scenario(&to, &own, BITCOIN, steps)).await.code(0);
     let wrong = format!("{PROTO}, books = {{ bitcoin = \"descriptor:wpkh(nonsense)\" }}");
-    let done = run(&scenario(BITCOIND, &wrong, BITCOIN, &pay)).await.code(1);
-    assert_says(&done.stdout, &["books of the server `maker` cannot be read", "refuses its descriptor"]);
+    let done = run(&scenario(&to, &wrong, BITCOIN, steps)).await.code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "books of the server `maker` cannot be read",
+            "refuses its descriptor",
+        ],
+    );
 }

@@ -19,10 +19,9 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ldk_server_client::{Config, Credential, Detected, LdkServerClient};
 use prost::Message;
-use swaprig_harness::bitcoind::Rpc;
-use swaprig_harness::time::Deadline;
-
 use serde_json::{Value, json};
+use swaprig_harness::bitcoind::{Rpc, RpcError};
+use swaprig_harness::time::Deadline;
 
 /// How long a daemon that it asks may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -264,7 +263,10 @@ impl Maker {
 
     fn rpc(&self) -> Result<Rpc, Refusal> {
         let address = self.args.get("bitcoind").cloned().unwrap_or_default();
-        let port = address.rsplit(':').next().and_then(|port| port.parse().ok());
+        let port = address
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
         let port = port.ok_or((INTERNAL, "no bitcoind".to_owned()))?;
         Ok(Rpc::new("bitcoind", port))
     }
@@ -293,21 +295,13 @@ impl Maker {
         Ok(seen.encode_to_vec())
     }
 
-    /// Takes coins from the miner into a wallet of its own.
+    /// Takes coins from the miner to a fixed address, or into a wallet of its own.
     async fn withdraw(&self, sat: u64) -> Result<Vec<u8>, Refusal> {
         let (rpc, deadline) = (self.rpc()?, Deadline::after(PATIENCE));
-        let wallets: Vec<String> = rpc
-            .call("listwallets", &[], deadline)
-            .await
-            .map_err(internal)?;
-        if !wallets.iter().any(|wallet| wallet == "maker") {
-            let made: Result<Value, _> = rpc.call("createwallet", &[json!("maker")], deadline).await;
-            made.map_err(internal)?;
-        }
-        let address: Value = rpc
-            .call_of_wallet("maker", "getnewaddress", &[], deadline)
-            .await
-            .map_err(internal)?;
+        let address = match self.args.get("to") {
+            Some(fixed) => json!(fixed),
+            None => own_address(&rpc, deadline).await.map_err(internal)?,
+        };
         let btc = json!(format!("{}.{:08}", sat / 100_000_000, sat % 100_000_000));
         let text = rpc
             .wallet_call("sendtoaddress", &[address, btc], deadline)
@@ -362,6 +356,18 @@ impl Maker {
             },
         }
     }
+}
+
+/// A fresh address of the wallet `maker`, which is made when it is not there.
+async fn own_address(rpc: &Rpc, deadline: Deadline) -> Result<Value, RpcError> {
+    let wallets: Vec<String> = rpc.call("listwallets", &[], deadline).await?;
+    if !wallets.iter().any(|wallet| wallet == "maker") {
+        let _made: Value = rpc
+            .call("createwallet", &[json!("maker")], deadline)
+            .await?;
+    }
+    rpc.call_of_wallet("maker", "getnewaddress", &[], deadline)
+        .await
 }
 
 fn decoded<T: Message + Default>(message: Bytes) -> Result<T, Refusal> {

@@ -181,6 +181,18 @@ impl super::value::Entity for Answer {
     }
 }
 
+/// An [`Answer`] over gRPC.
+#[derive(Debug, Clone)]
+pub struct Reply(pub Answer);
+
+impl super::value::Bind for Reply {
+    const ENTITY: Option<&'static EntityType> = Some(Answer::REPLY);
+
+    fn bind(self) -> Option<Value> {
+        self.0.bind()
+    }
+}
+
 impl super::value::Bind for Answer {
     const ENTITY: Option<&'static EntityType> = Some(Answer::BASE);
 

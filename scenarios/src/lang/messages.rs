@@ -312,8 +312,14 @@ fn help_for(kind: &Kind, value: &FieldValue) -> Option<String> {
             let meant = nearest(text, names.iter().map(String::as_str))?;
             Some(format!("did you mean \"{meant}\"?"))
         }
+        (Kind::Bytes, FieldValue::Text(_)) => {
+            Some("write hexadecimal digits, two for each byte".to_owned())
+        }
         (Kind::String | Kind::Enum(_) | Kind::Bytes, _) => None,
         (_, FieldValue::Text(text)) => {
+            if text.parse::<u64>().is_ok() || text.replace('_', "").parse::<u64>().is_ok() {
+                return Some(format!("write it without quotes: {text}"));
+            }
             let digits: String = text
                 .chars()
                 .take_while(|c| c.is_ascii_digit() || *c == '_')

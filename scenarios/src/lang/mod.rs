@@ -51,7 +51,7 @@ mod value;
 mod words;
 mod world;
 
-pub use answer::Answer;
+pub use answer::{Answer, Reply};
 pub use books::{BitcoinBooks, ServerBooks};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};

@@ -13,8 +13,8 @@ use swaprig_harness::world::Program;
 use super::answers::{Ask, Unanswered, Unexpected, Wanted, before, cut, judge_json, taken};
 use super::{FailureKind, Look, Run, Step, StepFailure};
 use crate::lang::{
-    Answer, BindingError, Body, Expected, Filled, Filling, Reference, all_of, nearest, on_the_wire,
-    shape, typed,
+    Answer, BindingError, Body, Expected, Filled, Filling, Reference, Reply, all_of, nearest,
+    on_the_wire, shape, typed,
 };
 use crate::steps::{EndedProgram, Grpc, Http, Method, RunProgram};
 
@@ -229,7 +229,7 @@ impl Http {
 }
 
 impl Step for Grpc {
-    async fn run(&self, run: &Run<'_>) -> Result<Answer, StepFailure> {
+    async fn run(&self, run: &Run<'_>) -> Result<Reply, StepFailure> {
         let target = run.world.grpc_target(&self.grpc.0)?;
         let known = run.world.server(&self.grpc.0)?.api();
         let method = match known {
@@ -274,7 +274,7 @@ impl Step for Grpc {
             Some((name.clone(), value))
         });
         let own: Vec<_> = own.collect();
-        Ok(Answer::reply(text, shape, own, taken))
+        Ok(Reply(Answer::reply(text, shape, own, taken)))
     }
 }
 

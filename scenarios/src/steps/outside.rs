@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::lang::{
-    Answer, Argv, Body, Env, Expected, Filled, ServerName, StepCx, Taken, check_call,
+    Answer, Argv, Body, Env, Expected, Filled, Reply, ServerName, StepCx, Taken, check_call,
 };
 use crate::{entity, step, words};
 
@@ -99,7 +99,7 @@ step! {
     /// before anything starts, or, where it has none, against what the server itself tells (reflection) when the step runs.
     /// Bytes are written as hexadecimal digits, enum values by their names. With `proto`, the fields of the reply that are
     /// single values can be read as they are: `$name.id`.
-    pub struct Grpc("grpc") -> Answer {
+    pub struct Grpc("grpc") -> Reply {
         /// The server.
         grpc: ServerName,
         /// The method: `maker.v1.Maker/Open`, or `Open` where only one service has it.
