@@ -289,8 +289,9 @@ impl Maker {
                 tls_cert_pem: std::fs::read(cert).map_err(internal)?,
                 credential,
             });
-            let info = client.map_err(internal)?.get_node_info(Default::default());
-            seen.text = info.await.map_err(internal)?.node_id;
+            let client = client.map_err(internal)?;
+            let info = client.get_node_info(Default::default()).await;
+            seen.text = info.map_err(internal)?.node_id;
         }
         Ok(seen.encode_to_vec())
     }
