@@ -304,3 +304,83 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proxy::ldk_server_descriptors;
+    use proptest::prelude::*;
+    use prost::Message as _;
+
+    fn message(name: &str) -> MessageDescriptor {
+        let all = ldk_server_descriptors();
+        let found = all.all_messages().find(|message| message.name() == name);
+        found.unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    #[test]
+    fn what_does_not_fit_says_where_and_why() {
+        for (name, json, said) in [
+            (
+                "Bolt11SendRequest",
+                json!({ "invoic": "x" }),
+                "`Bolt11SendRequest` has no field `invoic`",
+            ),
+            (
+                "Bolt11SendRequest",
+                json!({ "invoice": 7 }),
+                "`invoice` is a text, which 7 is not",
+            ),
+            (
+                "Bolt11SendRequest",
+                json!({ "amount_msat": -1 }),
+                "`amount_msat` is a whole number that is not negative, which -1 is not",
+            ),
+            (
+                "ListChannelsResponse",
+                json!({ "channels": [{}, { "is_usable": 1 }] }),
+                "`channels.1.is_usable` is `true` or `false`, which 1 is not",
+            ),
+            (
+                "ListChannelsResponse",
+                json!({ "channels": {} }),
+                "`channels` is a list, each a `Channel`, which {} is not",
+            ),
+        ] {
+            let error = encode(&message(name), &json).unwrap_err();
+            assert_eq!(error.to_string(), said);
+        }
+    }
+
+    #[test]
+    fn the_largest_number_keeps_all_its_digits() {
+        let json = json!({ "amount_msat": u64::MAX });
+        let made = encode(&message("Bolt11SendRequest"), &json).unwrap();
+        assert_eq!(to_json(&made)["amount_msat"], json!(u64::MAX));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_read_is_written_again(
+            texts in prop::collection::vec(".{0,8}", 0..4),
+            numbers in prop::collection::vec(any::<u64>(), 0..4),
+            usable: bool,
+        ) {
+            let channel = |(id, sat): (&String, &u64)| {
+                json!({ "channel_id": id, "channel_value_sats": sat, "is_usable": usable })
+            };
+            let channels: Vec<Json> = texts.iter().zip(&numbers).map(channel).collect();
+            let list = message("ListChannelsResponse");
+            let made = encode(&list, &json!({ "channels": channels })).unwrap();
+            let again = DynamicMessage::decode(list.clone(), &made.encode_to_vec()[..]).unwrap();
+            let json = to_json(&again);
+            // On the wire, where a default value and none are the same.
+            prop_assert_eq!(encode(&list, &json).unwrap().encode_to_vec(), made.encode_to_vec());
+            for (told, written) in json["channels"].as_array().unwrap().iter().zip(&channels) {
+                for (key, value) in written.as_object().unwrap() {
+                    prop_assert_eq!(&told[key], value);
+                }
+            }
+        }
+    }
+}
