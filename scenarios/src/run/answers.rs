@@ -111,13 +111,15 @@ impl Ask {
         F: Future<Output = Result<T, Unanswered>>,
     {
         let (place, deadline) = (&self.place, self.deadline);
+        // The wait cuts a look that is under way when time is up, and keeps what it saw before.
+        let later = Deadline::after(deadline.remaining() + RESERVE);
         let last = Mutex::new(("an answer".to_owned(), self.key));
         let expect = |what: &str, key: &'static str| {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = (what.to_owned(), key);
         };
         let (send, judge, expect) = (&send, &judge, &expect);
         let seen = poll_until(place, deadline, || async move {
-            match send(deadline).await {
+            match send(later).await {
                 Ok(answer) => match judge(&answer) {
                     Ok(()) => Probe::Ready(answer),
                     Err(wrong) => {

@@ -109,10 +109,13 @@ impl Oracle {
             return Ok(None);
         }
         let deadline = deadline.at_most(SETTLE);
+        // The wait cuts a count that is under way when time is up, and keeps what it saw before. A call that gave up by
+        // itself at that moment would be the failure instead.
+        let later = Deadline::after(SETTLE * 2);
         let oracle = tokio::sync::Mutex::new(&mut *self);
         let last = std::sync::Mutex::new(None);
         let balanced = poll_until("all coins to have an owner", deadline, || async {
-            match oracle.lock().await.take_stock(world, deadline).await {
+            match oracle.lock().await.take_stock(world, later).await {
                 Ok(Some(sheet)) if sheet.is_balanced() => Probe::Ready(Some(sheet)),
                 Ok(Some(sheet)) => {
                     let seen = sheet.to_string();
