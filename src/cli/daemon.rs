@@ -22,17 +22,59 @@ enum Daemon {
         /// The configuration, as upstream's ldk-server reads it
         config: PathBuf,
     },
+    /// An Electrum server over a Bitcoin node
+    Electrs(ElectrumArgs),
+    /// An Electrum server over an Elements node
+    ElectrsLiquid(ElectrumArgs),
+    /// An Electrum server over the node that --network says
+    Electrum {
+        /// The chain: regtest (Bitcoin) or liquidregtest (Elements)
+        #[arg(long, value_parser = str::parse::<Network>)]
+        network: Network,
+        #[command(flatten)]
+        args: ElectrumArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+struct ElectrumArgs {
+    /// Go on when standard input ends; without it, that ends the daemon
+    #[arg(long)]
+    detached: bool,
+    /// HOST:PORT of the node's JSON-RPC
+    #[arg(long, value_name = "ADDR")]
+    daemon_rpc_addr: String,
+    /// USER:PASSWORD of the node's JSON-RPC
+    #[arg(long, value_name = "USER:PASSWORD", required_unless_present = "cookie_file")]
+    cookie: Option<String>,
+    /// A file that holds it, as the node writes one
+    #[arg(long, value_name = "FILE", conflicts_with = "cookie")]
+    cookie_file: Option<PathBuf>,
+    /// Where Electrum clients connect; port 0 takes any, which is then printed
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    electrum_rpc_addr: SocketAddr,
+    /// What the server says to people
+    #[arg(long, default_value = "Welcome to swaprig's Electrum server.")]
+    electrum_banner: String,
 }
 
 pub(super) fn run(args: DaemonArgs) -> Exit {
-    let Daemon::LdkServer { detached, config } = args.daemon;
-    match swaprig_ldk_server::run(swaprig_ldk_server::Options {
-        config,
-        exit_with_stdin: !detached,
-    }) {
+    let (name, ended) = match args.daemon {
+        Daemon::LdkServer { detached, config } => {
+            let options = swaprig_ldk_server::Options {
+                config,
+                exit_with_stdin: !detached,
+            };
+            ("ldk-server", swaprig_ldk_server::run(options))
+        }
+        Daemon::Electrs(args) => ("electrs", electrum(Network::Regtest, args)),
+        Daemon::ElectrsLiquid(args) => ("electrs-liquid", electrum(Network::LiquidRegtest, args)),
+        Daemon::Electrum { network, args } => ("electrum", electrum(network, args)),
+    };
+    match ended {
         Ok(()) => Exit::Passed,
         Err(error) => {
-            eprintln!("swaprig daemon ldk-server: {error:#}");
+            eprintln!("swaprig daemon {name}: {error:#}");
             Exit::Failed
         }
     }
