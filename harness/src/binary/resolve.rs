@@ -110,6 +110,10 @@ fn other_choice(role: Role, origin: Origin) -> String {
         Role::LdkServer => {
             format!("let {named} name an ldk-server, or leave it out to run the bundled one")
         }
+        Role::Elementsd | Role::Electrs | Role::ElectrsLiquid => format!(
+            "let {named} name {}, or leave it out to run the bundled one",
+            role.requirement()
+        ),
     }
 }
 
@@ -343,9 +347,9 @@ impl Search<'_> {
 
     fn bundled(&mut self) -> Result<Option<Binary>, ResolveError> {
         let Search { role, settings, .. } = *self;
-        if !role.has_bundled() {
+        let Some(subcommand) = role.bundled() else {
             return Ok(None);
-        }
+        };
         if settings.choice == Choice::Upstream {
             self.in_vain("bundled", "ruled out by --daemons upstream");
             return Ok(None);
@@ -372,7 +376,7 @@ impl Search<'_> {
             kind: Kind::Bundled,
             path: path.clone(),
             program: path,
-            args: ["daemon", role.name()].map(Into::into).to_vec(),
+            args: ["daemon", subcommand].map(Into::into).to_vec(),
             version,
             origin: Origin::Bundled,
             provenance: None,
@@ -417,7 +421,7 @@ impl Search<'_> {
                     (false, Some(_)) => vec!["`swaprig doctor --fix` downloads it".into(), own],
                 }
             }
-            Role::LdkServer => match settings.choice {
+            Role::LdkServer | Role::Elementsd | Role::Electrs | Role::ElectrsLiquid => match settings.choice {
                 Choice::Upstream => vec![
                     format!("build upstream's and put its path into {}", role.variable()),
                     "leave out --daemons upstream to run the bundled one".into(),

@@ -40,7 +40,9 @@ pub struct Version {
 impl Version {
     /// Finds the version in what `--version` printed: Core says `Bitcoin Core daemon version v29.4.0` (28 and earlier:
     /// `Bitcoin Core version v28.1.0`), Knots `Bitcoin Knots daemon version v29.4.3.knots20260508`, ldk-server
-    /// `ldk-server 0.1.0 (7f3276a)`.
+    /// `ldk-server 0.1.0 (7f3276a)`, Elements Core `Elements Core version v23.3.1` (as Bitcoin Core, "daemon" from some
+    /// version on). romanz's electrs says `electrs 0.11.1` or `v0.11.1`; Blockstream's and those made from it say
+    /// `Electrum Rust Server 0.4.1`, with a word in front of it or none.
     pub fn parse(role: Role, output: &str) -> Option<Self> {
         let line = output
             .lines()
@@ -63,6 +65,19 @@ impl Version {
                 }
             }
             Role::LdkServer => Version::from_numbers(line.strip_prefix("ldk-server ")?, None),
+            Role::Elementsd => {
+                let rest = line.strip_prefix("Elements Core ")?;
+                let rest = rest.strip_prefix("daemon ").unwrap_or(rest);
+                Version::from_numbers(rest.strip_prefix("version v")?, None)
+            }
+            Role::Electrs => {
+                let rest = line.strip_prefix("electrs ").unwrap_or(line);
+                Version::from_numbers(rest.strip_prefix('v').unwrap_or(rest), None)
+            }
+            Role::ElectrsLiquid => {
+                let (_, numbers) = line.split_once("Electrum Rust Server ")?;
+                Version::from_numbers(numbers, None)
+            }
         }
     }
 
@@ -140,6 +155,9 @@ impl fmt::Display for Requirement {
                 self.core, self.knots
             ),
             Role::LdkServer => f.write_str("any ldk-server with the gRPC API"),
+            Role::Elementsd => write!(f, "Elements Core ≥ {}", self.core),
+            Role::Electrs => f.write_str("romanz's electrs"),
+            Role::ElectrsLiquid => f.write_str("Blockstream's electrs, built for Liquid"),
         }
     }
 }
@@ -333,6 +351,32 @@ mod tests {
                 Some(("0.1.0", 0, None)),
             ),
             (Role::LdkServer, "ldk-server-cli 0.1.0\n", None),
+            (
+                Role::Elementsd,
+                "Elements Core version v23.4.0rc3\nCopyright",
+                Some(("23.4.0", 23, None)),
+            ),
+            (
+                Role::Elementsd,
+                "Elements Core daemon version v29.4.1\n",
+                Some(("29.4.1", 29, None)),
+            ),
+            (Role::Elementsd, "Elements Core RPC client version v23.3.1\n", None),
+            (Role::Elementsd, "Bitcoin Core version v28.1.0\n", None),
+            (Role::Electrs, "electrs 0.11.1\n", Some(("0.11.1", 0, None))),
+            (Role::Electrs, "v0.11.1\n", Some(("0.11.1", 0, None))),
+            (Role::Electrs, "Electrum Rust Server 0.4.1\n", None),
+            (
+                Role::ElectrsLiquid,
+                "Electrum Rust Server 0.4.1\n",
+                Some(("0.4.1", 0, None)),
+            ),
+            (
+                Role::ElectrsLiquid,
+                "Mempool Electrum Rust Server 3.3.0-dev\n",
+                Some(("3.3.0", 3, None)),
+            ),
+            (Role::ElectrsLiquid, "electrs 0.11.1\n", None),
         ];
         for (role, text, expected) in cases {
             let expected = expected.map(|(t, m, f)| (t.to_owned(), m, f));
