@@ -1,8 +1,10 @@
 //! `swaprig daemon`: this executable as one of the bundled daemons. The harness starts it as a process of its own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use swaprig_electrum::{Auth, Network, Node};
 
 use super::Exit;
 
@@ -22,22 +24,15 @@ enum Daemon {
         /// The configuration, as upstream's ldk-server reads it
         config: PathBuf,
     },
-    /// An Electrum server over a Bitcoin node
-    Electrs(ElectrumArgs),
-    /// An Electrum server over an Elements node
-    ElectrsLiquid(ElectrumArgs),
-    /// An Electrum server over the node that --network says
-    Electrum {
-        /// The chain: regtest (Bitcoin) or liquidregtest (Elements)
-        #[arg(long, value_parser = str::parse::<Network>)]
-        network: Network,
-        #[command(flatten)]
-        args: ElectrumArgs,
-    },
+    /// An Electrum server over a Bitcoin or an Elements node
+    Electrum(ElectrumArgs),
 }
 
 #[derive(Debug, Args)]
 struct ElectrumArgs {
+    /// The chain: regtest (Bitcoin) or liquidregtest (Elements)
+    #[arg(long)]
+    network: Network,
     /// Go on when standard input ends; without it, that ends the daemon
     #[arg(long)]
     detached: bool,
@@ -58,6 +53,25 @@ struct ElectrumArgs {
     electrum_banner: String,
 }
 
+impl ElectrumArgs {
+    fn options(self) -> swaprig_electrum::Options {
+        let auth = match (self.cookie, self.cookie_file) {
+            (Some(cookie), _) => Auth::Cookie(cookie),
+            (None, file) => Auth::CookieFile(file.expect("clap asks for one of both")),
+        };
+        swaprig_electrum::Options {
+            network: self.network,
+            node: Node {
+                address: self.daemon_rpc_addr,
+                auth,
+            },
+            electrum_rpc_addr: self.electrum_rpc_addr,
+            banner: self.electrum_banner,
+            exit_with_stdin: !self.detached,
+        }
+    }
+}
+
 pub(super) fn run(args: DaemonArgs) -> Exit {
     let (name, ended) = match args.daemon {
         Daemon::LdkServer { detached, config } => {
@@ -67,9 +81,7 @@ pub(super) fn run(args: DaemonArgs) -> Exit {
             };
             ("ldk-server", swaprig_ldk_server::run(options))
         }
-        Daemon::Electrs(args) => ("electrs", electrum(Network::Regtest, args)),
-        Daemon::ElectrsLiquid(args) => ("electrs-liquid", electrum(Network::LiquidRegtest, args)),
-        Daemon::Electrum { network, args } => ("electrum", electrum(network, args)),
+        Daemon::Electrum(args) => ("electrum", swaprig_electrum::run(args.options())),
     };
     match ended {
         Ok(()) => Exit::Passed,
