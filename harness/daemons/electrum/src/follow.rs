@@ -364,6 +364,7 @@ impl Follower {
             .iter()
             .map(|hash| ("getblock", json!([hash, 0])))
             .collect();
+        self.node.renew();
         let answers = self.node.batch(&calls).await?;
         let mut blocks = Vec::new();
         for (answer, hash) in answers.into_iter().zip(hashes) {
@@ -405,6 +406,7 @@ impl Follower {
             }
         }
         for some in wanted.chunks(TXS_A_REQUEST) {
+            self.node.renew();
             for answer in self.node.batch(some).await? {
                 match answer {
                     Ok(tx) => new.push(self.tx(&tx)?),
