@@ -26,6 +26,16 @@ enum Daemon {
     },
     /// An Electrum server over a Bitcoin or an Elements node
     Electrum(ElectrumArgs),
+    /// A Liquid node with the JSON-RPC of elementsd
+    #[command(disable_help_flag = true)]
+    Elements {
+        /// Go on when standard input ends; without it, that ends the daemon
+        #[arg(long)]
+        detached: bool,
+        /// Options as elementsd takes them: -chain=liquidregtest -datadir=DIR …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -86,6 +96,9 @@ pub(super) fn run(args: DaemonArgs) -> Exit {
             ("ldk-server", swaprig_ldk_server::run(options))
         }
         Daemon::Electrum(args) => ("electrum", swaprig_electrum::run(args.options())),
+        Daemon::Elements { detached, options } => {
+            ("elements", swaprig_elements::run(&options, !detached))
+        }
     };
     match ended {
         Ok(()) => Exit::Passed,
