@@ -46,6 +46,9 @@ pub enum RpcErrorKind {
     /// No connection, or no valid answer.
     #[error("{0}")]
     Transport(#[from] corepc_client::Error),
+    /// The same, for a node whose answers are read here.
+    #[error("{0}")]
+    Broken(String),
 }
 
 impl RpcErrorKind {

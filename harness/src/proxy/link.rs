@@ -39,6 +39,8 @@ pub enum Kind {
     Tcp,
     /// JSON-RPC over HTTP: bitcoind's API.
     JsonRpc,
+    /// Lines of JSON, with answers and with news that nobody asked for: an index.
+    Electrum,
     /// gRPC: a Lightning node's API, or that of a server.
     Grpc,
 }
@@ -138,6 +140,7 @@ impl Kind {
         match self {
             Kind::Tcp => "plain bytes",
             Kind::JsonRpc => "JSON-RPC",
+            Kind::Electrum => "the Electrum protocol",
             Kind::Grpc => "gRPC",
         }
     }
