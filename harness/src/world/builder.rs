@@ -108,8 +108,8 @@ impl Builder {
         self
     }
 
-    /// Puts a proxy on each of these links, for faults: a Lightning node to its peer, a node or the harness to
-    /// bitcoind's JSON-RPC, the harness to a node's API.
+    /// Puts a proxy on each of these links, for faults: a Lightning node to its peer, a node, a server or the harness to
+    /// bitcoind's JSON-RPC, a server or the harness to a node's API or to a server.
     ///
     /// ```
     /// # use swaprig_harness::{World, proxy::Link};
@@ -195,7 +195,8 @@ impl Builder {
             );
             return Err(early(WorldErrorKind::Setup(text), path));
         }
-        proxies::check(&self.proxies, &self.lightning)
+        let server_ends = proxies::server_ends(&self.servers);
+        proxies::check(&self.proxies, &self.lightning, &server_ends)
             .map_err(|text| early(WorldErrorKind::Setup(text), path.clone()))?;
         let settings = self.settings.unwrap_or_else(Settings::from_env);
         let cache = settings.cache_dir.as_ref().filter(|_| !self.no_block_cache);
@@ -219,8 +220,14 @@ impl Builder {
             };
             let mut nodes =
                 start_nodes(&self.lightning, &binaries, &path, rpc_for, deadline).await?;
-            proxies.extend(proxies::to_nodes(&self.proxies, &mut nodes).await?);
-            let servers = servers::start(&self.servers, &bitcoind, &nodes, &path, deadline).await?;
+            proxies.extend(proxies::to_nodes(&self.proxies, &mut nodes, &server_ends).await?);
+            let before = servers::Before {
+                bitcoind: &bitcoind,
+                nodes: &nodes,
+                links: &self.proxies,
+            };
+            let servers =
+                servers::start(&self.servers, before, &mut proxies, &path, deadline).await?;
             Ok((nodes, proxies, servers))
         };
         match started.await {

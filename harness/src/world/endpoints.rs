@@ -1,9 +1,11 @@
 //! The endpoints of a world by name, for texts that are filled in: `alice.grpc`, `bitcoind.rpc`, `maker.listen`.
 
+use super::proxies::{OnLink, find};
 use super::{World, WorldError, WorldErrorKind};
 use crate::bitcoind::{Bitcoind, PASSWORD, USER};
 use crate::daemon::StartError;
 use crate::ldk_server::{CredentialFile, LdkServer};
+use crate::proxy::{HARNESS, Link, Proxy};
 use crate::server::Server;
 
 /// What bitcoind has, with what each is.
@@ -41,6 +43,9 @@ pub(super) struct Endpoints<'w> {
     pub(super) bitcoind: &'w Bitcoind,
     pub(super) nodes: &'w [LdkServer],
     pub(super) servers: &'w [Server],
+    pub(super) proxies: &'w [OnLink],
+    /// Who is to use them: a server, or the harness and the programs that it runs.
+    pub(super) caller: &'w str,
 }
 
 impl Endpoints<'_> {
@@ -50,6 +55,9 @@ impl Endpoints<'_> {
         let (owner, what) = name.split_once('.').ok_or_else(unknown)?;
         let node = self.nodes.iter().find(|node| node.name() == owner);
         let server = self.servers.iter().find(|server| server.name() == owner);
+        if let Some(proxy) = self.in_front_of(owner, what) {
+            return Ok(proxy.address());
+        }
         let found = match (owner, node, server) {
             ("bitcoind", ..) => of_bitcoind(self.bitcoind, what),
             (_, Some(node), _) => of_node(node, what)?,
@@ -61,6 +69,17 @@ impl Endpoints<'_> {
             _ => None,
         };
         found.ok_or_else(unknown)
+    }
+
+    /// The proxy through which the caller reaches `owner`, where `what` is the address that the proxy stands in front
+    /// of. The harness has its own way to daemons.
+    fn in_front_of(&self, owner: &str, what: &str) -> Option<&Proxy> {
+        let is_called = match what {
+            "rpc" | "grpc" => self.caller != HARNESS,
+            what => what == "listen",
+        };
+        let proxy = || find(self.proxies, &Link::new(self.caller, owner));
+        is_called.then(proxy).flatten()
     }
 }
 
@@ -109,6 +128,8 @@ impl World {
             bitcoind: &self.bitcoind,
             nodes: &self.nodes,
             servers: &self.servers,
+            proxies: &self.proxies,
+            caller: HARNESS,
         };
         endpoints
             .value(name)

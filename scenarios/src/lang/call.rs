@@ -252,6 +252,7 @@ impl<'a> File<'a> {
                 parties: frame.scope.parties.clone(),
                 proxies: frame.scope.proxies.clone(),
                 servers: frame.scope.servers.clone(),
+                specs: frame.scope.specs.clone(),
                 names,
                 inputs: values.names(),
             },

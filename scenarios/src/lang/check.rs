@@ -122,18 +122,21 @@ fn read_file<'a>(
     let known =
         lookup("known_failure").map_or(Some(None), |node| known::read(node, report).map(Some));
     let strays: Vec<&str> = misplaced.iter().map(|stray| stray.key).collect();
+    let ends = lookup("servers").map_or_else(Vec::new, servers::ends);
     let mut read = required("world", report)
-        .map(|node| world::read(node, &strays, report))
+        .map(|node| world::read(node, &strays, &ends, report))
         .unwrap_or(ReadWorld {
             lightning: None,
             proxies: None,
             servers: None,
+            books: None,
             deadline: world::DEFAULT_DEADLINE,
         });
     let needs = lookup("needs").map_or(Some(Vec::new()), |node| servers::needs(node, report));
-    read.servers = lookup("servers").map_or(Some(Vec::new()), |node| {
+    let servers = lookup("servers").map_or(Some(Vec::new()), |node| {
         servers::read(node, read.lightning.as_deref(), report)
     });
+    (read.servers, read.books) = servers.map(|all| all.into_iter().unzip()).unzip();
     let items = required("steps", report)
         .and_then(|node| step_items(node, "steps", "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
@@ -142,6 +145,7 @@ fn read_file<'a>(
         fragments,
         types: input_types(registry),
         strays: &strays,
+        servers: read.servers.clone().unwrap_or_default().into(),
         deadline: read.deadline,
     };
     // Nothing can be said of steps whose inputs are not known.
@@ -154,6 +158,7 @@ fn read_file<'a>(
         lightning: read.lightning?,
         proxies: read.proxies?,
         servers: read.servers?,
+        books: read.books?,
         deadline: read.deadline,
     };
     let source = report.source().clone();
@@ -228,6 +233,7 @@ impl<'a> File<'a> {
                     parties: world.lightning.clone(),
                     proxies: world.proxies.clone(),
                     servers: world.server_names(),
+                    specs: self.servers.clone(),
                     names: names.names,
                     inputs: values.names(),
                 },

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde_json::json;
-use swaprig_harness::proxy::{BITCOIND, End, FieldValue, HARNESS, Kind, Link, LinkError};
+use swaprig_harness::proxy::{
+    BITCOIND, End, FieldValue, HARNESS, Kind, Link, LinkError, ServerEnd,
+};
 use toml::de::DeValue;
 
 use super::cx::{Field, FieldType, StepCx};
@@ -16,29 +18,42 @@ const EXAMPLE: &str = "proxies = [\"alice->bob\", \"bob->bitcoind\", \"harness->
 
 /// What can have a proxy, for messages.
 const PAIRS: &str = "a proxy goes from a Lightning node to its peer (\"alice->bob\"), from a node or the harness to \
-                     bitcoind (\"bob->bitcoind\"), or from the harness to a node (\"harness->bob\")";
+                     bitcoind (\"bob->bitcoind\"), or from the harness to a node (\"harness->bob\"); a server \
+                     calls bitcoind, nodes and servers, and the harness calls servers";
 
 /// A proxy of the world, by its link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnProxy(pub Link);
+pub struct OnProxy {
+    /// Who calls whom.
+    pub link: Link,
+    kind: Kind,
+}
 
 impl OnProxy {
-    /// What passes through it. The link of a checked file has one.
+    fn on(link: Link, servers: &[ServerEnd]) -> Self {
+        // The link of a checked file has a kind.
+        let kind = link.kind(servers).unwrap_or(Kind::Tcp);
+        OnProxy { link, kind }
+    }
+
+    /// What passes through it.
     pub fn kind(&self) -> Kind {
-        self.0.kind().unwrap_or(Kind::Tcp)
+        self.kind
     }
 }
 
 impl From<&str> for OnProxy {
-    /// A text that is no link stands for a proxy that no world has, which is said when the step runs.
+    /// A text that is no link stands for a proxy that no world has, which is said when the step runs. Ends that are not
+    /// `harness` and `bitcoind` are Lightning nodes.
     fn from(text: &str) -> Self {
-        OnProxy(text.parse().unwrap_or_else(|_| Link::new(text, text)))
+        let link = text.parse().unwrap_or_else(|_| Link::new(text, text));
+        OnProxy::on(link, &[])
     }
 }
 
 impl fmt::Display for OnProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.link.fmt(f)
     }
 }
 
@@ -46,6 +61,7 @@ impl fmt::Display for OnProxy {
 pub(super) fn read(
     node: &Node<'_>,
     parties: Option<&[String]>,
+    servers: &[ServerEnd],
     report: &mut Report,
 ) -> Option<Vec<Link>> {
     let DeValue::Array(items) = node.get_ref() else {
@@ -65,7 +81,7 @@ pub(super) fn read(
     let mut links: Vec<(Link, Span)> = Vec::new();
     let mut sound = true;
     for item in items {
-        let Some(link) = read_link(item, parties, report) else {
+        let Some(link) = read_link(item, parties, servers, report) else {
             sound = false;
             continue;
         };
@@ -82,7 +98,12 @@ pub(super) fn read(
     sound.then(|| links.into_iter().map(|(link, _)| link).collect())
 }
 
-fn read_link(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -> Option<Link> {
+fn read_link(
+    node: &Node<'_>,
+    parties: Option<&[String]>,
+    servers: &[ServerEnd],
+    report: &mut Report,
+) -> Option<Link> {
     let what = "a link such as \"alice->bob\"";
     let DeValue::String(text) = node.get_ref() else {
         report
@@ -106,15 +127,15 @@ fn read_link(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -
     };
     let mut known = true;
     for end in [&link.from, &link.to] {
-        known &= is_known(end, node, parties, report);
+        known &= is_known(end, node, parties, servers, report);
     }
     if !known {
         return None;
     }
-    if let Err(error) = link.kind() {
+    if let Err(error) = link.kind(servers) {
         let help = match error {
-            LinkError::FromBitcoind(_) | LinkError::ToHarness(_)
-                if link.reversed().kind().is_ok() =>
+            LinkError::FromBitcoind(_) | LinkError::ToHarness(_) | LinkError::NodeToServer(_)
+                if link.reversed().kind(servers).is_ok() =>
             {
                 format!("did you mean \"{}\"?", link.reversed())
             }
@@ -129,16 +150,23 @@ fn read_link(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -
     Some(link)
 }
 
-fn is_known(end: &End, node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -> bool {
+fn is_known(
+    end: &End,
+    node: &Node<'_>,
+    parties: Option<&[String]>,
+    servers: &[ServerEnd],
+    report: &mut Report,
+) -> bool {
     let (End::Node(name), Some(parties)) = (end, parties) else {
         return true;
     };
-    if parties.contains(name) {
+    if parties.contains(name) || servers.iter().any(|server| server.name == *name) {
         return true;
     }
     let known = || {
         let parties = parties.iter().map(String::as_str);
-        parties.chain([BITCOIND, HARNESS])
+        let servers = servers.iter().map(|server| server.name.as_str());
+        parties.chain(servers).chain([BITCOIND, HARNESS])
     };
     let list = one_of_quoted(known());
     let help = match nearest(name, known()) {
@@ -155,14 +183,15 @@ fn is_known(end: &End, node: &Node<'_>, parties: Option<&[String]>, report: &mut
     false
 }
 
-/// Every link that a proxy can be on, in a world of these nodes.
-fn possible(parties: &[String]) -> Vec<Link> {
+/// Every link that a proxy can be on, in a world of these nodes and servers.
+fn possible(parties: &[String], servers: &[ServerEnd]) -> Vec<Link> {
     let ends = || {
         let parties = parties.iter().map(String::as_str);
-        parties.chain([BITCOIND, HARNESS])
+        let servers = servers.iter().map(|server| server.name.as_str());
+        parties.chain(servers).chain([BITCOIND, HARNESS])
     };
     let all = ends().flat_map(|from| ends().map(move |to| Link::new(from, to)));
-    all.filter(|link| link.kind().is_ok()).collect()
+    all.filter(|link| link.kind(servers).is_ok()).collect()
 }
 
 impl Field for OnProxy {
@@ -178,18 +207,22 @@ impl Field for OnProxy {
         let text = cx.text(node, "a proxy of this world, such as \"alice->bob\"")?;
         let Some(proxies) = cx.proxies() else {
             // What is wrong with the world has been said.
-            return text.parse().ok().map(OnProxy);
+            let link = text.parse().ok();
+            return link.map(|link| OnProxy::on(link, &cx.server_ends()));
         };
         let found = text
             .parse()
             .ok()
             .filter(|link: &Link| proxies.contains(link));
         if let Some(link) = found {
-            return Some(OnProxy(link));
+            return Some(OnProxy::on(link, &cx.server_ends()));
         }
         let written: Vec<String> = proxies.iter().map(Link::to_string).collect();
         let parties = cx.parties().unwrap_or_default();
-        let possible: Vec<String> = possible(parties).iter().map(Link::to_string).collect();
+        let possible: Vec<String> = possible(parties, &cx.server_ends())
+            .iter()
+            .map(Link::to_string)
+            .collect();
         let tidy = text.parse::<Link>().map(|link| link.to_string());
         let known = tidy.ok().filter(|link| possible.contains(link));
         let reversed = text.parse().ok().map(|link: Link| link.reversed());

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use swaprig_harness::proxy::{HARNESS, Link};
+use swaprig_harness::proxy::{HARNESS, Link, ServerEnd};
 use swaprig_harness::server::ServerSpec;
 use swaprig_units::parse_duration;
 use toml::de::{DeTable, DeValue};
 
+use super::books::ServerBooks;
 use super::parties::BITCOIND;
 use super::problem::{Report, Span};
 use super::proxies;
@@ -21,6 +22,8 @@ pub struct WorldPlan {
     pub proxies: Vec<Link>,
     /// The servers that are started in it.
     pub servers: Vec<ServerSpec>,
+    /// The books of each of them.
+    pub books: Vec<ServerBooks>,
     /// How long the whole run may take.
     pub deadline: Duration,
 }
@@ -39,8 +42,8 @@ pub(super) const WORLD_KEYS: &[(&str, &str, &str)] = &[
     (
         "proxies",
         "[\"alice->bob\"]",
-        "the links on which faults are wanted: from a node to a peer, from a node or `harness` to `bitcoind`, \
-         from `harness` to a node",
+        "the links on which faults are wanted: from a node to a peer, from a node, a server or `harness` to \
+         `bitcoind`, from a server or `harness` to a node or a server",
     ),
     (
         "deadline",
@@ -70,6 +73,8 @@ pub(super) struct ReadWorld {
     pub(super) proxies: Option<Vec<Link>>,
     /// Filled in by who reads the whole file; `None` until then and when there is a problem.
     pub(super) servers: Option<Vec<ServerSpec>>,
+    /// As `servers`.
+    pub(super) books: Option<Vec<ServerBooks>>,
     pub(super) deadline: Duration,
 }
 
@@ -81,12 +86,19 @@ impl ReadWorld {
     }
 }
 
-/// Reads the world; `ignored` are keys that were found in it and belong elsewhere.
-pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> ReadWorld {
+/// Reads the world; `ignored` are keys that were found in it and belong elsewhere, `servers` the ends that links can have
+/// beside daemons.
+pub(super) fn read(
+    node: &Node<'_>,
+    ignored: &[&str],
+    servers: &[ServerEnd],
+    report: &mut Report,
+) -> ReadWorld {
     let unreadable = ReadWorld {
         lightning: None,
         proxies: None,
         servers: None,
+        books: None,
         deadline: DEFAULT_DEADLINE,
     };
     let DeValue::Table(table) = node.get_ref() else {
@@ -138,13 +150,14 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
         (None, None) => None,
     };
     let proxies = match table.get("proxies") {
-        Some(node) => proxies::read(node, lightning.as_deref(), report),
+        Some(node) => proxies::read(node, lightning.as_deref(), servers, report),
         None => Some(Vec::new()),
     };
     ReadWorld {
         lightning,
         proxies,
         servers: None,
+        books: None,
         deadline,
     }
 }

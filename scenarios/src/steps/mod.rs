@@ -16,7 +16,7 @@ pub use lightning::{
     ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
     OpenChannel, Pay, Until,
 };
-pub use outside::{EndedProgram, Http, Method, RunProgram};
+pub use outside::{EndedProgram, Grpc, Http, Method, RunProgram};
 pub use process::{Kill, Restart, Signal};
 
 use crate::lang::{Registry, RegistryError};
@@ -43,6 +43,7 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
         .add::<Restart>()?
         .add::<RunProgram>()?
         .add::<Http>()?
+        .add::<Grpc>()?
         .add::<Partition>()?
         .add::<Heal>()?
         .add::<DropConnections>()?

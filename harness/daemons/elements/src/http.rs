@@ -10,7 +10,7 @@ use bytes::Bytes;
 use elements::hashes::{Hash as _, HashEngine as _, HmacEngine, sha256};
 use elements::hex::DisplayHex as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -75,7 +75,10 @@ fn basic(header: &HeaderValue) -> Option<(String, String)> {
 
 /// Compares in a time that does not depend on where the difference is.
 fn equal(left: &[u8], right: &[u8]) -> bool {
-    let differences = left.iter().zip(right).fold(0, |sum, (left, right)| sum | (left ^ right));
+    let differences = left
+        .iter()
+        .zip(right)
+        .fold(0, |sum, (left, right)| sum | (left ^ right));
     left.len() == right.len() && differences == 0
 }
 
@@ -192,7 +195,11 @@ impl Service {
             );
             return response;
         }
-        let body = Limited::new(request.into_body(), MAX_BODY).collect();
+        let body = request.into_body();
+        if body.size_hint().lower() > MAX_BODY as u64 {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "");
+        }
+        let body = Limited::new(body, MAX_BODY).collect();
         let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
@@ -215,7 +222,8 @@ impl Service {
         let Ok(answer) = answer.await else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
         };
-        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Full::new(Bytes::from(answer.body)));
         *response.status_mut() = status;
         response
@@ -229,7 +237,8 @@ fn route(path: &str) -> Option<Route> {
     if path == "/" {
         return Some(Route::Root);
     }
-    path.strip_prefix("/wallet/").map(|name| Route::Wallet(percent_decoded(name)))
+    path.strip_prefix("/wallet/")
+        .map(|name| Route::Wallet(percent_decoded(name)))
 }
 
 /// A name in a path; what is no escape stays as it is.
@@ -272,15 +281,11 @@ mod tests {
         let credentials = Credentials {
             passwords: vec![("user".to_owned(), "pass:word".to_owned())],
             // `share/rpcauth/rpcauth.py` of Bitcoin Core writes such lines.
-            hashed: vec![(
-                "alice".to_owned(),
-                "salt".to_owned(),
-                {
-                    let mut engine = HmacEngine::<sha256::HashEngine>::new(b"salt");
-                    engine.input(b"secret");
-                    engine.finalize().to_byte_array().to_lower_hex_string()
-                },
-            )],
+            hashed: vec![("alice".to_owned(), "salt".to_owned(), {
+                let mut engine = HmacEngine::<sha256::HashEngine>::new(b"salt");
+                engine.input(b"secret");
+                engine.finalize().to_byte_array().to_lower_hex_string()
+            })],
         };
         let cases = [
             ("user:pass:word", true),
