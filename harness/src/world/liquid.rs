@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use bitcoin::{BlockHash, Txid};
-use elements::{Address, AddressParams, Script};
+use elements::{Address, AddressParams, AssetId, Script};
 use serde_json::{Value, json};
 use swaprig_units::{BlockDelta, Height};
 
@@ -27,6 +27,8 @@ pub struct Liquid {
     index: Option<Electrs>,
     /// Scripts whose coins belong to somebody outside of the node's wallets, with their owner.
     owners: Mutex<BTreeMap<Script, String>>,
+    /// What was issued here, of assets and of their tokens: blinded, the chain does not tell.
+    issued: Mutex<BTreeMap<AssetId, u64>>,
 }
 
 /// Who gets something on Liquid.
@@ -69,6 +71,12 @@ impl Liquid {
         owners.entry(script).or_insert(owner.into());
     }
 
+    /// How much of an asset, or of a token, was issued by [`World::issue_asset`].
+    pub fn issued(&self, asset: AssetId) -> Option<u64> {
+        let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        issued.get(&asset).copied()
+    }
+
     /// Who owns what is paid to `script`, where that was said.
     pub fn owner_of(&self, script: &Script) -> Option<String> {
         let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +109,7 @@ pub(super) async fn start(
         elementsd,
         index,
         owners: Mutex::default(),
+        issued: Mutex::default(),
     };
     Ok(Some((liquid, proxies)))
 }
@@ -271,9 +280,15 @@ impl World {
         deadline: Deadline,
     ) -> Result<Issuance, WorldError> {
         let rpc = self.wallet(wallet)?.rpc();
-        rpc.issue_asset(wallet, parts, tokens, blind, deadline)
+        let made = rpc
+            .issue_asset(wallet, parts, tokens, blind, deadline)
             .await
-            .map_err(|e| self.error(e))
+            .map_err(|e| self.error(e))?;
+        let liquid = self.liquid()?;
+        let mut issued = liquid.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        issued.insert(made.asset, parts);
+        issued.insert(made.token, tokens);
+        Ok(made)
     }
 
     /// How many blocks deep a transaction of the Liquid chain is, as the node has it; zero while it waits in the mempool,
