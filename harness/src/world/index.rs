@@ -76,7 +76,7 @@ pub(super) async fn start(
     }
     let mut index = Electrs::start(binary, dir, chain, &node, deadline).await?;
     for link in links.iter().filter(|link| link.to.name() == own) {
-        let upstream = Upstream::Tcp(index.electrum_address());
+        let upstream = Upstream::Electrum(index.electrum_address());
         let proxy = Proxy::start(link.to_string(), upstream).await?;
         if link.from == End::Harness {
             index.go_through(proxy.address());
@@ -125,22 +125,27 @@ impl World {
         let Ok(index) = self.index(chain) else {
             return Ok(());
         };
-        let running = index.running();
-        if running.exit().is_some() {
-            return Ok(());
-        }
-        match running.unless_exited(index.wait_tip(tip, deadline)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.error(error)),
-            Err(exit) => {
-                let text = format!(
-                    "{} {exit}, while it was to reach {}\n{}",
-                    index.name(),
-                    tip.height,
-                    running.log_tail()
-                );
-                Err(self.error(WorldErrorKind::Ruled(text)))
-            }
-        }
+        follow(index, tip, deadline)
+            .await
+            .map_err(|error| self.error(error))
     }
+}
+
+/// Waits until an index that runs has reached `tip`.
+pub(super) async fn follow(
+    index: &Electrs,
+    tip: Tip,
+    deadline: Deadline,
+) -> Result<(), WorldErrorKind> {
+    let running = index.running();
+    if running.exit().is_some() {
+        return Ok(());
+    }
+    let followed = running.unless_exited(index.wait_tip(tip, deadline)).await;
+    followed.map_err(|exit| {
+        let (name, height) = (index.name(), tip.height);
+        let tail = running.log_tail();
+        WorldErrorKind::Ruled(format!("{name} {exit}, while it was to reach {height}\n{tail}"))
+    })??;
+    Ok(())
 }

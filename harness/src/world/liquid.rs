@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bitcoin::{BlockHash, Txid};
 use elements::{Address, AddressParams, AssetId, Script};
@@ -17,6 +17,7 @@ use crate::bitcoind::Tip;
 use crate::daemon::StartError;
 use crate::electrs::Electrs;
 use crate::elementsd::{AssetAmount, Elementsd, FAUCET, Issuance};
+use crate::process::Running;
 use crate::proxy::Link;
 use crate::time::Deadline;
 
@@ -49,6 +50,63 @@ pub enum Recipient {
 pub const OUTSIDE: &str = "outside";
 
 impl Liquid {
+    /// Starts elementsd in `dir`, with the wallets that are named, and the index over it: what a world has beside bitcoind.
+    ///
+    /// # Errors
+    /// When a program is missing or does not come up.
+    pub async fn start(
+        binaries: &Binaries,
+        wallets: &[String],
+        dir: &Path,
+        deadline: Deadline,
+    ) -> Result<Self, StartError> {
+        let parts = Parts {
+            liquid: Some(wallets),
+            index: &[Chain::Liquid].into(),
+        };
+        let started = start(parts, &[], binaries, dir, deadline).await?;
+        let (liquid, _) = started.expect("the parts have Liquid");
+        Ok(liquid)
+    }
+
+    /// Mines `blocks` blocks; returns when the index, where there is one, has the new tip.
+    ///
+    /// # Errors
+    /// When a daemon does not answer, or the index does not follow before `deadline`.
+    pub async fn mine(&self, blocks: BlockDelta, deadline: Deadline) -> Result<Tip, WorldErrorKind> {
+        self.elementsd.generate(blocks, deadline).await?;
+        self.barrier(deadline).await
+    }
+
+    /// Waits until the index, where there is one, has the tip of elementsd's chain.
+    ///
+    /// # Errors
+    /// As [`Liquid::mine`].
+    pub async fn barrier(&self, deadline: Deadline) -> Result<Tip, WorldErrorKind> {
+        let tip = self.elementsd.rpc().tip(deadline).await?;
+        if let Some(index) = &self.index {
+            index::follow(index, tip, deadline).await?;
+        }
+        Ok(tip)
+    }
+
+    /// Ends both.
+    pub async fn stop(&self, deadline: Deadline) {
+        let index = async {
+            match &self.index {
+                Some(index) => Some(index.stop(deadline).await),
+                None => None,
+            }
+        };
+        tokio::join!(index, self.elementsd.stop(deadline));
+    }
+
+    /// Its processes.
+    pub fn processes(&self) -> impl Iterator<Item = Arc<Running>> {
+        let index = self.index.iter().map(Electrs::running);
+        std::iter::once(self.elementsd.running()).chain(index)
+    }
+
     /// The node.
     pub fn elementsd(&self) -> &Elementsd {
         &self.elementsd
@@ -175,12 +233,8 @@ impl World {
         blocks: BlockDelta,
         deadline: Deadline,
     ) -> Result<Height, WorldError> {
-        let elementsd = &self.liquid()?.elementsd;
-        elementsd
-            .generate(blocks, deadline)
-            .await
-            .map_err(|e| self.error(e))?;
-        Ok(self.liquid_barrier(deadline).await?.height)
+        let tip = self.liquid()?.mine(blocks, deadline).await;
+        Ok(tip.map_err(|error| self.error(error))?.height)
     }
 
     /// Waits until the index of the Liquid chain, where there is one, has the tip of elementsd's chain.
@@ -188,14 +242,8 @@ impl World {
     /// # Errors
     /// When there is no Liquid, a daemon does not answer, or the index does not follow before `deadline`.
     pub async fn liquid_barrier(&self, deadline: Deadline) -> Result<Tip, WorldError> {
-        let tip = self
-            .liquid()?
-            .elementsd
-            .tip()
-            .await
-            .map_err(|e| self.error(e))?;
-        self.index_follows(Chain::Liquid, tip, deadline).await?;
-        Ok(tip)
+        let tip = self.liquid()?.barrier(deadline).await;
+        tip.map_err(|error| self.error(error))
     }
 
     /// Pays `amount` from the faucet. It takes a block to confirm. An address that is nobody's in this world is from now on
