@@ -26,6 +26,16 @@ enum Daemon {
     },
     /// An Electrum server over a Bitcoin or an Elements node
     Electrum(ElectrumArgs),
+    /// A Liquid node with the JSON-RPC of elementsd
+    #[command(disable_help_flag = true)]
+    Elements {
+        /// Go on when standard input ends; without it, that ends the daemon
+        #[arg(long)]
+        detached: bool,
+        /// Options as elementsd takes them: -chain=liquidregtest -datadir=DIR …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -84,6 +94,16 @@ pub(super) fn run(args: DaemonArgs) -> Exit {
                 exit_with_stdin: !detached,
             };
             ("ldk-server", swaprig_ldk_server::run(options))
+        }
+        Daemon::Elements { detached, options } => {
+            // As elementsd says it, for who reads logs of either.
+            return match swaprig_elements::run(&options, !detached) {
+                Ok(()) => Exit::Passed,
+                Err(error) => {
+                    eprintln!("Error: {error:#}");
+                    Exit::Failed
+                }
+            };
         }
         Daemon::Electrum(args) => ("electrum", swaprig_electrum::run(args.options())),
     };
