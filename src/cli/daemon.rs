@@ -87,30 +87,30 @@ impl ElectrumArgs {
 }
 
 pub(super) fn run(args: DaemonArgs) -> Exit {
-    let (name, ended) = match args.daemon {
+    let (says, ended) = match args.daemon {
         Daemon::LdkServer { detached, config } => {
             let options = swaprig_ldk_server::Options {
                 config,
                 exit_with_stdin: !detached,
             };
-            ("ldk-server", swaprig_ldk_server::run(options))
+            (
+                "swaprig daemon ldk-server",
+                swaprig_ldk_server::run(options),
+            )
         }
+        Daemon::Electrum(args) => (
+            "swaprig daemon electrum",
+            swaprig_electrum::run(args.options()),
+        ),
+        // As elementsd says it, for who reads logs of either.
         Daemon::Elements { detached, options } => {
-            // As elementsd says it, for who reads logs of either.
-            return match swaprig_elements::run(&options, !detached) {
-                Ok(()) => Exit::Passed,
-                Err(error) => {
-                    eprintln!("Error: {error:#}");
-                    Exit::Failed
-                }
-            };
+            ("Error", swaprig_elements::run(&options, !detached))
         }
-        Daemon::Electrum(args) => ("electrum", swaprig_electrum::run(args.options())),
     };
     match ended {
         Ok(()) => Exit::Passed,
         Err(error) => {
-            eprintln!("swaprig daemon {name}: {error:#}");
+            eprintln!("{says}: {error:#}");
             Exit::Failed
         }
     }

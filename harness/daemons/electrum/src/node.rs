@@ -1,7 +1,6 @@
-//! The node's JSON-RPC: one call at a time over a connection that is kept, and a few such connections for clients.
+//! The node's JSON-RPC: one request at a time over a connection that is kept, and calls for clients.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -150,6 +149,13 @@ impl Connection {
     /// [`NodeError`].
     pub(crate) async fn call(&mut self, method: &str, params: &Value) -> Result<Value, NodeError> {
         self.call_within(method, params, ANSWER_WITHIN).await
+    }
+
+    /// Makes the next call over a fresh connection, which is to be done before an answer of more than a few kilobytes.
+    /// Elements and older nodes send such an answer in two pieces, and the second one waits until the first is
+    /// acknowledged, which takes the kernel 40 ms on a connection that has been in use.
+    pub(crate) fn renew(&mut self) {
+        self.open = None;
     }
 
     /// Makes several calls in one request; gives their answers in the same order.
@@ -314,20 +320,18 @@ impl Open {
     }
 }
 
-/// A few connections, for the calls that clients cause.
+/// The calls that clients cause: few at a time, each over a connection of its own (see [`Connection::renew`]).
 #[derive(Debug)]
-pub(crate) struct Pool {
+pub(crate) struct Calls {
     node: Node,
-    idle: Mutex<Vec<Connection>>,
     places: Semaphore,
 }
 
-impl Pool {
+impl Calls {
     /// No connection is made before the first call.
     pub(crate) fn new(node: Node) -> Self {
-        Pool {
+        Calls {
             node,
-            idle: Mutex::new(Vec::new()),
             places: Semaphore::new(CALLS_AT_ONCE),
         }
     }
@@ -338,15 +342,9 @@ impl Pool {
     /// [`NodeError`].
     pub(crate) async fn call(&self, method: &str, params: &Value) -> Result<Value, NodeError> {
         let _place = self.places.acquire().await;
-        let idle = self.idle().pop();
-        let mut connection = idle.unwrap_or_else(|| Connection::new(self.node.clone()));
-        let answer = connection.call(method, params).await;
-        self.idle().push(connection);
-        answer
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        Connection::new(self.node.clone())
+            .call(method, params)
+            .await
     }
 }
 

@@ -84,33 +84,33 @@ impl Session {
         if args.get(1).is_some() {
             params.push(json!(args.text(1, "a mode of estimatesmartfee")?));
         }
-        let pool = &self.server.pool;
-        let mut estimate = pool.call("estimatesmartfee", &json!(params)).await?;
-        Ok(match estimate["feerate"].take() {
+        let node = &self.server.node;
+        let estimate = node.call("estimatesmartfee", &json!(params)).await?;
+        Ok(match &estimate["feerate"] {
             Value::Null => json!(-1),
-            rate => rate,
+            rate => rate.clone(),
         })
     }
 
     /// The lowest fee rate that the node relays, in coins per kvB.
     pub(super) async fn relay_fee(&self) -> Answer {
-        let mut info = self.server.pool.call("getmempoolinfo", &json!([])).await?;
-        Ok(info["minrelaytxfee"].take())
+        let info = self.server.node.call("getmempoolinfo", &json!([])).await?;
+        Ok(info["minrelaytxfee"].clone())
     }
 
     /// The node's limits on fee rates, in coins per kvB.
     pub(super) async fn mempool_info(&self) -> Answer {
-        let pool = &self.server.pool;
-        let mut info = pool.call("getmempoolinfo", &json!([])).await?;
-        let mut increment = info["incrementalrelayfee"].take();
+        let node = &self.server.node;
+        let info = node.call("getmempoolinfo", &json!([])).await?;
+        let mut increment = info["incrementalrelayfee"].clone();
         if increment.is_null() {
             // Nodes of before Core 24 tell it elsewhere.
-            let mut network = pool.call("getnetworkinfo", &json!([])).await?;
-            increment = network["incrementalfee"].take();
+            let network = node.call("getnetworkinfo", &json!([])).await?;
+            increment = network["incrementalfee"].clone();
         }
         Ok(json!({
-            "mempoolminfee": info["mempoolminfee"].take(),
-            "minrelaytxfee": info["minrelaytxfee"].take(),
+            "mempoolminfee": info["mempoolminfee"],
+            "minrelaytxfee": info["minrelaytxfee"],
             "incrementalrelayfee": increment,
         }))
     }

@@ -53,9 +53,9 @@ fn named_transaction(state: &State, value: &Json) -> RpcResult<Transaction> {
     let text = args::string(value)?;
     if let Ok(txid) = text.parse::<Txid>() {
         let waiting = state.node.mempool().get(&txid);
-        return waiting.map(|entry| (*entry.tx).clone()).ok_or_else(|| {
-            RpcError::not_found(format!("Transaction {text} not in mempool."))
-        });
+        return waiting
+            .map(|entry| (*entry.tx).clone())
+            .ok_or_else(|| RpcError::not_found(format!("Transaction {text} not in mempool.")));
     }
     args::transaction(text)
         .filter(|tx| !tx.input.is_empty())
@@ -174,8 +174,8 @@ pub(super) fn help(call: Call<'_>) -> RpcResult {
         return Ok(usages.collect::<String>().trim_end().into());
     };
     Ok(match methods::find(name) {
-        Some(method) => method.usage().into(),
-        None => format!("help: unknown command: {name}\n").into(),
+        Some(method) => method.usage().trim_end().into(),
+        None => format!("help: unknown command: {name}").into(),
     })
 }
 
