@@ -10,6 +10,12 @@ pub enum End {
     Harness,
     /// The Bitcoin node.
     Bitcoind,
+    /// The Liquid node.
+    Elementsd,
+    /// The index of the Bitcoin chain.
+    Electrs,
+    /// The index of the Liquid chain.
+    ElectrsLiquid,
     /// The Lightning node of this name, or the server: names of both are distinct in a world.
     Node(String),
 }
@@ -54,12 +60,18 @@ pub enum LinkError {
     /// Both ends are the same.
     #[error("`{0}` calls itself")]
     Itself(Link),
-    /// bitcoind never calls.
-    #[error("bitcoind calls nobody: `{0}` has its ends the wrong way round")]
+    /// A node of a chain never calls.
+    #[error("{end} calls nobody: `{0}` has its ends the wrong way round", end = .0.from.name())]
     FromBitcoind(Link),
+    /// An index calls the node of its chain and nobody else.
+    #[error("{end} calls only the node of its chain, so `{0}` carries nothing", end = .0.from.name())]
+    FromIndex(Link),
     /// The harness is never called.
     #[error("nobody calls the harness: `{0}` has its ends the wrong way round")]
     ToHarness(Link),
+    /// A Lightning node knows of bitcoind alone.
+    #[error("a Lightning node calls bitcoind and its peers, so `{0}` carries nothing")]
+    NodeBeyondBitcoin(Link),
     /// A Lightning node never calls a server.
     #[error("a Lightning node calls no server: `{0}` has its ends the wrong way round")]
     NodeToServer(Link),
@@ -69,6 +81,12 @@ pub enum LinkError {
 pub const HARNESS: &str = "harness";
 /// The name of the Bitcoin node as an end.
 pub const BITCOIND: &str = "bitcoind";
+/// The name of the Liquid node as an end.
+pub const ELEMENTSD: &str = "elementsd";
+/// The name of the index of the Bitcoin chain as an end.
+pub const ELECTRS: &str = "electrs";
+/// The name of the index of the Liquid chain as an end.
+pub const ELECTRS_LIQUID: &str = "electrs-liquid";
 const ARROW: &str = "->";
 
 impl From<&str> for End {
@@ -76,6 +94,9 @@ impl From<&str> for End {
         match name {
             HARNESS => End::Harness,
             BITCOIND => End::Bitcoind,
+            ELEMENTSD => End::Elementsd,
+            ELECTRS => End::Electrs,
+            ELECTRS_LIQUID => End::ElectrsLiquid,
             name => End::Node(name.to_owned()),
         }
     }
@@ -87,6 +108,9 @@ impl End {
         match self {
             End::Harness => HARNESS,
             End::Bitcoind => BITCOIND,
+            End::Elementsd => ELEMENTSD,
+            End::Electrs => ELECTRS,
+            End::ElectrsLiquid => ELECTRS_LIQUID,
             End::Node(name) => name,
         }
     }
@@ -119,8 +143,19 @@ impl Link {
         match (&self.from, &self.to) {
             (from, to) if from == to => Err(LinkError::Itself(self.clone())),
             (_, End::Harness) => Err(LinkError::ToHarness(self.clone())),
-            (End::Bitcoind, _) => Err(LinkError::FromBitcoind(self.clone())),
+            (End::Bitcoind | End::Elementsd, _) => Err(LinkError::FromBitcoind(self.clone())),
+            (End::Electrs, End::Bitcoind) | (End::ElectrsLiquid, End::Elementsd) => {
+                Ok(Kind::JsonRpc)
+            }
+            (End::Electrs | End::ElectrsLiquid, _) => Err(LinkError::FromIndex(self.clone())),
             (_, End::Bitcoind) => Ok(Kind::JsonRpc),
+            (from @ End::Node(_), End::Elementsd | End::Electrs | End::ElectrsLiquid)
+                if server(from).is_none() =>
+            {
+                Err(LinkError::NodeBeyondBitcoin(self.clone()))
+            }
+            (_, End::Elementsd) => Ok(Kind::JsonRpc),
+            (_, End::Electrs | End::ElectrsLiquid) => Ok(Kind::Electrum),
             (from, to) => match (server(from), server(to)) {
                 (None, Some(_)) if *from != End::Harness => {
                     Err(LinkError::NodeToServer(self.clone()))
@@ -182,6 +217,9 @@ mod tests {
             ("alice->bitcoind", Ok(Kind::JsonRpc)),
             ("harness->bitcoind", Ok(Kind::JsonRpc)),
             ("harness->alice", Ok(Kind::Grpc)),
+            ("harness->elementsd", Ok(Kind::JsonRpc)),
+            ("electrs-liquid->elementsd", Ok(Kind::JsonRpc)),
+            ("electrs->bitcoind", Ok(Kind::JsonRpc)),
         ] {
             assert_eq!(text.parse::<Link>().unwrap().kind(&[]), kind, "{text}");
         }
@@ -199,7 +237,15 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["a->a", "bitcoind->alice", "alice->harness"] {
+        for text in [
+            "a->a",
+            "bitcoind->alice",
+            "alice->harness",
+            "alice->elementsd",
+            "elementsd->electrs-liquid",
+            "electrs->elementsd",
+            "electrs-liquid->bitcoind",
+        ] {
             assert!(text.parse::<Link>().unwrap().kind(&[]).is_err(), "{text}");
         }
     }
@@ -213,6 +259,8 @@ mod tests {
         let servers = [server("maker", true), server("desk", false)];
         for (text, kind) in [
             ("maker->bitcoind", Ok(Kind::JsonRpc)),
+            ("maker->elementsd", Ok(Kind::JsonRpc)),
+            ("maker->electrs-liquid", Ok(Kind::Electrum)),
             ("maker->alice", Ok(Kind::Grpc)),
             ("harness->maker", Ok(Kind::Grpc)),
             ("harness->desk", Ok(Kind::Tcp)),

@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 
 use super::endpoints::{Endpoints, missing};
 use super::proxies::{self, OnLink};
-use super::{World, WorldError, WorldErrorKind};
+use super::{Liquid, World, WorldError, WorldErrorKind};
 use crate::bitcoind::Bitcoind;
 use crate::daemon::StartError;
+use crate::electrs::Electrs;
 use crate::grpc::Target;
 use crate::ldk_server::LdkServer;
 use crate::process::{Exit, LogFiles, Spec, Stdin};
@@ -47,6 +48,8 @@ pub struct Ended {
 pub(super) struct Before<'w> {
     pub(super) bitcoind: &'w Bitcoind,
     pub(super) nodes: &'w [LdkServer],
+    pub(super) liquid: Option<&'w Liquid>,
+    pub(super) electrs: Option<&'w Electrs>,
     /// Every link that is to have a proxy.
     pub(super) links: &'w [Link],
 }
@@ -70,6 +73,8 @@ pub(super) async fn start(
                     bitcoind: before.bitcoind,
                     nodes: before.nodes,
                     servers: &servers,
+                    liquid: before.liquid,
+                    electrs: before.electrs,
                     proxies,
                     caller: &spec.name,
                 };

@@ -127,6 +127,7 @@ fn read_file<'a>(
         .map(|node| world::read(node, &strays, &ends, report))
         .unwrap_or(ReadWorld {
             lightning: None,
+            chains: None,
             proxies: None,
             servers: None,
             books: None,
@@ -134,7 +135,8 @@ fn read_file<'a>(
         });
     let needs = lookup("needs").map_or(Some(Vec::new()), |node| servers::needs(node, report));
     let servers = lookup("servers").map_or(Some(Vec::new()), |node| {
-        servers::read(node, read.lightning.as_deref(), report)
+        let parties = read.lightning.as_deref();
+        servers::read(node, parties, read.chains.as_ref(), report)
     });
     (read.servers, read.books) = servers.map(|all| all.into_iter().unzip()).unzip();
     let items = required("steps", report)
@@ -154,8 +156,11 @@ fn read_file<'a>(
     let header =
         header(&["title", "tags", "needs", "world", "servers"].map(|key| (key, lookup(key))));
     let (title, tags, needs, known) = (title?, tags?, needs?, known?);
+    let chains = read.chains?;
     let world = WorldPlan {
         lightning: read.lightning?,
+        liquid: chains.liquid,
+        index: chains.index,
         proxies: read.proxies?,
         servers: read.servers?,
         books: read.books?,
@@ -231,6 +236,7 @@ impl<'a> File<'a> {
                 source,
                 scope: Scope {
                     parties: world.lightning.clone(),
+                    chains: world.chains.clone(),
                     proxies: world.proxies.clone(),
                     servers: world.server_names(),
                     specs: self.servers.clone(),

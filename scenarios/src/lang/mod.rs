@@ -16,6 +16,7 @@ mod block;
 mod books;
 mod call;
 mod cases;
+mod chains;
 mod check;
 mod common;
 mod cx;
@@ -29,6 +30,7 @@ mod frame;
 mod inputs;
 mod json;
 mod known;
+mod liquid;
 mod load;
 mod lookup;
 mod macros;
@@ -53,6 +55,7 @@ mod world;
 
 pub use answer::{Answer, Reply};
 pub use books::{BitcoinBooks, ServerBooks};
+pub use chains::{Chains, chain_name};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
 pub use docs::{
@@ -62,6 +65,7 @@ pub use docs::{
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
 pub use json::{Body, Expected, JsonPath, Taken};
+pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
 pub(crate) use messages::{check_call, shape};
 pub use parties::{BITCOIND, Daemon, Party, ServerName};
@@ -78,4 +82,4 @@ pub use step::{
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};
-pub use world::{DEFAULT_DEADLINE, WorldPlan, is_party_name, preset, preset_names};
+pub use world::{DEFAULT_DEADLINE, Preset, WorldPlan, is_party_name, preset, preset_names};

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use swaprig_harness::proxy::Link;
 use swaprig_harness::server::ServerSpec;
 
+use super::chains::Chains;
 use super::problem::Span;
 use super::reference::Reference;
 use super::types::Type;
@@ -16,6 +17,8 @@ use super::types::Type;
 pub struct Scope {
     /// The Lightning nodes of the world; `None` when the world could not be read, so that nothing is said of them.
     pub parties: Option<Vec<String>>,
+    /// Its other chains and their wallets; `None` when they could not be read.
+    pub chains: Option<Chains>,
     /// The proxies of the world; `None` when they could not be read.
     pub proxies: Option<Vec<Link>>,
     /// The servers of the file; `None` when they could not be read.

@@ -9,6 +9,7 @@ use swaprig_harness::template::{Part, Template};
 use toml::de::{DeTable, DeValue};
 
 use super::books::{self, ServerBooks};
+use super::chains::Chains;
 use super::fill::{ARGV, HERE, Known, directory, from_here, no_template, words_of};
 use super::problem::Report;
 use super::protos;
@@ -79,10 +80,11 @@ pub(super) fn ends(node: &Node<'_>) -> Vec<ServerEnd> {
 /// A server and its books.
 pub(super) type ReadServer = (ServerSpec, ServerBooks);
 
-/// Reads `servers` of a file in a world with these Lightning nodes, which are `None` when they could not be read.
+/// Reads `servers` of a file in a world with these Lightning nodes and chains, which are `None` when they could not be read.
 pub(super) fn read(
     node: &Node<'_>,
     parties: Option<&[String]>,
+    chains: Option<&Chains>,
     report: &mut Report,
 ) -> Option<Vec<ReadServer>> {
     let DeValue::Table(table) = node.get_ref() else {
@@ -105,6 +107,7 @@ pub(super) fn read(
             name,
             known: Known {
                 parties,
+                chains,
                 servers: Some(&before),
                 own: true,
             },
