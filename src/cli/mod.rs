@@ -1,6 +1,7 @@
 //! The commands, their flags and their exit codes. What a command does is in its own module.
 
 mod bench;
+mod bench_liquid;
 mod bench_proxy;
 mod control;
 mod daemon;
@@ -96,6 +97,15 @@ struct DaemonFlags {
     /// The ldk-server to use [env: LDK_SERVER_EXE]
     #[arg(long, value_name = "FILE")]
     ldk_server: Option<PathBuf>,
+    /// The elementsd to use [env: ELEMENTSD_EXE]
+    #[arg(long, value_name = "FILE")]
+    elementsd: Option<PathBuf>,
+    /// The electrs to use on Bitcoin, romanz's [env: ELECTRS_EXE]
+    #[arg(long, value_name = "FILE")]
+    electrs: Option<PathBuf>,
+    /// The electrs to use on Liquid, Blockstream's [env: ELECTRS_LIQUID_EXE]
+    #[arg(long, value_name = "FILE")]
+    electrs_liquid: Option<PathBuf>,
     /// Download nothing
     #[arg(long)]
     offline: bool,
@@ -112,6 +122,9 @@ impl DaemonFlags {
             choice: self.daemons,
             bitcoind: self.bitcoind.clone(),
             ldk_server: self.ldk_server.clone(),
+            elementsd: self.elementsd.clone(),
+            electrs: self.electrs.clone(),
+            electrs_liquid: self.electrs_liquid.clone(),
             offline: self.offline,
             ..environment
         }

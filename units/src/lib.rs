@@ -2,11 +2,13 @@
 //! No arithmetic that could wrap: additions and subtractions are checked and say so in their type.
 
 mod amount;
+mod asset;
 mod chain;
 mod duration;
 mod hash;
 
 pub use amount::{Msat, Sat};
+pub use asset::Units;
 pub use chain::{BlockDelta, Height};
 pub use duration::{parse_duration, show_duration};
 pub use hash::{PaymentHash, Preimage};

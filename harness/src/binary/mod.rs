@@ -39,17 +39,53 @@ pub enum Role {
     Bitcoind,
     /// A Lightning node with the ldk-server API.
     LdkServer,
+    /// The Liquid node.
+    Elementsd,
+    /// An Electrum server on the Bitcoin chain.
+    Electrs,
+    /// An Electrum server on the Liquid chain.
+    ElectrsLiquid,
 }
 
 impl Role {
     /// Every role, in the order in which passports list them.
-    pub const ALL: [Role; 2] = [Role::Bitcoind, Role::LdkServer];
+    pub const ALL: [Role; 5] = [
+        Role::Bitcoind,
+        Role::LdkServer,
+        Role::Elementsd,
+        Role::Electrs,
+        Role::ElectrsLiquid,
+    ];
 
-    /// Its name: that of the program on `PATH`, of the bundled daemon and of the command-line flag.
+    /// Its name: that of the program on `PATH` and of the command-line flag.
     pub fn name(self) -> &'static str {
         match self {
             Role::Bitcoind => "bitcoind",
             Role::LdkServer => "ldk-server",
+            Role::Elementsd => "elementsd",
+            Role::Electrs => "electrs",
+            Role::ElectrsLiquid => "electrs-liquid",
+        }
+    }
+
+    /// What its program may be called on `PATH`. Blockstream's electrs has one name for every chain it is built for.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Role::Bitcoind => &["bitcoind"],
+            Role::LdkServer => &["ldk-server"],
+            Role::Elementsd => &["elementsd"],
+            Role::Electrs => &["electrs"],
+            Role::ElectrsLiquid => &["electrs-liquid", "electrs"],
+        }
+    }
+
+    /// The subcommand of `swaprig daemon` that plays it. The Bitcoin node is always a real one.
+    pub fn bundled(self) -> Option<&'static str> {
+        match self {
+            Role::Bitcoind => None,
+            Role::LdkServer => Some("ldk-server"),
+            Role::Elementsd => Some("elements"),
+            Role::Electrs | Role::ElectrsLiquid => Some("electrum"),
         }
     }
 
@@ -58,6 +94,9 @@ impl Role {
         match self {
             Role::Bitcoind => "BITCOIND_EXE",
             Role::LdkServer => "LDK_SERVER_EXE",
+            Role::Elementsd => "ELEMENTSD_EXE",
+            Role::Electrs => "ELECTRS_EXE",
+            Role::ElectrsLiquid => "ELECTRS_LIQUID_EXE",
         }
     }
 
@@ -66,6 +105,9 @@ impl Role {
         match self {
             Role::Bitcoind => "--bitcoind",
             Role::LdkServer => "--ldk-server",
+            Role::Elementsd => "--elementsd",
+            Role::Electrs => "--electrs",
+            Role::ElectrsLiquid => "--electrs-liquid",
         }
     }
 
@@ -77,7 +119,12 @@ impl Role {
                 core: 28,
                 knots: 29,
             },
-            Role::LdkServer => Requirement {
+            Role::Elementsd => Requirement {
+                role: self,
+                core: 23,
+                knots: 23,
+            },
+            Role::LdkServer | Role::Electrs | Role::ElectrsLiquid => Requirement {
                 role: self,
                 core: 0,
                 knots: 0,
@@ -85,12 +132,9 @@ impl Role {
         }
     }
 
-    /// Whether a bundled daemon can play it. The Bitcoin node is always a real one.
+    /// Whether a bundled daemon can play it.
     pub fn has_bundled(self) -> bool {
-        match self {
-            Role::Bitcoind => false,
-            Role::LdkServer => true,
-        }
+        self.bundled().is_some()
     }
 }
 

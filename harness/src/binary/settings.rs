@@ -19,6 +19,12 @@ pub struct Settings {
     pub bitcoind: Option<PathBuf>,
     /// `--ldk-server`.
     pub ldk_server: Option<PathBuf>,
+    /// `--elementsd`.
+    pub elementsd: Option<PathBuf>,
+    /// `--electrs`.
+    pub electrs: Option<PathBuf>,
+    /// `--electrs-liquid`.
+    pub electrs_liquid: Option<PathBuf>,
     /// `--offline`: nothing is downloaded.
     pub offline: bool,
     /// The directory that outlives runs and holds downloaded daemons. Without one nothing is downloaded.
@@ -40,6 +46,12 @@ pub struct Environment {
     pub bitcoind: Option<PathBuf>,
     /// `LDK_SERVER_EXE`.
     pub ldk_server: Option<PathBuf>,
+    /// `ELEMENTSD_EXE`.
+    pub elementsd: Option<PathBuf>,
+    /// `ELECTRS_EXE`.
+    pub electrs: Option<PathBuf>,
+    /// `ELECTRS_LIQUID_EXE`.
+    pub electrs_liquid: Option<PathBuf>,
     /// The directories of `PATH`; relative ones are left out.
     pub path: Vec<PathBuf>,
     /// The directory of the machine's own apt sources; `/etc/apt`.
@@ -52,6 +64,9 @@ impl Default for Settings {
             choice: Choice::Auto,
             bitcoind: None,
             ldk_server: None,
+            elementsd: None,
+            electrs: None,
+            electrs_liquid: None,
             offline: false,
             cache_dir: None,
             self_exe: None,
@@ -63,7 +78,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The settings that the environment makes: `BITCOIND_EXE`, `LDK_SERVER_EXE`, `PATH`, `SWAPRIG_EXE`, and for the
+    /// The settings that the environment makes: `BITCOIND_EXE`, `LDK_SERVER_EXE` and their like, `PATH`, `SWAPRIG_EXE`, and for the
     /// cache `SWAPRIG_CACHE_DIR`, `XDG_CACHE_HOME` or `HOME`. A variable that is set to nothing counts as unset.
     pub fn from_env() -> Self {
         let path = variable("PATH").unwrap_or_default();
@@ -73,6 +88,9 @@ impl Settings {
             environment: Environment {
                 bitcoind: variable(Role::Bitcoind.variable()),
                 ldk_server: variable(Role::LdkServer.variable()),
+                elementsd: variable(Role::Elementsd.variable()),
+                electrs: variable(Role::Electrs.variable()),
+                electrs_liquid: variable(Role::ElectrsLiquid.variable()),
                 path: std::env::split_paths(&path)
                     .filter(|dir| dir.is_absolute())
                     .collect(),
@@ -87,6 +105,9 @@ impl Settings {
         match role {
             Role::Bitcoind => self.bitcoind.as_deref(),
             Role::LdkServer => self.ldk_server.as_deref(),
+            Role::Elementsd => self.elementsd.as_deref(),
+            Role::Electrs => self.electrs.as_deref(),
+            Role::ElectrsLiquid => self.electrs_liquid.as_deref(),
         }
     }
 
@@ -95,6 +116,9 @@ impl Settings {
         match role {
             Role::Bitcoind => self.environment.bitcoind.as_deref(),
             Role::LdkServer => self.environment.ldk_server.as_deref(),
+            Role::Elementsd => self.environment.elementsd.as_deref(),
+            Role::Electrs => self.environment.electrs.as_deref(),
+            Role::ElectrsLiquid => self.environment.electrs_liquid.as_deref(),
         }
     }
 }

@@ -40,7 +40,9 @@ pub struct Version {
 impl Version {
     /// Finds the version in what `--version` printed: Core says `Bitcoin Core daemon version v29.4.0` (28 and earlier:
     /// `Bitcoin Core version v28.1.0`), Knots `Bitcoin Knots daemon version v29.4.3.knots20260508`, ldk-server
-    /// `ldk-server 0.1.0 (7f3276a)`.
+    /// `ldk-server 0.1.0 (7f3276a)`, Elements Core `Elements Core version v23.3.1` (as Bitcoin Core, "daemon" from some
+    /// version on). romanz's electrs says `electrs 0.11.1` or `v0.11.1`; Blockstream's and those made from it say
+    /// `Electrum Rust Server 0.4.1`, with a word in front of it or none.
     pub fn parse(role: Role, output: &str) -> Option<Self> {
         let line = output
             .lines()
@@ -63,6 +65,19 @@ impl Version {
                 }
             }
             Role::LdkServer => Version::from_numbers(line.strip_prefix("ldk-server ")?, None),
+            Role::Elementsd => {
+                let rest = line.strip_prefix("Elements Core ")?;
+                let rest = rest.strip_prefix("daemon ").unwrap_or(rest);
+                Version::from_numbers(rest.strip_prefix("version v")?, None)
+            }
+            Role::Electrs => {
+                let rest = line.strip_prefix("electrs ").unwrap_or(line);
+                Version::from_numbers(rest.strip_prefix('v').unwrap_or(rest), None)
+            }
+            Role::ElectrsLiquid => {
+                let (_, numbers) = line.split_once("Electrum Rust Server ")?;
+                Version::from_numbers(numbers, None)
+            }
         }
     }
 
@@ -111,6 +126,10 @@ impl fmt::Display for Version {
     }
 }
 
+/// The first version of romanz's electrs that needs Bitcoin Core 31: it fetches blocks by a part of the REST API that
+/// older nodes and Knots 29 do not have (`/rest/blockpart`).
+const ELECTRS_BELOW: (u32, u32) = (0, 12);
+
 /// The versions of a role that will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement {
@@ -125,6 +144,7 @@ impl Requirement {
     /// Whether `version` will do.
     pub fn accepts(self, version: &Version) -> bool {
         match version.flavour {
+            None if self.role == Role::Electrs => (version.major, version.minor) < ELECTRS_BELOW,
             Some(Flavour::Core) | None => version.major >= self.core,
             Some(Flavour::Knots) => version.major >= self.knots,
         }
@@ -140,6 +160,15 @@ impl fmt::Display for Requirement {
                 self.core, self.knots
             ),
             Role::LdkServer => f.write_str("any ldk-server with the gRPC API"),
+            Role::Elementsd => write!(f, "Elements Core ≥ {}", self.core),
+            Role::Electrs => {
+                let (major, minor) = ELECTRS_BELOW;
+                write!(
+                    f,
+                    "romanz's electrs < {major}.{minor}, which is the first to need Bitcoin Core 31,"
+                )
+            }
+            Role::ElectrsLiquid => f.write_str("Blockstream's electrs, built for Liquid"),
         }
     }
 }
@@ -160,6 +189,9 @@ pub enum AskError {
         /// What it said, after a colon.
         said: String,
     },
+    /// It is one of the same name that was built for another chain.
+    #[error("is not built for Liquid: its --help names no network `liquidregtest`")]
+    NotForLiquid,
     /// It is something else.
     #[error("`{command}` does not say that it is {expected}; it says: {said}")]
     Other {
@@ -170,6 +202,14 @@ pub enum AskError {
         /// Its first line.
         said: String,
     },
+}
+
+/// Whether the program at `path`, a Blockstream's electrs, knows Liquid's networks. Its version does not tell.
+fn is_for_liquid(path: &Path) -> Result<bool, AskError> {
+    let mut command = Command::new(path);
+    command.arg("--help");
+    let output = run_to_end(command, ANSWER_WITHIN).map_err(AskRunError)?;
+    Ok(String::from_utf8_lossy(&output.stdout).contains("liquidregtest"))
 }
 
 /// A program that was asked for its version and did not run to its end.
@@ -220,6 +260,20 @@ struct Memory {
     version: Version,
 }
 
+/// The version of the program at `path` that is to play `role`; see [`of_file`].
+pub(super) fn of_role(
+    role: Role,
+    path: &Path,
+    cache_dir: Option<&Path>,
+) -> Result<Version, AskError> {
+    let check = |version| match role {
+        Role::ElectrsLiquid if !is_for_liquid(path)? => Err(AskError::NotForLiquid),
+        _ => Ok(version),
+    };
+    let parse = |text: &str| Version::parse(role, text);
+    of_file(path, cache_dir, role.name(), parse, check)
+}
+
 /// The version of the program at `path`: remembered if the file has not changed, else asked for and remembered. A cache
 /// that cannot be read or written only costs the time to ask.
 ///
@@ -229,6 +283,7 @@ pub(super) fn of_file(
     cache_dir: Option<&Path>,
     expected: &'static str,
     parse: impl Fn(&str) -> Option<Version>,
+    check: impl Fn(Version) -> Result<Version, AskError>,
 ) -> Result<Version, AskError> {
     let memory = cache_dir.and_then(|dir| Some((memory_file(dir, expected, path), stat(path)?)));
     if let Some((file, now)) = &memory
@@ -238,7 +293,7 @@ pub(super) fn of_file(
     }
     let mut command = Command::new(path);
     command.arg("--version");
-    let version = ask(command, expected, parse)?;
+    let version = check(ask(command, expected, parse)?)?;
     if let Some((file, now)) = memory {
         let known = Memory {
             path: path.to_owned(),
@@ -333,6 +388,36 @@ mod tests {
                 Some(("0.1.0", 0, None)),
             ),
             (Role::LdkServer, "ldk-server-cli 0.1.0\n", None),
+            (
+                Role::Elementsd,
+                "Elements Core version v23.4.0rc3\nCopyright",
+                Some(("23.4.0", 23, None)),
+            ),
+            (
+                Role::Elementsd,
+                "Elements Core daemon version v29.4.1\n",
+                Some(("29.4.1", 29, None)),
+            ),
+            (
+                Role::Elementsd,
+                "Elements Core RPC client version v23.3.1\n",
+                None,
+            ),
+            (Role::Elementsd, "Bitcoin Core version v28.1.0\n", None),
+            (Role::Electrs, "electrs 0.11.1\n", Some(("0.11.1", 0, None))),
+            (Role::Electrs, "v0.11.1\n", Some(("0.11.1", 0, None))),
+            (Role::Electrs, "Electrum Rust Server 0.4.1\n", None),
+            (
+                Role::ElectrsLiquid,
+                "Electrum Rust Server 0.4.1\n",
+                Some(("0.4.1", 0, None)),
+            ),
+            (
+                Role::ElectrsLiquid,
+                "Mempool Electrum Rust Server 3.3.0-dev\n",
+                Some(("3.3.0", 3, None)),
+            ),
+            (Role::ElectrsLiquid, "electrs 0.11.1\n", None),
         ];
         for (role, text, expected) in cases {
             let expected = expected.map(|(t, m, f)| (t.to_owned(), m, f));

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use swaprig_units::{BlockDelta, Height, Sat};
 
 pub use chain_cache::ChainCache;
-pub use rpc::{PASSWORD, Rpc, RpcError, RpcErrorKind, Tip, USER};
+pub use rpc::{NO_WALLET, PASSWORD, Rpc, RpcError, RpcErrorKind, Tip, USER};
 
 use crate::binary::Binary;
 use crate::daemon::{StartError, port_lost, ports_taken, wait_ready};
@@ -160,6 +160,25 @@ impl Bitcoind {
         // refuses that one when it was declared invalid.
         let miner = self.rpc.new_address(deadline).await?;
         self.rpc.generate(blocks, &miner, deadline).await
+    }
+
+    /// Mines `blocks` blocks that leave what waits in the mempool where it is.
+    ///
+    /// # Errors
+    /// When the node does not answer before `deadline`.
+    pub async fn generate_empty(
+        &self,
+        blocks: BlockDelta,
+        deadline: Deadline,
+    ) -> Result<(), RpcError> {
+        for _ in 0..blocks.0 {
+            let miner = self.rpc.new_address(deadline).await?;
+            let params = [json!(miner.to_string()), json!([])];
+            self.rpc
+                .call::<Value>("generateblock", &params, deadline)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Pays `amount` from the miner's wallet to `address`; the fee comes on top. It needs a block to confirm.

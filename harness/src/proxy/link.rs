@@ -10,8 +10,23 @@ pub enum End {
     Harness,
     /// The Bitcoin node.
     Bitcoind,
-    /// The Lightning node of this name.
+    /// The Liquid node.
+    Elementsd,
+    /// The index of the Bitcoin chain.
+    Electrs,
+    /// The index of the Liquid chain.
+    ElectrsLiquid,
+    /// The Lightning node of this name, or the server: names of both are distinct in a world.
     Node(String),
+}
+
+/// A server of a world, as the end of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerEnd {
+    /// Its name.
+    pub name: String,
+    /// Whether what it speaks is gRPC, by messages that are known, so that a proxy can look into it.
+    pub is_grpc: bool,
 }
 
 /// Who calls whom.
@@ -26,11 +41,13 @@ pub struct Link {
 /// What passes over a link, and with it which faults it can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Bytes that are not looked into: two Lightning peers.
+    /// Bytes that are not looked into: two Lightning peers, or a server whose messages are not known.
     Tcp,
     /// JSON-RPC over HTTP: bitcoind's API.
     JsonRpc,
-    /// gRPC over TLS: a Lightning node's API.
+    /// Lines of JSON, with answers and with news that nobody asked for: an index.
+    Electrum,
+    /// gRPC: a Lightning node's API, or that of a server.
     Grpc,
 }
 
@@ -43,18 +60,33 @@ pub enum LinkError {
     /// Both ends are the same.
     #[error("`{0}` calls itself")]
     Itself(Link),
-    /// bitcoind never calls.
-    #[error("bitcoind calls nobody: `{0}` has its ends the wrong way round")]
+    /// A node of a chain never calls.
+    #[error("{end} calls nobody: `{0}` has its ends the wrong way round", end = .0.from.name())]
     FromBitcoind(Link),
+    /// An index calls the node of its chain and nobody else.
+    #[error("{end} calls only the node of its chain, so `{0}` carries nothing", end = .0.from.name())]
+    FromIndex(Link),
     /// The harness is never called.
     #[error("nobody calls the harness: `{0}` has its ends the wrong way round")]
     ToHarness(Link),
+    /// A Lightning node knows of bitcoind alone.
+    #[error("a Lightning node calls bitcoind and its peers, so `{0}` carries nothing")]
+    NodeBeyondBitcoin(Link),
+    /// A Lightning node never calls a server.
+    #[error("a Lightning node calls no server: `{0}` has its ends the wrong way round")]
+    NodeToServer(Link),
 }
 
 /// The name of the harness as an end.
 pub const HARNESS: &str = "harness";
 /// The name of the Bitcoin node as an end.
 pub const BITCOIND: &str = "bitcoind";
+/// The name of the Liquid node as an end.
+pub const ELEMENTSD: &str = "elementsd";
+/// The name of the index of the Bitcoin chain as an end.
+pub const ELECTRS: &str = "electrs";
+/// The name of the index of the Liquid chain as an end.
+pub const ELECTRS_LIQUID: &str = "electrs-liquid";
 const ARROW: &str = "->";
 
 impl From<&str> for End {
@@ -62,6 +94,9 @@ impl From<&str> for End {
         match name {
             HARNESS => End::Harness,
             BITCOIND => End::Bitcoind,
+            ELEMENTSD => End::Elementsd,
+            ELECTRS => End::Electrs,
+            ELECTRS_LIQUID => End::ElectrsLiquid,
             name => End::Node(name.to_owned()),
         }
     }
@@ -73,6 +108,9 @@ impl End {
         match self {
             End::Harness => HARNESS,
             End::Bitcoind => BITCOIND,
+            End::Elementsd => ELEMENTSD,
+            End::Electrs => ELECTRS,
+            End::ElectrsLiquid => ELECTRS_LIQUID,
             End::Node(name) => name,
         }
     }
@@ -96,18 +134,37 @@ impl Link {
         }
     }
 
-    /// What passes over it.
+    /// What passes over it in a world with these servers; its other ends are Lightning nodes.
     ///
     /// # Errors
     /// When no connection ever goes that way.
-    pub fn kind(&self) -> Result<Kind, LinkError> {
+    pub fn kind(&self, servers: &[ServerEnd]) -> Result<Kind, LinkError> {
+        let server = |end: &End| servers.iter().find(|server| server.name == end.name());
         match (&self.from, &self.to) {
             (from, to) if from == to => Err(LinkError::Itself(self.clone())),
             (_, End::Harness) => Err(LinkError::ToHarness(self.clone())),
-            (End::Bitcoind, _) => Err(LinkError::FromBitcoind(self.clone())),
+            (End::Bitcoind | End::Elementsd, _) => Err(LinkError::FromBitcoind(self.clone())),
+            (End::Electrs, End::Bitcoind) | (End::ElectrsLiquid, End::Elementsd) => {
+                Ok(Kind::JsonRpc)
+            }
+            (End::Electrs | End::ElectrsLiquid, _) => Err(LinkError::FromIndex(self.clone())),
             (_, End::Bitcoind) => Ok(Kind::JsonRpc),
-            (End::Harness, End::Node(_)) => Ok(Kind::Grpc),
-            (End::Node(_), End::Node(_)) => Ok(Kind::Tcp),
+            (from @ End::Node(_), End::Elementsd | End::Electrs | End::ElectrsLiquid)
+                if server(from).is_none() =>
+            {
+                Err(LinkError::NodeBeyondBitcoin(self.clone()))
+            }
+            (_, End::Elementsd) => Ok(Kind::JsonRpc),
+            (_, End::Electrs | End::ElectrsLiquid) => Ok(Kind::Electrum),
+            (from, to) => match (server(from), server(to)) {
+                (None, Some(_)) if *from != End::Harness => {
+                    Err(LinkError::NodeToServer(self.clone()))
+                }
+                (_, Some(to)) if to.is_grpc => Ok(Kind::Grpc),
+                (_, Some(_)) => Ok(Kind::Tcp),
+                (None, None) if *from != End::Harness => Ok(Kind::Tcp),
+                (_, None) => Ok(Kind::Grpc),
+            },
         }
     }
 }
@@ -118,6 +175,7 @@ impl Kind {
         match self {
             Kind::Tcp => "plain bytes",
             Kind::JsonRpc => "JSON-RPC",
+            Kind::Electrum => "the Electrum protocol",
             Kind::Grpc => "gRPC",
         }
     }
@@ -159,8 +217,11 @@ mod tests {
             ("alice->bitcoind", Ok(Kind::JsonRpc)),
             ("harness->bitcoind", Ok(Kind::JsonRpc)),
             ("harness->alice", Ok(Kind::Grpc)),
+            ("harness->elementsd", Ok(Kind::JsonRpc)),
+            ("electrs-liquid->elementsd", Ok(Kind::JsonRpc)),
+            ("electrs->bitcoind", Ok(Kind::JsonRpc)),
         ] {
-            assert_eq!(text.parse::<Link>().unwrap().kind(), kind, "{text}");
+            assert_eq!(text.parse::<Link>().unwrap().kind(&[]), kind, "{text}");
         }
         for text in [
             "",
@@ -176,8 +237,42 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["a->a", "bitcoind->alice", "alice->harness"] {
-            assert!(text.parse::<Link>().unwrap().kind().is_err(), "{text}");
+        for text in [
+            "a->a",
+            "bitcoind->alice",
+            "alice->harness",
+            "alice->elementsd",
+            "elementsd->electrs-liquid",
+            "electrs->elementsd",
+            "electrs-liquid->bitcoind",
+        ] {
+            assert!(text.parse::<Link>().unwrap().kind(&[]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_call_daemons_and_are_called_by_the_harness_and_by_each_other() {
+        let server = |name: &str, is_grpc| ServerEnd {
+            name: name.to_owned(),
+            is_grpc,
+        };
+        let servers = [server("maker", true), server("desk", false)];
+        for (text, kind) in [
+            ("maker->bitcoind", Ok(Kind::JsonRpc)),
+            ("maker->elementsd", Ok(Kind::JsonRpc)),
+            ("maker->electrs-liquid", Ok(Kind::Electrum)),
+            ("maker->alice", Ok(Kind::Grpc)),
+            ("harness->maker", Ok(Kind::Grpc)),
+            ("harness->desk", Ok(Kind::Tcp)),
+            ("desk->maker", Ok(Kind::Grpc)),
+            ("maker->desk", Ok(Kind::Tcp)),
+            ("alice->bob", Ok(Kind::Tcp)),
+            (
+                "alice->maker",
+                Err(LinkError::NodeToServer(Link::new("alice", "maker"))),
+            ),
+        ] {
+            assert_eq!(text.parse::<Link>().unwrap().kind(&servers), kind, "{text}");
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Faults in front of any daemon: proxies in the harness's own process, one for each link that a world asks for.
 //!
 //! A proxy listens on loopback and passes everything on until it is told of a fault. What a fault can be depends on
-//! what the proxy understands: bytes ([`Kind::Tcp`]), JSON-RPC ([`Kind::JsonRpc`]) or gRPC ([`Kind::Grpc`]).
+//! what the proxy understands: bytes ([`Kind::Tcp`]), JSON-RPC ([`Kind::JsonRpc`]), Electrum ([`Kind::Electrum`]) or gRPC
+//! ([`Kind::Grpc`]).
 //!
 //! | fault | what happens |
 //! |---|---|
@@ -14,6 +15,7 @@
 //!
 //! [`Proxy::heal`] ends all of them. A link without a proxy is not touched by any of this.
 
+mod electrum;
 mod faults;
 mod grpc;
 mod http;
@@ -33,7 +35,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use faults::{Calls, Failure, Fault, Way};
 pub use ldk_server_protos::grpc::Code;
-pub use link::{BITCOIND, End, HARNESS, Kind, Link, LinkError};
+pub use link::{
+    BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, HARNESS, Kind, Link, LinkError, ServerEnd,
+};
 pub use tamper::{FieldValue, TamperError};
 
 use crate::daemon::StartError;
@@ -50,7 +54,9 @@ pub enum Upstream {
     Tcp(String),
     /// JSON-RPC over HTTP/1.1, at `HOST:PORT`.
     JsonRpc(String),
-    /// gRPC over TLS.
+    /// An Electrum server, at `HOST:PORT`.
+    Electrum(String),
+    /// gRPC over HTTP/2.
     Grpc(Grpc),
 }
 
@@ -59,15 +65,22 @@ pub enum Upstream {
 pub struct Grpc {
     /// `HOST:PORT`.
     pub address: String,
-    /// Its certificate (PEM). The proxy trusts it alone, and shows it to its own clients.
+    /// How its connections are encrypted; `None` when they are not.
+    pub tls: Option<Tls>,
+    /// Its API, for lies about its answers.
+    pub api: DescriptorPool,
+}
+
+/// What a proxy needs to stand on an encrypted connection.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The server's certificate (PEM). The proxy trusts it alone, and shows it to its own clients.
     pub certificate: PathBuf,
     /// The certificate's key (PEM).
     ///
     /// With the server's own key in the proxy's hands, every client that trusts the server trusts the proxy, whatever
     /// program it is; the files are read when a connection comes, so that they may be written later.
     pub key: PathBuf,
-    /// Its API, for lies about its answers.
-    pub api: DescriptorPool,
 }
 
 /// The API of ldk-server.
@@ -83,7 +96,7 @@ pub fn ldk_server_descriptors() -> &'static DescriptorPool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// It has no methods.
-    #[error("`{0}` carries plain bytes between Lightning peers, in which nobody can tell a method")]
+    #[error("`{0}` carries plain bytes, in which nobody can tell a method")]
     NoMethods(String),
     /// Its protocol has no such failure.
     #[error("`{link}` speaks {kind}, in which no call can fail like that")]
@@ -140,6 +153,7 @@ impl Proxy {
         match &*self.upstream {
             Upstream::Tcp(_) => Kind::Tcp,
             Upstream::JsonRpc(_) => Kind::JsonRpc,
+            Upstream::Electrum(_) => Kind::Electrum,
             Upstream::Grpc(_) => Kind::Grpc,
         }
     }
@@ -212,8 +226,10 @@ impl Proxy {
             (Kind::Tcp, _) => return Err(FaultError::NoMethods(self.name.clone())),
             (_, Failure::Closed)
             | (Kind::JsonRpc, Failure::Error(_) | Failure::Http(_))
+            | (Kind::Electrum, Failure::Error(_))
             | (Kind::Grpc, Failure::Status(..)) => true,
             (Kind::JsonRpc, Failure::Status(..))
+            | (Kind::Electrum, Failure::Http(_) | Failure::Status(..))
             | (Kind::Grpc, Failure::Error(_) | Failure::Http(_)) => false,
         };
         if !known {
@@ -247,7 +263,7 @@ impl Proxy {
             (Upstream::Grpc(grpc), Some(method)) => {
                 check_tamper(&grpc.api, method, field, &value)?;
             }
-            (Upstream::Grpc(_), None) | (Upstream::JsonRpc(_), _) => {}
+            (Upstream::Grpc(_), None) | (Upstream::JsonRpc(_) | Upstream::Electrum(_), _) => {}
         }
         let field = field.map(str::to_owned);
         Ok(self.faults.add(calls, Action::Tamper { field, value }))
@@ -354,6 +370,7 @@ async fn carry(client: TcpStream, upstream: &Upstream, faults: &Arc<Faults>) {
     let _ = match upstream {
         Upstream::Tcp(target) => tcp::carry(client, target, faults).await,
         Upstream::JsonRpc(target) => json_rpc::carry(client, target, faults).await,
+        Upstream::Electrum(target) => electrum::carry(client, target, faults).await,
         Upstream::Grpc(target) => grpc::carry(client, target, faults).await,
     };
 }

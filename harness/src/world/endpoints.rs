@@ -1,9 +1,13 @@
 //! The endpoints of a world by name, for texts that are filled in: `alice.grpc`, `bitcoind.rpc`, `maker.listen`.
 
-use super::{World, WorldError, WorldErrorKind};
+use super::proxies::{OnLink, find};
+use super::{Liquid, World, WorldError, WorldErrorKind};
 use crate::bitcoind::{Bitcoind, PASSWORD, USER};
 use crate::daemon::StartError;
+use crate::electrs::Electrs;
+use crate::elementsd::{self, Elementsd};
 use crate::ldk_server::{CredentialFile, LdkServer};
+use crate::proxy::{self, HARNESS, Link, Proxy};
 use crate::server::Server;
 
 /// What bitcoind has, with what each is.
@@ -13,6 +17,19 @@ pub const BITCOIND: &[(&str, &str)] = &[
     ("password", "the password of its JSON-RPC"),
     ("p2p", "127.0.0.1:PORT for other Bitcoin nodes"),
 ];
+
+/// What elementsd has, with what each is.
+pub const ELEMENTSD: &[(&str, &str)] = &[
+    ("rpc", "127.0.0.1:PORT of its JSON-RPC"),
+    ("user", "the user of its JSON-RPC"),
+    ("password", "the password of its JSON-RPC"),
+];
+
+/// What an index has, of Bitcoin (`electrs`) or of Liquid (`electrs-liquid`), with what each is.
+pub const INDEX: &[(&str, &str)] = &[(
+    "electrum",
+    "127.0.0.1:PORT on which it speaks the Electrum protocol",
+)];
 
 /// What a Lightning node has, with what each is.
 pub const NODE: &[(&str, &str)] = &[
@@ -41,6 +58,11 @@ pub(super) struct Endpoints<'w> {
     pub(super) bitcoind: &'w Bitcoind,
     pub(super) nodes: &'w [LdkServer],
     pub(super) servers: &'w [Server],
+    pub(super) liquid: Option<&'w Liquid>,
+    pub(super) electrs: Option<&'w Electrs>,
+    pub(super) proxies: &'w [OnLink],
+    /// Who is to use them: a server, or the harness and the programs that it runs.
+    pub(super) caller: &'w str,
 }
 
 impl Endpoints<'_> {
@@ -50,8 +72,19 @@ impl Endpoints<'_> {
         let (owner, what) = name.split_once('.').ok_or_else(unknown)?;
         let node = self.nodes.iter().find(|node| node.name() == owner);
         let server = self.servers.iter().find(|server| server.name() == owner);
+        if let Some(proxy) = self.in_front_of(owner, what) {
+            return Ok(proxy.address());
+        }
         let found = match (owner, node, server) {
-            ("bitcoind", ..) => of_bitcoind(self.bitcoind, what),
+            (proxy::BITCOIND, ..) => of_bitcoind(self.bitcoind, what),
+            (proxy::ELEMENTSD, ..) => self
+                .liquid
+                .and_then(|liquid| of_elementsd(liquid.elementsd(), what)),
+            (proxy::ELECTRS, ..) => self.electrs.and_then(|index| of_index(index, what)),
+            (proxy::ELECTRS_LIQUID, ..) => self
+                .liquid
+                .and_then(Liquid::index)
+                .and_then(|index| of_index(index, what)),
             (_, Some(node), _) => of_node(node, what)?,
             (_, _, Some(server)) => match what {
                 "listen" => Some(server.address()),
@@ -61,6 +94,17 @@ impl Endpoints<'_> {
             _ => None,
         };
         found.ok_or_else(unknown)
+    }
+
+    /// The proxy through which the caller reaches `owner`, where `what` is the address that the proxy stands in front
+    /// of. The harness has its own way to daemons.
+    fn in_front_of(&self, owner: &str, what: &str) -> Option<&Proxy> {
+        let is_called = match what {
+            "rpc" | "grpc" | "electrum" => self.caller != HARNESS,
+            what => what == "listen",
+        };
+        let proxy = || find(self.proxies, &Link::new(self.caller, owner));
+        is_called.then(proxy).flatten()
     }
 }
 
@@ -72,6 +116,19 @@ fn of_bitcoind(bitcoind: &Bitcoind, what: &str) -> Option<String> {
         "p2p" => Some(bitcoind.p2p_address()),
         _ => None,
     }
+}
+
+fn of_elementsd(elementsd: &Elementsd, what: &str) -> Option<String> {
+    match what {
+        "rpc" => Some(elementsd.rpc_address()),
+        "user" => Some(elementsd::USER.to_owned()),
+        "password" => Some(elementsd::PASSWORD.to_owned()),
+        _ => None,
+    }
+}
+
+fn of_index(index: &Electrs, what: &str) -> Option<String> {
+    (what == "electrum").then(|| index.electrum_address())
 }
 
 fn of_node(node: &LdkServer, what: &str) -> Result<Option<String>, String> {
@@ -100,7 +157,8 @@ fn of_node(node: &LdkServer, what: &str) -> Result<Option<String>, String> {
 }
 
 impl World {
-    /// The value of an endpoint such as `alice.grpc`: see [`BITCOIND`], [`NODE`] and [`SERVER`].
+    /// The value of an endpoint such as `alice.grpc`: see [`BITCOIND`], [`ELEMENTSD`],
+    /// [`INDEX`], [`NODE`] and [`SERVER`].
     ///
     /// # Errors
     /// When there is none of that name.
@@ -109,6 +167,10 @@ impl World {
             bitcoind: &self.bitcoind,
             nodes: &self.nodes,
             servers: &self.servers,
+            liquid: self.liquid.as_ref(),
+            electrs: self.electrs.as_ref(),
+            proxies: &self.proxies,
+            caller: HARNESS,
         };
         endpoints
             .value(name)

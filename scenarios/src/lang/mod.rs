@@ -11,9 +11,12 @@
 //! fail or runs at an event can be read inside of it only, for outside there are several of them, or none. [`check`] finds every problem; the [`Plan`] that it
 //! gives when there is none needs no further look at the file.
 
+mod answer;
 mod block;
+mod books;
 mod call;
 mod cases;
+mod chains;
 mod check;
 mod common;
 mod cx;
@@ -27,12 +30,15 @@ mod frame;
 mod inputs;
 mod json;
 mod known;
+mod liquid;
 mod load;
 mod lookup;
 mod macros;
+mod messages;
 mod parties;
 mod plan;
 mod problem;
+mod protos;
 mod proxies;
 mod reference;
 mod schema;
@@ -47,6 +53,9 @@ mod value;
 mod words;
 mod world;
 
+pub use answer::{Answer, Reply};
+pub use books::{BitcoinBooks, ServerBooks};
+pub use chains::{Chains, chain_name};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
 pub use docs::{
@@ -55,9 +64,11 @@ pub use docs::{
 };
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
-pub use json::{Answer, Body, Expected, JsonPath, Taken};
+pub use json::{Body, Expected, JsonPath, Taken};
+pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
-pub use parties::{BITCOIND, Daemon, Party};
+pub(crate) use messages::{check_call, shape};
+pub use parties::{BITCOIND, Daemon, Party, ServerName};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
 pub use problem::{Problem, Report, Source, Span};
 pub(crate) use proxies::on_the_wire;
@@ -71,4 +82,4 @@ pub use step::{
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};
-pub use world::{DEFAULT_DEADLINE, WorldPlan, is_party_name, preset, preset_names};
+pub use world::{DEFAULT_DEADLINE, Preset, WorldPlan, is_party_name, preset, preset_names};

@@ -3,8 +3,11 @@
 use std::fmt;
 
 use serde_json::json;
+use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD};
+use swaprig_harness::world::Chain;
 
 use super::cx::{Field, FieldType, StepCx};
+use super::fill::ARGV;
 use super::words::{Node, is_name, nearest, one_of_quoted, quoted};
 
 /// The Lightning node of a world, by name.
@@ -28,6 +31,10 @@ impl fmt::Display for Party {
 pub enum Daemon {
     /// The Bitcoin node.
     Bitcoind,
+    /// The Liquid node.
+    Elementsd,
+    /// The index of a chain.
+    Index(Chain),
     /// The Lightning node of a party.
     Party(Party),
     /// A server of the file.
@@ -41,6 +48,9 @@ impl From<&str> for Daemon {
     fn from(name: &str) -> Self {
         match name {
             BITCOIND => Daemon::Bitcoind,
+            ELEMENTSD => Daemon::Elementsd,
+            ELECTRS => Daemon::Index(Chain::Bitcoin),
+            ELECTRS_LIQUID => Daemon::Index(Chain::Liquid),
             name => Daemon::Party(name.into()),
         }
     }
@@ -50,6 +60,9 @@ impl fmt::Display for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Daemon::Bitcoind => f.write_str(BITCOIND),
+            Daemon::Elementsd => f.write_str(ELEMENTSD),
+            Daemon::Index(Chain::Bitcoin) => f.write_str(ELECTRS),
+            Daemon::Index(Chain::Liquid) => f.write_str(ELECTRS_LIQUID),
             Daemon::Party(party) => party.fmt(f),
             Daemon::Server(name) => f.write_str(name),
         }
@@ -57,7 +70,12 @@ impl fmt::Display for Daemon {
 }
 
 /// Reads a name out of `known`; `None` for `known` means that the world could not be read.
-fn read_name(node: &Node<'_>, cx: &mut StepCx<'_>, what: &str, extra: &[&str]) -> Option<String> {
+pub(super) fn read_name(
+    node: &Node<'_>,
+    cx: &mut StepCx<'_>,
+    what: &str,
+    extra: &[&str],
+) -> Option<String> {
     let text = cx.text(node, what)?;
     let Some(parties) = cx.parties() else {
         return Some(text);
@@ -124,11 +142,70 @@ impl Field for Daemon {
                 .map(|name| name.as_str().into());
         };
         let servers = servers.iter().map(String::as_str);
-        let extra: Vec<&str> = servers.clone().chain([BITCOIND]).collect();
+        let chains = cx.scope.chains.clone().unwrap_or_default();
+        let elementsd = chains.liquid.is_some().then_some(ELEMENTSD);
+        let indexes = chains.index.iter().map(|chain| match chain {
+            Chain::Bitcoin => ELECTRS,
+            Chain::Liquid => ELECTRS_LIQUID,
+        });
+        let daemons = [BITCOIND].into_iter().chain(elementsd).chain(indexes);
+        let extra: Vec<&str> = servers.clone().chain(daemons).collect();
         let name = read_name(node, cx, "a daemon of this world", &extra)?;
         Some(match servers.clone().any(|server| server == name) {
             true => Daemon::Server(name),
             false => name.as_str().into(),
         })
+    }
+}
+
+/// A server of the file, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerName(pub String);
+
+impl From<&str> for ServerName {
+    fn from(name: &str) -> Self {
+        ServerName(name.to_owned())
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Field for ServerName {
+    fn field_type() -> FieldType {
+        let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
+        FieldType::new("the name of a server", "\"maker\"", schema)
+    }
+
+    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+        let text = cx.text(node, "the name of a server")?;
+        let Some(servers) = cx.servers() else {
+            // What is wrong with the servers has been said.
+            return Some(ServerName(text));
+        };
+        if servers.contains(&text) {
+            return Some(ServerName(text));
+        }
+        let known = || servers.iter().map(String::as_str);
+        let help = match nearest(&text, known()) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None if servers.is_empty() => {
+                let name = if is_name(&text, '-') { &text } else { "maker" };
+                format!(
+                    "add servers = {{ {name} = {{ run = {ARGV}, proto = [\"{name}.proto\"] }} }}"
+                )
+            }
+            None => format!("write {}", one_of_quoted(known())),
+        };
+        let label = match servers {
+            [] => "it has none".to_owned(),
+            _ => format!("known: {}", one_of_quoted(known())),
+        };
+        let title = format!("{} is not a server of this file", quoted(&text));
+        cx.problem(node.span(), title).label(label).help(help);
+        None
     }
 }

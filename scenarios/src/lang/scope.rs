@@ -2,8 +2,12 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
-use swaprig_harness::proxy::Link;
+use std::sync::Arc;
 
+use swaprig_harness::proxy::Link;
+use swaprig_harness::server::ServerSpec;
+
+use super::chains::Chains;
 use super::problem::Span;
 use super::reference::Reference;
 use super::types::Type;
@@ -13,10 +17,14 @@ use super::types::Type;
 pub struct Scope {
     /// The Lightning nodes of the world; `None` when the world could not be read, so that nothing is said of them.
     pub parties: Option<Vec<String>>,
+    /// Its other chains and their wallets; `None` when they could not be read.
+    pub chains: Option<Chains>,
     /// The proxies of the world; `None` when they could not be read.
     pub proxies: Option<Vec<Link>>,
     /// The servers of the file; `None` when they could not be read.
     pub servers: Option<Vec<String>>,
+    /// What is known of them; nothing when they could not be read.
+    pub specs: Arc<[ServerSpec]>,
     /// Every name that some step of the file binds, and every output of a fragment under the name of its use: `ab.channel`.
     pub names: BTreeMap<String, Name>,
     /// The inputs that stand for a value of the file; their places in steps hold that value when the step is read.

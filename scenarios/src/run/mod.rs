@@ -1,14 +1,18 @@
 //! Running scenarios: what each step does, one scenario in its world, many side by side.
 //! It knows nothing of terminals: what happens is told to a [`Watch`], what came out is in an [`Outcome`].
 
+mod answers;
+mod books;
 mod chain;
 mod exec;
 mod expect;
 mod failure;
 mod faults;
 mod lightning;
+mod liquid;
 mod look;
 mod oracle;
+mod oracle_liquid;
 mod outcome;
 mod outside;
 mod random;
@@ -19,6 +23,7 @@ mod step;
 pub use failure::{FailureKind, StepFailure};
 pub use look::Look;
 pub use oracle::{Oracle, Sheet};
+pub use oracle_liquid::{AssetSheet, LiquidOracle, LiquidSheet};
 pub use outcome::{Failure, Outcome, StepRecord, Tally, Verdict};
 pub use random::{Random, stable_hash};
 pub use runner::{Interrupt, RunSettings, Watch, run_all};

@@ -4,10 +4,11 @@ mod chain;
 mod expect;
 mod faults;
 mod lightning;
+mod liquid;
 mod outside;
 mod process;
 
-pub use chain::{Fund, Mine};
+pub use chain::{Chain, Fund, Mine, Reorg};
 pub use expect::{Expect, Observable, Observed, Operand};
 pub use faults::{
     Delay, Direction, DropConnections, Fail, Freeze, Heal, Partition, Tamper, Thaw, With,
@@ -16,7 +17,8 @@ pub use lightning::{
     ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
     OpenChannel, Pay, Until,
 };
-pub use outside::{EndedProgram, Http, Method, RunProgram};
+pub use liquid::{FundLiquid, IssueAsset, SendLiquid};
+pub use outside::{EndedProgram, Grpc, Http, Method, RunProgram};
 pub use process::{Kill, Restart, Signal};
 
 use crate::lang::{Registry, RegistryError};
@@ -31,6 +33,10 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
     registry
         .add::<Fund>()?
         .add::<Mine>()?
+        .add::<Reorg>()?
+        .add::<FundLiquid>()?
+        .add::<SendLiquid>()?
+        .add::<IssueAsset>()?
         .add::<Connect>()?
         .add::<OpenChannel>()?
         .add::<CloseChannel>()?
@@ -43,6 +49,7 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
         .add::<Restart>()?
         .add::<RunProgram>()?
         .add::<Http>()?
+        .add::<Grpc>()?
         .add::<Partition>()?
         .add::<Heal>()?
         .add::<DropConnections>()?
