@@ -53,8 +53,14 @@ async fn everything_of_every_asset_has_an_owner_through_issues_and_reorganisatio
     assert_eq!(at_start.assets[0].books, [(FAUCET.to_owned(), FREE_COINS)]);
 
     let amount = AssetAmount::sat(Sat(50_000));
-    world.fund_liquid(&wallet("alice"), amount, soon()).await.unwrap();
-    let gold = world.issue_asset(FAUCET, 1_000, 1, true, soon()).await.unwrap();
+    world
+        .fund_liquid(&wallet("alice"), amount, soon())
+        .await
+        .unwrap();
+    let gold = world
+        .issue_asset(FAUCET, 1_000, 1, true, soon())
+        .await
+        .unwrap();
     // On their way, payments are nobody's yet: nothing is told.
     assert_eq!(oracle.check(&world, soon()).await.unwrap(), None);
     let height = world.mine_liquid(BlockDelta(1)).await.unwrap();
@@ -66,27 +72,53 @@ async fn everything_of_every_asset_has_an_owner_through_issues_and_reorganisatio
         asset: gold.asset,
         parts: 7,
     };
-    world.fund_liquid(&wallet("bob"), seven, soon()).await.unwrap();
+    world
+        .fund_liquid(&wallet("bob"), seven, soon())
+        .await
+        .unwrap();
     let outside = Recipient::Address(liquid_address(NOBODY).unwrap());
-    world.fund_liquid(&outside, AssetAmount::sat(Sat(1_000)), soon()).await.unwrap();
+    world
+        .fund_liquid(&outside, AssetAmount::sat(Sat(1_000)), soon())
+        .await
+        .unwrap();
     world.mine_liquid(BlockDelta(1)).await.unwrap();
     let sheet = oracle.check(&world, soon()).await.unwrap().unwrap();
-    let of = |asset| sheet.assets.iter().find(|sheet| sheet.asset == asset).unwrap();
-    assert!(of(lbtc()).books.contains(&("alice".to_owned(), 50_000)), "{sheet}");
-    assert!(of(lbtc()).books.contains(&(OUTSIDE.to_owned(), 1_000)), "{sheet}");
-    assert!(of(gold.asset).books.contains(&("bob".to_owned(), 7)), "{sheet}");
+    let of = |asset| {
+        sheet
+            .assets
+            .iter()
+            .find(|sheet| sheet.asset == asset)
+            .unwrap()
+    };
+    assert!(
+        of(lbtc()).books.contains(&("alice".to_owned(), 50_000)),
+        "{sheet}"
+    );
+    assert!(
+        of(lbtc()).books.contains(&(OUTSIDE.to_owned(), 1_000)),
+        "{sheet}"
+    );
+    assert!(
+        of(gold.asset).books.contains(&("bob".to_owned(), 7)),
+        "{sheet}"
+    );
     assert_eq!(of(gold.asset).supply, Some(1_000));
     assert_eq!(of(gold.token).supply, Some(1));
 
     // The last block goes, and what it held waits again; then it is in another one.
-    let tip = world.reorg_liquid(BlockDelta(1), BlockDelta(2), true, soon()).await.unwrap();
+    let tip = world
+        .reorg_liquid(BlockDelta(1), BlockDelta(2), true, soon())
+        .await
+        .unwrap();
     assert_eq!(tip.height, Height(4));
     assert_eq!(oracle.check(&world, soon()).await.unwrap(), None);
     world.mine_liquid(BlockDelta(1)).await.unwrap();
     let after = oracle.check(&world, soon()).await.unwrap().unwrap();
     assert_eq!((after.height, &after.assets), (Height(5), &sheet.assets));
 
-    let error = world.reorg_liquid(BlockDelta(5), BlockDelta(6), true, soon()).await;
+    let error = world
+        .reorg_liquid(BlockDelta(5), BlockDelta(6), true, soon())
+        .await;
     assert_says(&error.unwrap_err().to_string(), &["the chain ends at 5"]);
     world.finish().await.unwrap();
 }
@@ -104,7 +136,10 @@ step! {
 impl Step for Steal {
     async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
         let rpc = run.world.liquid()?.elementsd().rpc();
-        let (to, amount) = (liquid_address(NOBODY).unwrap(), AssetAmount::sat(self.amount));
+        let (to, amount) = (
+            liquid_address(NOBODY).unwrap(),
+            AssetAmount::sat(self.amount),
+        );
         let sent = rpc.send_to_address(&self.steal.0, &to, amount, run.deadline);
         sent.await
             .map(drop)
@@ -178,7 +213,11 @@ steps = [
     let title = &failure.failure.title;
     assert_says(
         title,
-        &["on Liquid", "nobody owns 123_456 sat of lbtc", "(123_456 sat of lbtc)"],
+        &[
+            "on Liquid",
+            "nobody owns 123_456 sat of lbtc",
+            "(123_456 sat of lbtc)",
+        ],
     );
 }
 
@@ -214,7 +253,11 @@ async fn an_elementsd_that_ends_at_once_is_told_with_its_status_and_its_words() 
     let started = Liquid::start(&binaries, &[], sandbox.path(), soon()).await;
     assert_says(
         &started.map(drop).unwrap_err().to_string(),
-        &["elementsd exited with status 3", "-chain=liquidregtest", "Error: no disk"],
+        &[
+            "elementsd exited with status 3",
+            "-chain=liquidregtest",
+            "Error: no disk",
+        ],
     );
 }
 
@@ -224,7 +267,12 @@ async fn a_world_whose_programs_lack_elementsd_says_which() {
         return;
     };
     let sandbox = Sandbox::new();
-    let started = Liquid::start(&real, &[], sandbox.path(), Deadline::after(Duration::from_secs(5)));
+    let started = Liquid::start(
+        &real,
+        &[],
+        sandbox.path(),
+        Deadline::after(Duration::from_secs(5)),
+    );
     assert_says(
         &started.await.map(drop).unwrap_err().to_string(),
         &["elementsd cannot be started"],
@@ -236,7 +284,13 @@ fn a_missing_elementsd_is_an_account_of_where_it_was_looked_for() {
     let error = resolve(Role::Elementsd, &Settings::default(), &Quiet).unwrap_err();
     assert_says(
         &error.to_string(),
-        &["no elementsd was found", "--elementsd", "ELEMENTSD_EXE", "PATH", "what to do:"],
+        &[
+            "no elementsd was found",
+            "--elementsd",
+            "ELEMENTSD_EXE",
+            "PATH",
+            "what to do:",
+        ],
     );
 }
 
@@ -244,15 +298,25 @@ fn a_missing_elementsd_is_an_account_of_where_it_was_looked_for() {
 async fn an_elementsd_of_the_wrong_version_is_refused_before_it_is_started() {
     let sandbox = Sandbox::new();
     for (name, says, parts) in [
-        ("old", "Elements Core version v22.1.1", ["is 22.1.1", "Elements Core ≥ 23"]),
-        ("other", "Bitcoin Core version v29.0.0", ["does not say that it is", "Bitcoin Core version v29.0.0"]),
+        (
+            "old",
+            "Elements Core version v22.1.1",
+            ["is 22.1.1", "Elements Core ≥ 23"],
+        ),
+        (
+            "other",
+            "Bitcoin Core version v29.0.0",
+            ["does not say that it is", "Bitcoin Core version v29.0.0"],
+        ),
     ] {
         let path = sandbox.script(name, &format!("echo '{says}'")).await;
         let settings = Settings {
             elementsd: Some(path.clone()),
             ..Settings::default()
         };
-        let error = resolve(Role::Elementsd, &settings, &Quiet).unwrap_err().to_string();
+        let error = resolve(Role::Elementsd, &settings, &Quiet)
+            .unwrap_err()
+            .to_string();
         assert_says(&error, &parts);
         assert_says(&error, &[path.to_str().unwrap(), "--elementsd"]);
     }
