@@ -23,7 +23,7 @@ use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor};
 
 use crate::time::Deadline;
 
-pub(crate) use channel::{ALPN_H2, certificates, connect};
+pub(crate) use channel::{ALPN_H2, certificates, connect, provider};
 pub use health::{NoHealth, is_serving};
 pub use ldk_server_protos::grpc::Code;
 pub use message::{Misfit, describe, element_kind, encode, fits, kind_name, to_json};

@@ -26,7 +26,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 
 use super::faults::{Failure, Faults, Way};
 use super::{Grpc, Tls, tamper};
-use crate::grpc::{ALPN_H2, certificates, connect};
+use crate::grpc::{ALPN_H2, certificates, connect, provider};
 use crate::time::Deadline;
 
 /// Longest message that is looked into, in bytes; a longer one passes in pieces.
@@ -78,7 +78,9 @@ pub(super) async fn carry(tcp: TcpStream, target: &Grpc, faults: &Arc<Faults>) -
 
 fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
     let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(io::Error::other)?;
-    let mut config = ServerConfig::builder()
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(io::Error::other)?
         .with_no_client_auth()
         .with_single_cert(certificates(&tls.certificate)?, key)
         .map_err(io::Error::other)?;

@@ -107,7 +107,10 @@ impl Server {
 fn acceptor(dir: &Path) -> TlsAcceptor {
     let certificate = CertificateDer::from_pem_file(dir.join("tls.crt")).unwrap();
     let key = PrivateKeyDer::from_pem_file(dir.join("tls.key")).unwrap();
-    let mut config = ServerConfig::builder()
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
         .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .unwrap();
