@@ -24,6 +24,7 @@ pub mod binary;
 pub mod bitcoind;
 mod daemon;
 pub mod doctor;
+pub mod electrs;
 pub mod elementsd;
 pub mod http;
 pub mod ldk_server;

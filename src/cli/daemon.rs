@@ -1,8 +1,10 @@
 //! `swaprig daemon`: this executable as one of the bundled daemons. The harness starts it as a process of its own.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use swaprig_electrum::{Auth, Network, Node};
 
 use super::Exit;
 
@@ -22,17 +24,69 @@ enum Daemon {
         /// The configuration, as upstream's ldk-server reads it
         config: PathBuf,
     },
+    /// An Electrum server over a Bitcoin or an Elements node
+    Electrum(ElectrumArgs),
+}
+
+#[derive(Debug, Args)]
+struct ElectrumArgs {
+    /// The chain: regtest (Bitcoin) or liquidregtest (Elements)
+    #[arg(long)]
+    network: Network,
+    /// Go on when standard input ends; without it, that ends the daemon
+    #[arg(long)]
+    detached: bool,
+    /// HOST:PORT of the node's JSON-RPC
+    #[arg(long, value_name = "ADDR")]
+    daemon_rpc_addr: String,
+    /// USER:PASSWORD of the node's JSON-RPC
+    #[arg(long, value_name = "USER:PASSWORD", required_unless_present = "cookie_file")]
+    cookie: Option<String>,
+    /// A file that holds it, as the node writes one
+    #[arg(long, value_name = "FILE", conflicts_with = "cookie")]
+    cookie_file: Option<PathBuf>,
+    /// Where Electrum clients connect; port 0 takes any, which is then printed
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    electrum_rpc_addr: SocketAddr,
+    /// What the server says to people
+    #[arg(long, default_value = "Welcome to swaprig's Electrum server.")]
+    electrum_banner: String,
+}
+
+impl ElectrumArgs {
+    fn options(self) -> swaprig_electrum::Options {
+        let auth = match (self.cookie, self.cookie_file) {
+            (Some(cookie), _) => Auth::Cookie(cookie),
+            (None, file) => Auth::CookieFile(file.expect("clap asks for one of both")),
+        };
+        swaprig_electrum::Options {
+            network: self.network,
+            node: Node {
+                address: self.daemon_rpc_addr,
+                auth,
+            },
+            electrum_rpc_addr: self.electrum_rpc_addr,
+            banner: self.electrum_banner,
+            exit_with_stdin: !self.detached,
+        }
+    }
 }
 
 pub(super) fn run(args: DaemonArgs) -> Exit {
-    let Daemon::LdkServer { detached, config } = args.daemon;
-    match swaprig_ldk_server::run(swaprig_ldk_server::Options {
-        config,
-        exit_with_stdin: !detached,
-    }) {
+    let (name, ended) = match args.daemon {
+        Daemon::LdkServer { detached, config } => {
+            let options = swaprig_ldk_server::Options {
+                config,
+                exit_with_stdin: !detached,
+            };
+            ("ldk-server", swaprig_ldk_server::run(options))
+        }
+        Daemon::Electrum(args) => ("electrum", swaprig_electrum::run(args.options())),
+    };
+    match ended {
         Ok(()) => Exit::Passed,
         Err(error) => {
-            eprintln!("swaprig daemon ldk-server: {error:#}");
+            eprintln!("swaprig daemon {name}: {error:#}");
             Exit::Failed
         }
     }
