@@ -12,6 +12,9 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 /// How long an index has for one answer or notification.
 const CALL: Duration = Duration::from_secs(30);
 
+/// How long to wait for a notification before the index is told to look again.
+const LOOK: Duration = Duration::from_millis(300);
+
 /// A connection.
 #[derive(Debug)]
 pub struct Electrum {
@@ -29,6 +32,8 @@ pub struct NoAnswer {
     pub what: String,
     /// What happened.
     pub why: String,
+    /// The server closed the connection.
+    pub is_closed: bool,
 }
 
 impl Electrum {
@@ -40,6 +45,7 @@ impl Electrum {
         let broken = |error: std::io::Error| NoAnswer {
             what: format!("connect to {address}"),
             why: error.to_string(),
+            is_closed: false,
         };
         let stream = TcpStream::connect(address).await.map_err(broken)?;
         stream.set_nodelay(true).map_err(broken)?;
@@ -102,7 +108,8 @@ impl Electrum {
         }
     }
 
-    /// The parameters of the next notification of `method` that `wanted` is true for. Others are passed over.
+    /// The parameters of the next notification of `method` that `wanted` is true for. Others are passed over. `poke`
+    /// makes the index look at its node.
     ///
     /// # Errors
     /// When none came.
@@ -110,6 +117,7 @@ impl Electrum {
         &mut self,
         method: &str,
         wanted: impl Fn(&Value) -> bool,
+        poke: impl Fn(),
     ) -> Result<Value, NoAnswer> {
         let deadline = Deadline::after(CALL);
         loop {
@@ -117,6 +125,13 @@ impl Electrum {
                 if message["method"] == json!(method) && wanted(&message["params"]) {
                     return Ok(message["params"].clone());
                 }
+            }
+            // What is told to look may have looked a moment too early, so it is told again.
+            poke();
+            let soon = deadline.at_most(LOOK);
+            match soon.bound(self.lines.fill_buf()).await {
+                None if !deadline.has_passed() => continue,
+                _ => {}
             }
             let message = self.message(method, deadline).await?;
             self.keep(message);
@@ -134,19 +149,22 @@ impl Electrum {
         written.map_err(|error| NoAnswer {
             what: what.to_owned(),
             why: error.to_string(),
+            is_closed: true,
         })
     }
 
     async fn message(&mut self, what: &str, deadline: Deadline) -> Result<Value, NoAnswer> {
-        let no_answer = |why: String| NoAnswer {
+        let failed = |why: String, is_closed| NoAnswer {
             what: what.to_owned(),
             why,
+            is_closed,
         };
+        let no_answer = |why| failed(why, false);
         let mut line = String::new();
         match deadline.bound(self.lines.read_line(&mut line)).await {
             None => Err(no_answer(format!("nothing within {CALL:?}"))),
-            Some(Err(error)) => Err(no_answer(error.to_string())),
-            Some(Ok(0)) => Err(no_answer("the connection was closed".into())),
+            Some(Err(error)) => Err(failed(error.to_string(), true)),
+            Some(Ok(0)) => Err(failed("the connection was closed".into(), true)),
             Some(Ok(_)) => serde_json::from_str(&line)
                 .map_err(|error| no_answer(format!("{error} in `{}`", line.trim()))),
         }

@@ -1,6 +1,7 @@
 //! The daemons that a case asks: a node, an index of its chain, and coins to spend. How the daemons are started is not
 //! known here; see [`crate::start`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use elements::{AssetId, BlockHash, OutPoint, Script};
@@ -27,6 +28,18 @@ pub struct Endpoints {
     pub node: NodeRpc,
     /// The index, `HOST:PORT`.
     pub index: String,
+    /// Makes the index look at its node.
+    pub poke: Poke,
+}
+
+/// Makes an index look at its node. Blockstream's electrs looks every five seconds, and when it is told to.
+#[derive(Clone)]
+pub struct Poke(pub Arc<dyn Fn() + Send + Sync>);
+
+impl std::fmt::Debug for Poke {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Poke")
+    }
 }
 
 /// The daemons, and coins of the lab's own.
@@ -36,6 +49,8 @@ pub struct Lab {
     pub node: NodeRpc,
     /// The index, `HOST:PORT`.
     pub index: String,
+    /// Makes the index look at its node.
+    pub poke: Poke,
     /// The chain's first block.
     pub genesis: BlockHash,
     /// L-BTC.
@@ -83,7 +98,7 @@ impl Lab {
     /// # Errors
     /// When a daemon does not answer, or there are no coins.
     pub async fn new(endpoints: Endpoints) -> Step<Self> {
-        let Endpoints { node, index } = endpoints;
+        let Endpoints { node, index, poke } = endpoints;
         let key = Key::new(&mut Seeded::new("the lab"));
         let ask = async |method: &str, params: Value| -> Step<Value> { call(&node, None, method, params).await };
         let wallets = ask("listwallets", json!([])).await?;
@@ -101,6 +116,7 @@ impl Lab {
         let mut lab = Lab {
             node,
             index,
+            poke,
             genesis,
             lbtc,
             faucet,
@@ -174,6 +190,7 @@ impl Lab {
         let index = tokio::sync::Mutex::new(index);
         let what = format!("the index to have block {height}");
         let followed = poll_until(what, Deadline::after(FOLLOWS), || async {
+            (self.poke.0)();
             let answer = index.lock().await.ask("blockchain.block.header", json!([height])).await;
             match answer {
                 Ok(Ok(own)) if own == json!(header) => Probe::Ready(()),

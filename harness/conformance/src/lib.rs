@@ -10,6 +10,8 @@ pub mod electrum;
 pub mod lab;
 pub mod observe;
 pub mod rpc;
+pub mod run;
+pub mod start;
 pub mod trial;
 pub mod tx;
 

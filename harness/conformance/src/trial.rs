@@ -1,5 +1,6 @@
 //! One run of one case: what it asks, what it sees, and what of that is not as it should be.
 
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -62,8 +63,8 @@ pub struct Trial<'l> {
     pub lab: &'l mut Lab,
     /// Keys and blinding factors, the same ones in every run of the case.
     pub random: Seeded,
-    seen: Vec<Observation>,
-    unmet: Vec<Unmet>,
+    seen: RefCell<Vec<Observation>>,
+    unmet: RefCell<Vec<Unmet>>,
     index: Option<Electrum>,
 }
 
@@ -88,15 +89,15 @@ pub async fn run(case: &crate::Case, lab: &mut Lab) -> CaseRun {
     let mut trial = Trial {
         lab,
         random: Seeded::new(case.name),
-        seen: Vec::new(),
-        unmet: Vec::new(),
+        seen: RefCell::default(),
+        unmet: RefCell::default(),
         index: None,
     };
     let end = (case.run)(&mut trial).await;
     CaseRun {
         name: case.name,
-        seen: trial.seen,
-        unmet: trial.unmet,
+        seen: trial.seen.into_inner(),
+        unmet: trial.unmet.into_inner(),
         stopped: end.err().map(|stop| stop.0),
         took: started.elapsed(),
     }
@@ -104,19 +105,19 @@ pub async fn run(case: &crate::Case, lab: &mut Lab) -> CaseRun {
 
 impl Trial<'_> {
     /// Calls a method of the node; any answer will do.
-    pub async fn reply(&mut self, method: &str, params: Value) -> Step<Reply> {
+    pub async fn reply(&self, method: &str, params: Value) -> Step<Reply> {
         Ok(self.lab.node.ask(None, method, params).await?)
     }
 
     /// Calls a method of the node that has to succeed.
-    pub async fn node(&mut self, method: &str, params: Value) -> Step<Value> {
+    pub async fn node(&self, method: &str, params: Value) -> Step<Value> {
         let reply = self.reply(method, params.clone()).await?;
         succeeded(method, &params, reply)
     }
 
     /// Calls a method of a wallet; any answer will do.
     pub async fn wallet_reply(
-        &mut self,
+        &self,
         wallet: &str,
         method: &str,
         params: Value,
@@ -125,7 +126,7 @@ impl Trial<'_> {
     }
 
     /// Calls a method of a wallet that has to succeed.
-    pub async fn wallet(&mut self, wallet: &str, method: &str, params: Value) -> Step<Value> {
+    pub async fn wallet(&self, wallet: &str, method: &str, params: Value) -> Step<Value> {
         let reply = self.wallet_reply(wallet, method, params.clone()).await?;
         succeeded(method, &params, reply)
     }
@@ -145,32 +146,51 @@ impl Trial<'_> {
         Ok(self.index.as_mut().expect("it was just made"))
     }
 
+    /// Calls a method of the index; any answer will do. A server may answer by closing the connection; there is another
+    /// one for the next call.
+    pub async fn ask_index(&mut self, method: &str, params: Value) -> Step<Result<Value, Value>> {
+        match self.index().await?.ask(method, params).await {
+            Ok(answer) => Ok(answer),
+            Err(error) if error.is_closed => {
+                self.index = None;
+                Ok(Err(json!("the connection is closed")))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The parameters of the next notification of the index that `wanted` is true for.
+    pub async fn notified(&mut self, method: &str, wanted: impl Fn(&Value) -> bool) -> Step<Value> {
+        let poke = self.lab.poke.clone();
+        Ok(self.index().await?.notified(method, wanted, || (poke.0)()).await?)
+    }
+
     /// Calls a method of the index that has to succeed.
     pub async fn indexed(&mut self, method: &str, params: Value) -> Step<Value> {
-        let answer = self.index().await?.ask(method, params.clone()).await?;
+        let answer = self.ask_index(method, params.clone()).await?;
         answer.map_err(|error| Stop(format!("{method} {params}: {error}")))
     }
 
     /// Notes something that the daemons of both kinds should agree on, whatever it is.
-    pub fn see(&mut self, label: impl Into<String>, saw: impl AsRef<str>) {
+    pub fn see(&self, label: impl Into<String>, saw: impl AsRef<str>) {
         let (label, saw) = (label.into(), mask(saw.as_ref()));
         debug_assert!(
-            self.seen.iter().all(|other| other.label != label),
+            self.seen.borrow().iter().all(|other| other.label != label),
             "{label} is noted twice"
         );
-        self.seen.push(Observation { label, saw });
+        self.seen.borrow_mut().push(Observation { label, saw });
     }
 
     /// Notes something that has to be as `expected`.
     pub fn expect(
-        &mut self,
+        &self,
         label: impl Into<String>,
         saw: impl AsRef<str>,
         expected: impl AsRef<str>,
     ) {
         let (label, saw, expected) = (label.into(), saw.as_ref(), expected.as_ref());
         if saw != expected {
-            self.unmet.push(Unmet {
+            self.unmet.borrow_mut().push(Unmet {
                 label: label.clone(),
                 saw: saw.to_owned(),
                 expected: expected.to_owned(),
@@ -180,12 +200,12 @@ impl Trial<'_> {
     }
 
     /// Notes a JSON value that has to be as `expected`.
-    pub fn expect_json(&mut self, label: impl Into<String>, saw: &Value, expected: &Value) {
+    pub fn expect_json(&self, label: impl Into<String>, saw: &Value, expected: &Value) {
         self.expect(label, text(saw), text(expected));
     }
 
     /// Notes whether something holds that has to.
-    pub fn holds(&mut self, label: impl Into<String>, holds: bool) {
+    pub fn holds(&self, label: impl Into<String>, holds: bool) {
         self.expect(
             label,
             if holds { "yes" } else { "no" },
@@ -195,14 +215,14 @@ impl Trial<'_> {
 
     /// Notes the shape of `value`, a line for each path in it, and that it has the `required` ones, each written
     /// `path: type` as [`shape`] has them.
-    pub fn shape(&mut self, label: &str, value: &Value, required: &[&str]) {
+    pub fn shape(&self, label: &str, value: &Value, required: &[&str]) {
         let paths = shape(value);
         for wanted in required {
             let (path, kind) = wanted.split_once(": ").expect("`path: type`");
             let path = if path == "." { path.to_owned() } else { format!(".{path}") };
             let found = paths.get(&path).map_or("nothing", String::as_str);
             if found != kind {
-                self.unmet.push(Unmet {
+                self.unmet.borrow_mut().push(Unmet {
                     label: format!("{label} {path}"),
                     saw: found.to_owned(),
                     expected: kind.to_owned(),
@@ -216,7 +236,7 @@ impl Trial<'_> {
 
     /// Notes how a call ends, and that it ends as expected.
     pub async fn expect_reply(
-        &mut self,
+        &self,
         label: impl Into<String>,
         method: &str,
         params: Value,
@@ -229,7 +249,7 @@ impl Trial<'_> {
 
     /// Gives a transaction to `testmempoolaccept` and to `sendrawtransaction`, and notes what they say.
     pub async fn verdict(
-        &mut self,
+        &self,
         label: &str,
         draft: &Draft,
         expected: Verdict<'_>,
@@ -239,7 +259,7 @@ impl Trial<'_> {
 
     /// As [`Trial::verdict`], of a transaction in hexadecimal digits.
     pub async fn verdict_of(
-        &mut self,
+        &self,
         label: &str,
         hex: &str,
         expected: Verdict<'_>,
@@ -265,7 +285,7 @@ impl Trial<'_> {
     }
 
     /// Sends a transaction that has to be accepted; notes nothing.
-    pub async fn send(&mut self, draft: &Draft) -> Step<String> {
+    pub async fn send(&self, draft: &Draft) -> Step<String> {
         let txid = self.node("sendrawtransaction", json!([draft.hex()])).await?;
         Ok(text(&txid))
     }

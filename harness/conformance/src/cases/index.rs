@@ -30,9 +30,11 @@ pub(super) fn script_hash(script: &Script) -> String {
 /// Waits until the history of `hash` has `count` entries and all of them are confirmed, or the last one is not.
 pub(super) async fn wait_for_history(t: &mut Trial<'_>, hash: &str, count: usize, confirmed: bool) -> Step<Value> {
     let deadline = Deadline::after(std::time::Duration::from_secs(30));
+    let poke = t.lab.poke.clone();
     let index = tokio::sync::Mutex::new(t.index().await?);
     let what = format!("the index to have {count} transactions, {}", if confirmed { "confirmed" } else { "the last one not" });
     let found = poll_until(what, deadline, || async {
+        (poke.0)();
         let answer = index.lock().await.ask("blockchain.scripthash.get_history", json!([hash])).await;
         let history = match answer {
             Ok(Ok(history)) => history,
@@ -66,7 +68,8 @@ async fn history(t: &mut Trial<'_>) -> Step<()> {
     let hash = script_hash(&key.script());
     let none = t.indexed("blockchain.scripthash.get_history", json!([hash])).await?;
     t.expect_json("of an unknown script", &none, &json!([]));
-    t.expect_json("its status", &t.indexed("blockchain.scripthash.subscribe", json!([hash])).await?, &Value::Null);
+    let status_of_none = t.indexed("blockchain.scripthash.subscribe", json!([hash])).await?;
+    t.expect_json("its status", &status_of_none, &Value::Null);
 
     let coins = t.lab.fund(&mut t.random, &[Wanted::explicit(&key, 100_000), Wanted::confidential(&key, 90_000)]).await?;
     let funded = t.lab.height().await?;
@@ -90,7 +93,7 @@ async fn history(t: &mut Trial<'_>) -> Step<()> {
     let third = wait_for_history(t, &hash, 3, false).await?;
     let entry = third.as_array().into_iter().flatten().find(|entry| entry["tx_hash"] == json!(back.txid()));
     t.expect_json("with an unconfirmed parent", &entry.cloned().unwrap_or_default()["height"], &json!(-1));
-    let mempool = t.index().await?.ask("blockchain.scripthash.get_mempool", json!([hash])).await?;
+    let mempool = t.ask_index("blockchain.scripthash.get_mempool", json!([hash])).await?;
     t.see("get_mempool", crate::observe::told_by_index(&mempool));
     t.lab.mine(1).await?;
     let all = wait_for_history(t, &hash, 3, true).await?;
@@ -110,7 +113,7 @@ async fn subscribe(t: &mut Trial<'_>) -> Step<()> {
     t.expect_json("nothing yet", &before, &Value::Null);
     let coins = t.lab.fund_unconfirmed(&mut t.random, &[Wanted::explicit(&key, 50_000)]).await?;
     let own = hash.clone();
-    let unconfirmed = t.index().await?.notified("blockchain.scripthash.subscribe", move |params| params[0] == json!(own)).await?;
+    let unconfirmed = t.notified("blockchain.scripthash.subscribe", move |params| params[0] == json!(own)).await?;
     t.shape("a notification", &unconfirmed, &["[]: string"]);
     let line = format!("{}:0:", coins[0].outpoint.txid);
     t.expect("its status", text(&unconfirmed[1]), sha256::Hash::hash(line.as_bytes()).to_string());
@@ -119,9 +122,9 @@ async fn subscribe(t: &mut Trial<'_>) -> Step<()> {
     let line = format!("{}:{height}:", coins[0].outpoint.txid);
     let wanted = sha256::Hash::hash(line.as_bytes()).to_string();
     let own = json!([hash, wanted]);
-    let confirmed = t.index().await?.notified("blockchain.scripthash.subscribe", move |params| *params == own).await?;
+    let confirmed = t.notified("blockchain.scripthash.subscribe", move |params| *params == own).await?;
     t.holds("another one for the block", confirmed[1] != unconfirmed[1]);
-    let ended = t.index().await?.ask("blockchain.scripthash.unsubscribe", json!([hash])).await?;
+    let ended = t.ask_index("blockchain.scripthash.unsubscribe", json!([hash])).await?;
     t.see("unsubscribe", match &ended {
         Ok(value) => value.to_string(),
         Err(_) => crate::observe::told_by_index(&ended),
@@ -137,7 +140,7 @@ async fn headers(t: &mut Trial<'_>) -> Step<()> {
     for n in 1..=2 {
         let block = t.lab.mine(1).await?.remove(0);
         let height = t.lab.height().await?;
-        let told = t.index().await?.notified("blockchain.headers.subscribe", move |params| params[0]["height"] == json!(height)).await?;
+        let told = t.notified("blockchain.headers.subscribe", move |params| params[0]["height"] == json!(height)).await?;
         let header = t.node("getblockheader", json!([block, false])).await?;
         t.holds(format!("block {n}: its header is the node's"), told[0]["hex"] == header);
         if n == 1 {
@@ -153,7 +156,7 @@ async fn coins(t: &mut Trial<'_>) -> Step<()> {
     let coins = t.lab.fund(&mut t.random, &[Wanted::explicit(&key, 100_000), Wanted::confidential(&key, 90_000)]).await?;
     wait_for_history(t, &hash, 1, true).await?;
     for method in ["blockchain.scripthash.listunspent", "blockchain.scripthash.get_balance"] {
-        let answer = t.index().await?.ask(method, json!([hash])).await?;
+        let answer = t.ask_index(method, json!([hash])).await?;
         t.see(format!("{method} ends"), crate::observe::told_by_index(&answer));
         if let Ok(answer) = answer {
             t.shape(method, &answer, &[]);
@@ -162,7 +165,7 @@ async fn coins(t: &mut Trial<'_>) -> Step<()> {
     let spend = paying(t, &coins[0], key.script()).sign(0, &key);
     t.send(&spend).await?;
     wait_for_history(t, &hash, 2, false).await?;
-    let listed = t.index().await?.ask("blockchain.scripthash.listunspent", json!([hash])).await?;
+    let listed = t.ask_index("blockchain.scripthash.listunspent", json!([hash])).await?;
     if let Ok(listed) = listed {
         let mut all: Vec<String> = listed.as_array().into_iter().flatten().map(|coin| {
             let name = if coin["tx_hash"] == json!(spend.txid()) { "the change" } else { "the confidential one" };
@@ -198,9 +201,9 @@ async fn broadcast(t: &mut Trial<'_>) -> Step<()> {
     t.holds("transaction.get, confirmed", got == json!(draft.hex()));
     let got = t.indexed("blockchain.transaction.get", json!([draft.txid(), false])).await?;
     t.holds("transaction.get, not verbose", got == json!(draft.hex()));
-    let verbose = t.index().await?.ask("blockchain.transaction.get", json!([draft.txid(), true])).await?;
+    let verbose = t.ask_index("blockchain.transaction.get", json!([draft.txid(), true])).await?;
     t.see("transaction.get, verbose", crate::observe::told_by_index(&verbose));
-    let again = t.index().await?.ask("blockchain.transaction.broadcast", json!([draft.hex()])).await?;
+    let again = t.ask_index("blockchain.transaction.broadcast", json!([draft.hex()])).await?;
     t.see("the same one again", crate::observe::told_by_index(&again));
     Ok(())
 }

@@ -41,7 +41,7 @@ async fn parameters(t: &mut Trial<'_>) -> Step<()> {
         ("position too high", "blockchain.transaction.id_from_pos", json!([1, 100])),
         ("nothing", "blockchain.estimatefee", json!([])),
     ] {
-        let answer = t.index().await?.ask(method, params).await?;
+        let answer = t.ask_index(method, params).await?;
         t.see(format!("{method}: {label}"), told_by_index(&answer));
         if label != "nothing" || method != "blockchain.estimatefee" {
             t.holds(format!("{method}: {label} is an error"), answer.is_err());
@@ -66,16 +66,16 @@ async fn broadcast(t: &mut Trial<'_>) -> Step<()> {
         ("too small a fee", json!([paying(99_999, 1).hex()]), "min relay fee not met"),
         ("a missing input", json!([missing.hex()]), "bad-txns-inputs-missingorspent"),
     ] {
-        let answer = t.index().await?.ask("blockchain.transaction.broadcast", params).await?;
+        let answer = t.ask_index("blockchain.transaction.broadcast", params).await?;
         t.see(label, told_by_index(&answer));
         let told = answer.err().map(|error| error.to_string()).unwrap_or_default();
         t.holds(format!("{label}: an error that names the node's reason"), !told.is_empty() && told.contains(says));
     }
     t.send(&good).await?;
-    let again = t.index().await?.ask("blockchain.transaction.broadcast", json!([good.hex()])).await?;
+    let again = t.ask_index("blockchain.transaction.broadcast", json!([good.hex()])).await?;
     t.see("in the mempool already", told_by_index(&again));
     t.lab.mine(1).await?;
-    let again = t.index().await?.ask("blockchain.transaction.broadcast", json!([good.hex()])).await?;
+    let again = t.ask_index("blockchain.transaction.broadcast", json!([good.hex()])).await?;
     t.see("in a block already", told_by_index(&again));
     Ok(())
 }

@@ -30,6 +30,11 @@ async fn coin(t: &mut Trial<'_>) -> Step<(Key, Coin)> {
     Ok((key, coins.into_iter().next().expect("one was asked for")))
 }
 
+/// What the node wants for relaying it: 0.1 sat for each discounted virtual byte, rounded down (`CFeeRate::GetFee`).
+fn relay_fee(draft: &Draft) -> u64 {
+    u64::try_from(draft.tx.discount_vsize() / 10).expect("a transaction is small")
+}
+
 async fn fees(t: &mut Trial<'_>) -> Step<()> {
     let (key, coin) = coin(t).await?;
     let lbtc = t.lab.lbtc;
@@ -37,16 +42,10 @@ async fn fees(t: &mut Trial<'_>) -> Step<()> {
         Draft::spending(&[&coin]).pay(key.script(), 100_000 - fee, lbtc).fee(fee, lbtc).sign(0, &key)
     };
     let none = Draft::spending(&[&coin]).pay(key.script(), 100_000, lbtc).sign(0, &key);
-    // The node counts weight, in which this transaction has as many virtual bytes as it needs satoshi at 0.1 each.
-    let refused = |fee: u64, draft: &Draft| {
-        let needed = u64::try_from(draft.tx.discount_vsize()).expect("small").div_ceil(10).max(1);
-        let exact = u64::try_from(draft.tx.discount_vsize()).expect("small") / 10;
-        let _ = needed;
-        format!("-26: {MIN_FEE}, {fee} < {exact}")
-    };
+    let refused = |fee: u64, draft: &Draft| format!("-26: {MIN_FEE}, {fee} < {}", relay_fee(draft));
     t.verdict("no fee output", &none, Verdict::Refused { reason: MIN_FEE, error: &refused(0, &none) }).await?;
     t.verdict("1 sat", &paying(1), Verdict::Refused { reason: MIN_FEE, error: &refused(1, &paying(1)) }).await?;
-    let enough = u64::try_from(paying(10).tx.discount_vsize()).expect("small") / 10;
+    let enough = relay_fee(&paying(10));
     let short = paying(enough - 1);
     t.verdict("one less than needed", &short, Verdict::Refused { reason: MIN_FEE, error: &refused(enough - 1, &short) }).await?;
     let much = paying(90_000);
@@ -133,7 +132,6 @@ async fn outputs(t: &mut Trial<'_>) -> Step<()> {
     null.tx.output[0].asset = Asset::Null;
     note_ends(t, "a null asset", &null.sign(0, &key).hex()).await?;
     t.verdict("100 sat to a key", &with(key.script(), 100), Verdict::Accepted).await?;
-    let _ = OP_RETURN;
     t.lab.mine(1).await?;
     Ok(())
 }
@@ -168,7 +166,10 @@ async fn inputs(t: &mut Trial<'_>) -> Step<()> {
     t.verdict("the same one twice", &spend(&[&coin, &coin]).sign_all(&key), refused("bad-txns-inputs-duplicate", "-26: bad-txns-inputs-duplicate")).await?;
     let hash_mismatch = "mempool-script-verify-flag-failed (Witness program hash mismatch)";
     let unsigned = spend(&[&coin]);
-    t.verdict("not signed", &unsigned, refused(hash_mismatch, &format!("-26: {hash_mismatch}").leak())).await?;
+    t.verdict("not signed", &unsigned, Verdict::Refused {
+        reason: hash_mismatch,
+        error: &format!("-26: {hash_mismatch}"),
+    }).await?;
     let stranger = Key::new(&mut Seeded::new("a stranger"));
     t.verdict("signed by a stranger", &unsigned.clone().sign(0, &stranger), refused(
         "mempool-script-verify-flag-failed (Script failed an OP_EQUALVERIFY operation)",
@@ -210,7 +211,7 @@ async fn form(t: &mut Trial<'_>) -> Step<()> {
     note_ends(t, "a byte too many", &format!("{}00", signed.hex())).await?;
     let hex = signed.hex();
     note_ends(t, "a byte too few", &hex[..hex.len() - 2]).await?;
-    note_ends(t, "capital letters", &hex.to_uppercase()).await.map(drop)?;
+    note_ends(t, "capital letters", &hex.to_uppercase()).await?;
     let mut coinbase = good.clone();
     coinbase.tx.input[0].previous_output = elements::OutPoint::null();
     note_ends(t, "a coinbase", &coinbase.hex()).await?;

@@ -26,7 +26,7 @@ async fn spend(t: &mut Trial<'_>) -> Step<(Key, Draft)> {
     Ok((key, draft))
 }
 
-async fn confirmations(t: &mut Trial<'_>, draft: &Draft) -> Step<String> {
+async fn confirmations(t: &Trial<'_>, draft: &Draft) -> Step<String> {
     let shown = t.reply("getrawtransaction", json!([draft.txid(), true])).await?;
     Ok(match shown.result {
         Ok(shown) => shown.get("confirmations").map_or("unconfirmed".into(), Value::to_string),
@@ -84,7 +84,7 @@ async fn replaced(t: &mut Trial<'_>) -> Step<()> {
     let hash = script_hash(&key.script());
     let history = wait_for_history(t, &hash, 2, true).await?;
     t.holds("the index has the second one", history[1]["tx_hash"] == json!(other.txid()));
-    let unknown = t.index().await?.ask("blockchain.transaction.get", json!([draft.txid()])).await?;
+    let unknown = t.ask_index("blockchain.transaction.get", json!([draft.txid()])).await?;
     t.holds("and not the first", unknown.is_err());
     // The branch that was declared invalid is as long: nothing switches back by itself.
     t.node("reconsiderblock", json!([block])).await?;
@@ -149,7 +149,7 @@ async fn submitblock(t: &mut Trial<'_>) -> Step<()> {
 }
 
 async fn deep(t: &mut Trial<'_>) -> Step<()> {
-    let (key, draft) = spend(t).await?;
+    let (_, draft) = spend(t).await?;
     t.send(&draft).await?;
     let first = t.lab.mine(40).await?.remove(0);
     let height = t.lab.height().await?;
@@ -160,7 +160,6 @@ async fn deep(t: &mut Trial<'_>) -> Step<()> {
     t.lab.mine(41).await?;
     t.lab.index_follows().await?;
     t.expect("a longer chain", (t.lab.height().await? - height).to_string(), "1");
-    let _ = key;
     t.node("reconsiderblock", json!([first])).await?;
     t.expect("it stays", (t.lab.height().await? - height).to_string(), "1");
     Ok(())

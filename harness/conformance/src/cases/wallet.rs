@@ -1,6 +1,5 @@
 //! What a node's wallet does: addresses, payments explicit and confidential, balances by asset, coins and their blinders.
 
-use elements::hex::FromHex as _;
 use elements::secp256k1_zkp::{SECP256K1, SecretKey};
 use elements::{Address, Transaction, encode};
 use serde_json::{Value, json};
@@ -109,7 +108,7 @@ async fn addresses(t: &mut Trial<'_>) -> Step<()> {
 /// A transaction of the node, decoded.
 async fn transaction(t: &mut Trial<'_>, txid: &Value) -> Step<Transaction> {
     let hex = text(&t.node("getrawtransaction", json!([txid])).await?);
-    let bytes = Vec::from_hex(&hex).map_err(|error| Stop(error.to_string()))?;
+    let bytes = elements::hex::decode_to_vec(&hex).map_err(|error| Stop(error.to_string()))?;
     encode::deserialize(&bytes).map_err(|error| Stop(error.to_string()))
 }
 
@@ -222,8 +221,8 @@ fn open(coin: &Value, tx: &Transaction, vout: usize) -> Step<bool> {
     use elements::confidential::{Asset, AssetBlindingFactor, Value as Committed, ValueBlindingFactor};
     let bad = |what: &str| Stop(format!("`{what}` of listunspent cannot be read"));
     let asset = text(&coin["asset"]).parse().map_err(|_| bad("asset"))?;
-    let asset_bf = AssetBlindingFactor::from_hex(&text(&coin["assetblinder"])).map_err(|_| bad("assetblinder"))?;
-    let value_bf = ValueBlindingFactor::from_hex(&text(&coin["amountblinder"])).map_err(|_| bad("amountblinder"))?;
+    let asset_bf = text(&coin["assetblinder"]).parse::<AssetBlindingFactor>().map_err(|_| bad("assetblinder"))?;
+    let value_bf = text(&coin["amountblinder"]).parse::<ValueBlindingFactor>().map_err(|_| bad("amountblinder"))?;
     let own_asset = Asset::new_confidential(SECP256K1, asset, asset_bf);
     let generator = own_asset.commitment().ok_or_else(|| bad("asset"))?;
     let own_value = Committed::new_confidential(SECP256K1, sat(&coin["amount"])?, generator, value_bf);

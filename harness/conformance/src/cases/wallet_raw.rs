@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::case;
 use crate::Case;
 use crate::observe::told;
-use crate::trial::{Step, Stop, Trial, text};
+use crate::trial::{Step, Trial, text};
 use crate::tx::Key;
 
 pub(super) const CASES: &[Case] = &[
@@ -116,6 +116,5 @@ async fn psbt(t: &mut Trial<'_>) -> Step<()> {
     }
     let pegin = t.wallet_reply(&wallet, "getpeginaddress", json!([])).await?;
     t.see("getpeginaddress", told(&pegin));
-    let _ = Stop(String::new());
     Ok(())
 }
