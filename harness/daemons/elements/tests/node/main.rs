@@ -1,0 +1,6 @@
+//! The node's core through its public face.
+
+mod common;
+
+mod blocks;
+mod verdicts;
