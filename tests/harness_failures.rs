@@ -38,10 +38,7 @@ fn world_of(binaries: Binaries, sandbox: &Sandbox) -> Builder {
 }
 
 fn only(bitcoind: Binary) -> Binaries {
-    Binaries {
-        bitcoind,
-        ldk_server: None,
-    }
+    Binaries::only(bitcoind)
 }
 
 /// What a world's failed start says, and the directory that it says it in.

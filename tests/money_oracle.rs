@@ -11,7 +11,7 @@ use swaprig_harness::bitcoind::Tip;
 use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Sat};
-use swaprig_harness::world::{Binaries, WAIT};
+use swaprig_harness::world::{Binaries, Needs, WAIT};
 use swaprig_scenarios::lang::{self, Party, Plan, Source};
 use swaprig_scenarios::run::{
     Interrupt, Oracle, Outcome, Run, RunSettings, Step, StepFailure, Verdict, Watch, run_all,
@@ -61,10 +61,14 @@ async fn outcome_of(text: &str) -> Outcome {
         .unwrap()
         .into_iter()
         .map(Arc::new)
-        .collect();
+        .collect::<Vec<Arc<Plan>>>();
     let settings = support::settings();
     let resolving = settings.clone();
-    let binaries = tokio::task::spawn_blocking(move || Binaries::resolve(&resolving, true, &Quiet))
+    let mut needs = Needs::nothing();
+    for plan in &plans {
+        needs.extend(&plan.world.needs());
+    }
+    let binaries = tokio::task::spawn_blocking(move || Binaries::resolve(&resolving, &needs, &Quiet))
         .await
         .unwrap();
     let run = RunSettings {

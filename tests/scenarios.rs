@@ -10,7 +10,7 @@ use swaprig_harness::binary::{Settings, Stderr};
 use swaprig_harness::doctor::suggested_jobs;
 use swaprig_harness::error_chain;
 use swaprig_harness::run_dir::{RunDir, RunDirSettings};
-use swaprig_harness::world::Binaries;
+use swaprig_harness::world::{Binaries, Needs};
 use swaprig_scenarios::lang::{self, Plan, PlannedStep};
 use swaprig_scenarios::run::{
     Failure, Interrupt, Outcome, Random, RunSettings, Verdict, Watch, run_all,
@@ -78,7 +78,7 @@ type Found = (Arc<Binaries>, Option<String>);
 fn binaries() -> Result<&'static Found, Failed> {
     static FOUND: OnceLock<Result<Found, String>> = OnceLock::new();
     let found = FOUND.get_or_init(|| {
-        Binaries::resolve_available(&settings(), &Stderr::default())
+        Binaries::resolve_available(&settings(), &Needs::everything(), &Stderr::default())
             .map(|(binaries, missing)| (Arc::new(binaries), missing))
             .map_err(|error| error_chain(&error))
     });

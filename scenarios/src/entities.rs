@@ -3,7 +3,7 @@
 use bitcoin::Txid;
 use swaprig_harness::proxy::Fault as HarnessFault;
 use swaprig_harness::world::OpenedChannel;
-use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
+use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat, Units};
 
 use crate::lang::{Arg, Party};
 use crate::{entity, words};
@@ -59,6 +59,44 @@ entity! {
         }
         late {}
         live {}
+        private {}
+    }
+}
+
+entity! {
+    /// A transaction on Liquid that gave coins to somebody.
+    pub struct LiquidTransaction("liquid transaction") {
+        known {
+            /// The id of the transaction.
+            txid: Txid,
+        }
+        late {}
+        live {
+            /// How many blocks deep it is; 0 while it waits for one.
+            confirmations: u64,
+        }
+        private {}
+    }
+}
+
+entity! {
+    /// An asset on Liquid.
+    pub struct Asset("asset") {
+        known {
+            /// Its id.
+            id: String,
+            /// The asset that allows to issue more of it.
+            token: String,
+            /// How much of it was made.
+            amount: Units,
+            /// The transaction that made it.
+            txid: Txid,
+        }
+        late {}
+        live {
+            /// How many blocks deep that transaction is; 0 while it waits for one.
+            confirmations: u64,
+        }
         private {}
     }
 }

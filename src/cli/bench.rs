@@ -10,7 +10,7 @@ use swaprig_harness::process::Usage;
 use swaprig_harness::run_dir::{Keep, RunDir, RunDirSettings};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
-use swaprig_harness::world::{Binaries, WAIT};
+use swaprig_harness::world::{Binaries, Needs, WAIT};
 use swaprig_harness::{World, WorldError};
 use swaprig_scenarios::run::Oracle;
 
@@ -59,7 +59,8 @@ const BLOCKS: u32 = 300;
 
 pub(super) fn bench(args: &BenchArgs) -> Exit {
     let settings = args.daemons.settings();
-    let binaries = match Binaries::resolve(&settings, true, &Stderr::default()) {
+    let needs = Needs::of(true, false, &[].into());
+    let binaries = match Binaries::resolve(&settings, &needs, &Stderr::default()) {
         Ok(binaries) => Arc::new(binaries),
         Err(error) => {
             complain(&error);

@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use swaprig_harness::ldk_server::{LdkServer, NodeError};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
-use swaprig_harness::world::WAIT;
+use swaprig_harness::bitcoind::RpcError;
+use swaprig_harness::elementsd::AssetAmount;
+use swaprig_harness::world::{Liquid, Recipient, WAIT, liquid_address};
 use swaprig_harness::{World, WorldError};
 use swaprig_scenarios::lang::{self, Action, Bindings, Source};
 use swaprig_scenarios::run::{Random, Run};
@@ -36,10 +38,12 @@ pub(super) enum Request {
 pub(super) enum Question {
     Mine {
         blocks: u32,
+        liquid: bool,
     },
     Fund {
         node: String,
         amount: Sat,
+        liquid: bool,
     },
     Pay {
         from: String,
@@ -92,11 +96,36 @@ pub(super) async fn answer(stream: UnixStream, world: Arc<World>) {
 
 async fn perform(question: &Question, world: &World) -> Result<Value, WorldError> {
     match question {
-        Question::Mine { blocks } => {
-            let height = world.mine(BlockDelta(*blocks)).await?;
+        Question::Mine { blocks, liquid } => {
+            let blocks = BlockDelta(*blocks);
+            let height = match liquid {
+                true => world.mine_liquid(blocks).await?,
+                false => world.mine(blocks).await?,
+            };
             Ok(json!({ "height": height.0 }))
         }
-        Question::Fund { node, amount } => {
+        Question::Fund {
+            node,
+            amount,
+            liquid: true,
+        } => {
+            let to = match liquid_address(node) {
+                Ok(address) => Recipient::Address(address),
+                Err(_) => Recipient::Wallet {
+                    name: node.clone(),
+                    confidential: true,
+                },
+            };
+            let (amount, deadline) = (AssetAmount::sat(*amount), Deadline::after(WAIT));
+            let txid = world.fund_liquid(&to, amount, deadline).await?;
+            let height = world.mine_liquid(BlockDelta(1)).await?;
+            Ok(json!({ "txid": txid.to_string(), "height": height.0 }))
+        }
+        Question::Fund {
+            node,
+            amount,
+            liquid: false,
+        } => {
             let txid = world.fund(node, *amount).await?;
             let height = world.mine(BlockDelta(1)).await?;
             Ok(json!({ "txid": txid.to_string(), "height": height.0 }))
@@ -120,10 +149,21 @@ async fn perform(question: &Question, world: &World) -> Result<Value, WorldError
 async fn fault(step: &str, world: &World) -> Result<(), String> {
     let names: Vec<_> = world.nodes().iter().map(LdkServer::name).collect();
     let proxies: Vec<_> = world.proxies().map(|(link, _)| link.to_string()).collect();
-    let daemons = match names.as_slice() {
-        [] => "preset = \"bitcoin\"".to_owned(),
-        names => format!("lightning = {names:?}"),
+    let liquid = world.liquid().map(|liquid| liquid.wallets().collect::<Vec<_>>());
+    let index = world.indexes().map(|index| lang::chain_name(index.chain()));
+    let index: Vec<_> = index.collect();
+    let mut daemons = match (names.as_slice(), &liquid) {
+        ([], Err(_)) => "preset = \"bitcoin\"".to_owned(),
+        ([], Ok(_)) => String::new(),
+        (names, _) => format!("lightning = {names:?}, "),
     };
+    if let Ok(wallets) = &liquid {
+        daemons.push_str(&format!("liquid = {wallets:?}, "));
+    }
+    if !index.is_empty() {
+        daemons.push_str(&format!("index = {index:?}"));
+    }
+    let daemons = daemons.trim_end_matches([',', ' ']);
     let text = format!(
         "title = \"A fault\"\nworld = {{ {daemons}, proxies = {proxies:?} }}\nsteps = [\n{step}\n]\n"
     );
@@ -186,5 +226,46 @@ async fn status(world: &World) -> Result<Value, WorldError> {
             "usable_channels": usable,
         }));
     }
-    Ok(json!({ "height": height, "nodes": nodes }))
+    let mut answer = json!({ "height": height, "nodes": nodes });
+    if let Ok(liquid) = world.liquid() {
+        answer["liquid"] = liquid_status(world, liquid).await?;
+    }
+    let mut indexes = Vec::new();
+    for index in world.indexes() {
+        indexes.push(match index.running().exit() {
+            Some(exit) => json!({ "name": index.name(), "ended": exit.to_string() }),
+            None => {
+                let height = index.height(Deadline::after(WAIT)).await;
+                let height = height.map_err(|error| world.error(error))?;
+                json!({ "name": index.name(), "height": height.0 })
+            }
+        });
+    }
+    answer["indexes"] = json!(indexes);
+    Ok(answer)
+}
+
+async fn liquid_status(world: &World, liquid: &Liquid) -> Result<Value, WorldError> {
+    let elementsd = liquid.elementsd();
+    if let Some(exit) = elementsd.running().exit() {
+        return Ok(json!({ "ended": exit.to_string() }));
+    }
+    let look = async {
+        let height = elementsd.height().await?;
+        let mut wallets = Vec::new();
+        for name in elementsd.wallets() {
+            let balances = elementsd
+                .rpc()
+                .balances(name, Deadline::after(WAIT))
+                .await?;
+            let balances: serde_json::Map<_, _> = balances
+                .into_iter()
+                .map(|(asset, parts)| (asset.to_string(), json!(parts)))
+                .collect();
+            wallets.push(json!({ "name": name, "balances": balances }));
+        }
+        Ok((height, wallets))
+    };
+    let (height, wallets) = look.await.map_err(|error: RpcError| world.error(error))?;
+    Ok(json!({ "height": height.0, "wallets": wallets }))
 }

@@ -20,6 +20,9 @@ use super::{Exit, runtime};
 The command finds in its environment:
   SWAPRIG_BITCOIND_RPC_URL, _RPC_USER, _RPC_PASSWORD   JSON-RPC of bitcoind
   SWAPRIG_BITCOIND_P2P                                 its peer-to-peer address
+  SWAPRIG_ELEMENTSD_RPC_URL, _RPC_USER, _RPC_PASSWORD  JSON-RPC of elementsd, in a world with Liquid
+  SWAPRIG_ELEMENTSD_POLICY_ASSET                       the id of L-BTC
+  SWAPRIG_ELECTRS_ELECTRUM, _ELECTRS_LIQUID_ELECTRUM   addresses of the indexes of Bitcoin and of Liquid
   SWAPRIG_<NODE>_GRPC, _P2P, _NODE_ID                  addresses and key of each Lightning node (SWAPRIG_ALICE_GRPC)
   SWAPRIG_<NODE>_TLS_CERT                              the file of its certificate
   SWAPRIG_<NODE>_API_KEY, _API_KEY_FILE                its credential in hexadecimal digits, and its file

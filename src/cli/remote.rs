@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
+use swaprig_harness::elementsd::LBTC;
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{Msat, Sat};
 
@@ -35,18 +36,31 @@ pub(super) struct MineArgs {
     /// How many blocks
     #[arg(value_name = "BLOCKS", default_value = "1")]
     blocks: u32,
+    /// On which chain
+    #[arg(long, default_value = "bitcoin")]
+    chain: ChainFlag,
     #[command(flatten)]
     which: Which,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct FundArgs {
-    /// The Lightning node whose on-chain wallet gets the coins
+    /// The Lightning node whose on-chain wallet gets the coins; on Liquid the wallet, or an address
     node: String,
     /// How much, such as "0.01 btc" or 1_000_000sat
     amount: Sat,
+    /// On which chain
+    #[arg(long, default_value = "bitcoin")]
+    chain: ChainFlag,
     #[command(flatten)]
     which: Which,
+}
+
+/// A chain of a world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ChainFlag {
+    Bitcoin,
+    Liquid,
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +107,7 @@ pub(super) struct LogsArgs {
 pub(super) fn mine(args: &MineArgs) -> Exit {
     let request = Request::Ask(Question::Mine {
         blocks: args.blocks,
+        liquid: args.chain == ChainFlag::Liquid,
     });
     ask(&args.which, &request, |answer| {
         format!("height {}", answer["height"])
@@ -101,7 +116,12 @@ pub(super) fn mine(args: &MineArgs) -> Exit {
 
 pub(super) fn fund(args: &FundArgs) -> Exit {
     let (node, amount) = (args.node.clone(), args.amount);
-    let request = Request::Ask(Question::Fund { node, amount });
+    let liquid = args.chain == ChainFlag::Liquid;
+    let request = Request::Ask(Question::Fund {
+        node,
+        amount,
+        liquid,
+    });
     ask(&args.which, &request, |answer| {
         let (txid, height) = (text(&answer["txid"]), &answer["height"]);
         format!("{} has {amount} more, in {txid}, block {height}", args.node)
@@ -149,8 +169,42 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
                 ),
             });
         }
+        lines.extend(liquid_lines(answer));
         lines.join("\n")
     })
+}
+
+/// The lines of elementsd, its wallets, and the indexes.
+fn liquid_lines(answer: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    let liquid = &answer["liquid"];
+    if let Some(end) = liquid["ended"].as_str() {
+        lines.push(format!("elementsd {end}"));
+    } else if let Some(height) = liquid["height"].as_u64() {
+        lines.push(format!("elementsd height {height}"));
+    }
+    for wallet in liquid["wallets"].as_array().into_iter().flatten() {
+        let held = wallet["balances"].as_object().into_iter().flatten();
+        let held: Vec<String> = held
+            .map(|(asset, parts)| match asset == LBTC {
+                true => format!("{parts} sat"),
+                false => format!("{parts} units of {asset}"),
+            })
+            .collect();
+        let held = match held.as_slice() {
+            [] => "nothing".to_owned(),
+            held => held.join(", "),
+        };
+        lines.push(format!("  wallet {}: {held}", text(&wallet["name"])));
+    }
+    for index in answer["indexes"].as_array().into_iter().flatten() {
+        let name = text(&index["name"]);
+        lines.push(match index["ended"].as_str() {
+            Some(end) => format!("{name:<9} {end}"),
+            None => format!("{name:<9} height {}", index["height"]),
+        });
+    }
+    lines
 }
 
 fn text(value: &Value) -> &str {

@@ -11,7 +11,7 @@ use clap::Args;
 use swaprig_harness::binary::{Passport, Settings, Stderr};
 use swaprig_harness::doctor::suggested_jobs;
 use swaprig_harness::run_dir::RunDir;
-use swaprig_harness::world::Binaries;
+use swaprig_harness::world::{Binaries, Needs};
 use swaprig_scenarios::lang::Plan;
 use swaprig_scenarios::run::{Outcome, Random, RunSettings, Tally, Verdict, Watch, run_all};
 
@@ -245,19 +245,16 @@ async fn run_plans(
     ))
 }
 
-/// What all worlds together need, and why the Lightning node is missing if it is. It is looked for only when a world has
-/// one.
+/// What all worlds together need, and why something is missing if it is. It is looked for only when a world has it.
 fn binaries(
     plans: &[Arc<Plan>],
     settings: &Settings,
 ) -> Result<(Binaries, Option<String>), swaprig_harness::StartError> {
-    if plans.iter().all(|plan| plan.world.lightning.is_empty()) {
-        return Ok((
-            Binaries::resolve(settings, false, &Stderr::default())?,
-            None,
-        ));
+    let mut needs = Needs::nothing();
+    for plan in plans {
+        needs.extend(&plan.world.needs());
     }
-    Binaries::resolve_available(settings, &Stderr::default())
+    Binaries::resolve_available(settings, &needs, &Stderr::default())
 }
 
 fn finish(

@@ -9,12 +9,13 @@ use clap::Args;
 use swaprig_harness::binary::Stderr;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
 use swaprig_harness::ldk_server::{CredentialFile, LdkServer};
-use swaprig_harness::proxy::{HARNESS, Link, Proxy};
+use swaprig_harness::elementsd;
+use swaprig_harness::proxy::{ELEMENTSD, HARNESS, Link, Proxy};
 use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::units::Sat;
-use swaprig_harness::world::Binaries;
+use swaprig_harness::world::{Binaries, Chain, Needs};
 use swaprig_harness::{World, WorldError};
-use swaprig_scenarios::lang::{BITCOIND, is_party_name, preset, preset_names};
+use swaprig_scenarios::lang::{BITCOIND, Chains, is_party_name, preset, preset_names};
 
 use super::exit::complain;
 use super::{DaemonFlags, Exit, RunDirFlags};
@@ -25,7 +26,8 @@ const CHANNEL: Sat = Sat(1_000_000);
 #[derive(Debug, Args)]
 #[command(next_help_heading = "World")]
 pub(super) struct WorldFlags {
-    /// A named set of daemons, as scenario files name it: lightning (alice and bob) or bitcoin
+    /// A named set of daemons, as scenario files name it: lightning (alice and bob), bitcoin, liquid or
+    /// ln-liquid
     #[arg(long, value_name = "PRESET", default_value = "lightning")]
     preset: String,
     /// The names of the Lightning nodes, in place of a preset
@@ -36,6 +38,12 @@ pub(super) struct WorldFlags {
         conflicts_with = "preset"
     )]
     lightning: Option<Vec<String>>,
+    /// Add a Liquid chain with an index, on which every Lightning node has a wallet
+    #[arg(long)]
+    liquid: bool,
+    /// Add an index of the Bitcoin chain
+    #[arg(long)]
+    index_bitcoin: bool,
     /// Open a channel of 1,000,000 sat from each Lightning node to the next
     #[arg(long)]
     channels: bool,
@@ -51,6 +59,7 @@ pub(super) struct WorldFlags {
 /// What is settled before a world starts.
 pub(super) struct Prepared {
     nodes: Vec<String>,
+    chains: Chains,
     channels: bool,
     proxies: Vec<Link>,
     binaries: Arc<Binaries>,
@@ -61,7 +70,7 @@ pub(super) struct Prepared {
 impl WorldFlags {
     /// Finds the programs and makes the run directory; blocks while bitcoind is downloaded.
     pub(super) fn prepare(&self) -> Result<Prepared, Exit> {
-        let nodes = self.nodes().map_err(|why| {
+        let (nodes, chains) = self.parts().map_err(|why| {
             eprintln!("swaprig: {why}");
             Exit::Usage
         })?;
@@ -70,12 +79,14 @@ impl WorldFlags {
             Exit::Environment
         };
         let settings = self.daemons.settings();
-        let binaries = Binaries::resolve(&settings, !nodes.is_empty(), &Stderr::default())
+        let needs = Needs::of(!nodes.is_empty(), chains.liquid.is_some(), &chains.index);
+        let binaries = Binaries::resolve(&settings, &needs, &Stderr::default())
             .map_err(|error| broken(&error))?;
         let place = self.run_dir.settings();
         let dir = RunDir::numbered(&place.base, place.keep).map_err(|error| broken(&error))?;
         Ok(Prepared {
             nodes,
+            chains,
             channels: self.channels,
             proxies: self.proxies.clone(),
             binaries: Arc::new(binaries),
@@ -84,24 +95,39 @@ impl WorldFlags {
         })
     }
 
-    fn nodes(&self) -> Result<Vec<String>, String> {
+    /// The Lightning nodes, and the other chains.
+    fn parts(&self) -> Result<(Vec<String>, Chains), String> {
+        let (nodes, mut chains) = self.named()?;
+        if self.liquid && chains.liquid.is_none() {
+            chains.liquid = Some(nodes.clone());
+            chains.index.insert(Chain::Liquid);
+        }
+        if self.index_bitcoin {
+            chains.index.insert(Chain::Bitcoin);
+        }
+        Ok((nodes, chains))
+    }
+
+    fn named(&self) -> Result<(Vec<String>, Chains), String> {
         let Some(names) = &self.lightning else {
             let known = || preset_names().collect::<Vec<_>>().join(" and ");
-            let nodes = preset(&self.preset).ok_or_else(|| {
+            let preset = preset(&self.preset).ok_or_else(|| {
                 format!(
                     "there is no preset `{}`; there are {}",
                     self.preset,
                     known()
                 )
             })?;
-            return Ok(nodes.iter().map(|name| (*name).to_owned()).collect());
+            let nodes = preset.lightning.iter().map(|name| (*name).to_owned());
+            return Ok((nodes.collect(), preset.chains()));
         };
         match names.iter().find(|name| !is_party_name(name)) {
             Some(name) => Err(format!(
                 "`{name}` cannot name a Lightning node: write lowercase letters, digits and `-`, a letter first, and \
-                 none of the names that swaprig uses itself (bitcoin, bitcoind, miner)"
+                 none of the names that swaprig uses itself (bitcoin, liquid, bitcoind, elementsd, electrs, \
+                 electrs-liquid, miner)"
             )),
-            None => Ok(names.clone()),
+            None => Ok((names.clone(), Chains::default())),
         }
     }
 }
@@ -114,6 +140,7 @@ impl Prepared {
     pub(super) async fn start(self) -> Result<World, WorldError> {
         let world = World::builder()
             .lightning(self.nodes.clone())
+            .parts(self.chains.liquid, self.chains.index)
             .proxies(self.proxies)
             .settings(self.settings)
             .binaries(self.binaries)
@@ -146,6 +173,24 @@ pub(super) fn endpoints(world: &World) -> Vec<(String, String)> {
     put("SWAPRIG_BITCOIND_RPC_USER".into(), USER.into());
     put("SWAPRIG_BITCOIND_RPC_PASSWORD".into(), PASSWORD.into());
     put("SWAPRIG_BITCOIND_P2P".into(), bitcoind.p2p_address());
+    if let Ok(liquid) = world.liquid() {
+        let elementsd = liquid.elementsd();
+        let address = given(world, ELEMENTSD, elementsd.rpc_address());
+        put(
+            "SWAPRIG_ELEMENTSD_RPC_URL".into(),
+            format!("http://{address}"),
+        );
+        put("SWAPRIG_ELEMENTSD_RPC_USER".into(), elementsd::USER.into());
+        put(
+            "SWAPRIG_ELEMENTSD_RPC_PASSWORD".into(),
+            elementsd::PASSWORD.into(),
+        );
+        put("SWAPRIG_ELEMENTSD_POLICY_ASSET".into(), elementsd::LBTC.into());
+    }
+    for index in world.indexes() {
+        let address = given(world, index.name(), index.electrum_address());
+        put(format!("SWAPRIG_{}_ELECTRUM", variable(index.name())), address);
+    }
     for node in world.nodes() {
         let address = given(world, node.name(), node.grpc_address());
         put(format!("SWAPRIG_{}_GRPC", variable(node.name())), address);

@@ -42,8 +42,8 @@ pub(crate) async fn binaries() -> Option<Arc<Binaries>> {
     let found = tokio::task::spawn_blocking(|| {
         let found = |role| resolve(role, &settings(), &Stderr::default()).unwrap();
         Binaries {
-            bitcoind: found(Role::Bitcoind),
             ldk_server: Some(found(Role::LdkServer)),
+            ..Binaries::only(found(Role::Bitcoind))
         }
     });
     Some(Arc::new(found.await.unwrap()))

@@ -162,6 +162,25 @@ impl Bitcoind {
         self.rpc.generate(blocks, &miner, deadline).await
     }
 
+    /// Mines `blocks` blocks that leave what waits in the mempool where it is.
+    ///
+    /// # Errors
+    /// When the node does not answer before `deadline`.
+    pub async fn generate_empty(
+        &self,
+        blocks: BlockDelta,
+        deadline: Deadline,
+    ) -> Result<(), RpcError> {
+        for _ in 0..blocks.0 {
+            let miner = self.rpc.new_address(deadline).await?;
+            let params = [json!(miner.to_string()), json!([])];
+            self.rpc
+                .call::<Value>("generateblock", &params, deadline)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// Pays `amount` from the miner's wallet to `address`; the fee comes on top. It needs a block to confirm.
     ///
     /// # Errors

@@ -16,6 +16,8 @@ pub const PASSWORD: &str = "swaprig";
 /// The wallet that receives the block rewards and pays for everything.
 pub(super) const WALLET: &str = "miner";
 
+/// No such transaction or address (`RPC_INVALID_ADDRESS_OR_KEY` in Bitcoin Core's `rpc/protocol.h`).
+const NOT_FOUND: i32 = -5;
 /// Still starting (`RPC_IN_WARMUP` in Bitcoin Core's `rpc/protocol.h`).
 const IN_WARMUP: i32 = -28;
 
@@ -50,6 +52,17 @@ pub enum RpcErrorKind {
 }
 
 impl RpcErrorKind {
+    /// Whether the node said that it does not know what was asked for.
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            RpcErrorKind::Refused {
+                code: NOT_FOUND,
+                ..
+            }
+        )
+    }
+
     /// Whether the node only said that it is still starting.
     pub fn is_warmup(&self) -> bool {
         matches!(

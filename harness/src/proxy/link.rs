@@ -10,6 +10,12 @@ pub enum End {
     Harness,
     /// The Bitcoin node.
     Bitcoind,
+    /// The Liquid node.
+    Elementsd,
+    /// The index of the Bitcoin chain.
+    Electrs,
+    /// The index of the Liquid chain.
+    ElectrsLiquid,
     /// The Lightning node of this name.
     Node(String),
 }
@@ -43,9 +49,12 @@ pub enum LinkError {
     /// Both ends are the same.
     #[error("`{0}` calls itself")]
     Itself(Link),
-    /// bitcoind never calls.
-    #[error("bitcoind calls nobody: `{0}` has its ends the wrong way round")]
+    /// A node of a chain never calls.
+    #[error("{end} calls nobody: `{0}` has its ends the wrong way round", end = .0.from.name())]
     FromBitcoind(Link),
+    /// An index calls the node of its chain and nobody else.
+    #[error("{end} calls only the node of its chain, so `{0}` carries nothing", end = .0.from.name())]
+    FromIndex(Link),
     /// The harness is never called.
     #[error("nobody calls the harness: `{0}` has its ends the wrong way round")]
     ToHarness(Link),
@@ -55,6 +64,12 @@ pub enum LinkError {
 pub const HARNESS: &str = "harness";
 /// The name of the Bitcoin node as an end.
 pub const BITCOIND: &str = "bitcoind";
+/// The name of the Liquid node as an end.
+pub const ELEMENTSD: &str = "elementsd";
+/// The name of the index of the Bitcoin chain as an end.
+pub const ELECTRS: &str = "electrs";
+/// The name of the index of the Liquid chain as an end.
+pub const ELECTRS_LIQUID: &str = "electrs-liquid";
 const ARROW: &str = "->";
 
 impl From<&str> for End {
@@ -62,6 +77,9 @@ impl From<&str> for End {
         match name {
             HARNESS => End::Harness,
             BITCOIND => End::Bitcoind,
+            ELEMENTSD => End::Elementsd,
+            ELECTRS => End::Electrs,
+            ELECTRS_LIQUID => End::ElectrsLiquid,
             name => End::Node(name.to_owned()),
         }
     }
@@ -73,6 +91,9 @@ impl End {
         match self {
             End::Harness => HARNESS,
             End::Bitcoind => BITCOIND,
+            End::Elementsd => ELEMENTSD,
+            End::Electrs => ELECTRS,
+            End::ElectrsLiquid => ELECTRS_LIQUID,
             End::Node(name) => name,
         }
     }
@@ -104,8 +125,13 @@ impl Link {
         match (&self.from, &self.to) {
             (from, to) if from == to => Err(LinkError::Itself(self.clone())),
             (_, End::Harness) => Err(LinkError::ToHarness(self.clone())),
-            (End::Bitcoind, _) => Err(LinkError::FromBitcoind(self.clone())),
-            (_, End::Bitcoind) => Ok(Kind::JsonRpc),
+            (End::Bitcoind | End::Elementsd, _) => Err(LinkError::FromBitcoind(self.clone())),
+            (End::Electrs, End::Bitcoind) | (End::ElectrsLiquid, End::Elementsd) => {
+                Ok(Kind::JsonRpc)
+            }
+            (End::Electrs | End::ElectrsLiquid, _) => Err(LinkError::FromIndex(self.clone())),
+            (_, End::Bitcoind | End::Elementsd) => Ok(Kind::JsonRpc),
+            (_, End::Electrs | End::ElectrsLiquid) => Ok(Kind::Tcp),
             (End::Harness, End::Node(_)) => Ok(Kind::Grpc),
             (End::Node(_), End::Node(_)) => Ok(Kind::Tcp),
         }
@@ -159,6 +185,9 @@ mod tests {
             ("alice->bitcoind", Ok(Kind::JsonRpc)),
             ("harness->bitcoind", Ok(Kind::JsonRpc)),
             ("harness->alice", Ok(Kind::Grpc)),
+            ("harness->elementsd", Ok(Kind::JsonRpc)),
+            ("electrs-liquid->elementsd", Ok(Kind::JsonRpc)),
+            ("electrs->bitcoind", Ok(Kind::JsonRpc)),
         ] {
             assert_eq!(text.parse::<Link>().unwrap().kind(), kind, "{text}");
         }
@@ -176,7 +205,14 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["a->a", "bitcoind->alice", "alice->harness"] {
+        for text in [
+            "a->a",
+            "bitcoind->alice",
+            "alice->harness",
+            "elementsd->electrs-liquid",
+            "electrs->elementsd",
+            "electrs-liquid->bitcoind",
+        ] {
             assert!(text.parse::<Link>().unwrap().kind().is_err(), "{text}");
         }
     }

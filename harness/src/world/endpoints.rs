@@ -1,9 +1,12 @@
 //! The endpoints of a world by name, for texts that are filled in: `alice.grpc`, `bitcoind.rpc`, `maker.listen`.
 
-use super::{World, WorldError, WorldErrorKind};
+use super::{Liquid, World, WorldError, WorldErrorKind};
 use crate::bitcoind::{Bitcoind, PASSWORD, USER};
 use crate::daemon::StartError;
+use crate::electrs::Electrs;
+use crate::elementsd::{self, Elementsd};
 use crate::ldk_server::{CredentialFile, LdkServer};
+use crate::proxy;
 use crate::server::Server;
 
 /// What bitcoind has, with what each is.
@@ -13,6 +16,19 @@ pub const BITCOIND: &[(&str, &str)] = &[
     ("password", "the password of its JSON-RPC"),
     ("p2p", "127.0.0.1:PORT for other Bitcoin nodes"),
 ];
+
+/// What elementsd has, with what each is.
+pub const ELEMENTSD: &[(&str, &str)] = &[
+    ("rpc", "127.0.0.1:PORT of its JSON-RPC"),
+    ("user", "the user of its JSON-RPC"),
+    ("password", "the password of its JSON-RPC"),
+];
+
+/// What an index has, of Bitcoin (`electrs`) or of Liquid (`electrs-liquid`), with what each is.
+pub const INDEX: &[(&str, &str)] = &[(
+    "electrum",
+    "127.0.0.1:PORT on which it speaks the Electrum protocol",
+)];
 
 /// What a Lightning node has, with what each is.
 pub const NODE: &[(&str, &str)] = &[
@@ -41,6 +57,8 @@ pub(super) struct Endpoints<'w> {
     pub(super) bitcoind: &'w Bitcoind,
     pub(super) nodes: &'w [LdkServer],
     pub(super) servers: &'w [Server],
+    pub(super) liquid: Option<&'w Liquid>,
+    pub(super) electrs: Option<&'w Electrs>,
 }
 
 impl Endpoints<'_> {
@@ -51,7 +69,15 @@ impl Endpoints<'_> {
         let node = self.nodes.iter().find(|node| node.name() == owner);
         let server = self.servers.iter().find(|server| server.name() == owner);
         let found = match (owner, node, server) {
-            ("bitcoind", ..) => of_bitcoind(self.bitcoind, what),
+            (proxy::BITCOIND, ..) => of_bitcoind(self.bitcoind, what),
+            (proxy::ELEMENTSD, ..) => self
+                .liquid
+                .and_then(|liquid| of_elementsd(liquid.elementsd(), what)),
+            (proxy::ELECTRS, ..) => self.electrs.and_then(|index| of_index(index, what)),
+            (proxy::ELECTRS_LIQUID, ..) => self
+                .liquid
+                .and_then(Liquid::index)
+                .and_then(|index| of_index(index, what)),
             (_, Some(node), _) => of_node(node, what)?,
             (_, _, Some(server)) => match what {
                 "listen" => Some(server.address()),
@@ -72,6 +98,19 @@ fn of_bitcoind(bitcoind: &Bitcoind, what: &str) -> Option<String> {
         "p2p" => Some(bitcoind.p2p_address()),
         _ => None,
     }
+}
+
+fn of_elementsd(elementsd: &Elementsd, what: &str) -> Option<String> {
+    match what {
+        "rpc" => Some(elementsd.rpc_address()),
+        "user" => Some(elementsd::USER.to_owned()),
+        "password" => Some(elementsd::PASSWORD.to_owned()),
+        _ => None,
+    }
+}
+
+fn of_index(index: &Electrs, what: &str) -> Option<String> {
+    (what == "electrum").then(|| index.electrum_address())
 }
 
 fn of_node(node: &LdkServer, what: &str) -> Result<Option<String>, String> {
@@ -100,7 +139,8 @@ fn of_node(node: &LdkServer, what: &str) -> Result<Option<String>, String> {
 }
 
 impl World {
-    /// The value of an endpoint such as `alice.grpc`: see [`BITCOIND`], [`NODE`] and [`SERVER`].
+    /// The value of an endpoint such as `alice.grpc`: see [`BITCOIND`], [`ELEMENTSD`],
+    /// [`INDEX`], [`NODE`] and [`SERVER`].
     ///
     /// # Errors
     /// When there is none of that name.
@@ -109,6 +149,8 @@ impl World {
             bitcoind: &self.bitcoind,
             nodes: &self.nodes,
             servers: &self.servers,
+            liquid: self.liquid.as_ref(),
+            electrs: self.electrs.as_ref(),
         };
         endpoints
             .value(name)

@@ -2,7 +2,9 @@
 
 mod builder;
 pub mod endpoints;
+mod index;
 mod lightning;
+mod liquid;
 mod proxies;
 mod servers;
 
@@ -15,15 +17,20 @@ use bitcoin::{BlockHash, Txid};
 use futures_util::future::join_all;
 use swaprig_units::{BlockDelta, Height, Sat};
 
-pub use builder::{Binaries, Builder};
+pub use builder::{Binaries, Builder, Needs};
 pub use lightning::{CHANNEL_DEPTH, INVOICE_EXPIRY, OpenedChannel};
+use liquid::too_short;
+pub use liquid::{Liquid, OUTSIDE, Recipient, liquid_address};
 pub use servers::{Ended, Program};
 
 use crate::binary::Passport;
-use crate::bitcoind::{Bitcoind, RpcError, Tip};
+use crate::bitcoind::{Bitcoind, FIRST_BLOCKS, RpcError, Tip};
 use crate::daemon::StartError;
+pub use crate::electrs::Chain;
+use crate::electrs::Electrs;
 use crate::ldk_server::{LdkServer, NodeError};
 use crate::process::{LogFiles, Running, Stopped, Usage};
+use crate::proxy::{BITCOIND, ELEMENTSD};
 use crate::run_dir::{RunDir, RunDirError};
 use crate::server::Server;
 use crate::time::{Deadline, Probe, TimedOut, WaitError, poll_until};
@@ -41,6 +48,9 @@ pub struct World {
     dir: RunDir,
     bitcoind: Bitcoind,
     nodes: Vec<LdkServer>,
+    liquid: Option<Liquid>,
+    /// The index of the Bitcoin chain.
+    electrs: Option<Electrs>,
     proxies: Vec<proxies::OnLink>,
     servers: Vec<Server>,
     /// How many programs have run to their end, for the names of their logs.
@@ -70,7 +80,7 @@ pub enum WorldErrorKind {
     /// There is no directory to run in.
     #[error(transparent)]
     RunDir(#[from] RunDirError),
-    /// bitcoind did not do what it was asked.
+    /// bitcoind or elementsd did not do what it was asked.
     #[error(transparent)]
     Bitcoind(#[from] RpcError),
     /// A Lightning node did not do what it was asked.
@@ -164,7 +174,10 @@ impl World {
         let nodes = self.nodes.iter().map(LdkServer::running);
         let servers = self.servers.iter().map(Server::running);
         let bitcoind = std::iter::once(self.bitcoind.running());
-        bitcoind.chain(nodes).chain(servers)
+        let elementsd = self.liquid.iter().map(|liquid| liquid.elementsd().running());
+        let indexes = self.indexes().map(Electrs::running);
+        let chains = bitcoind.chain(elementsd).chain(indexes);
+        chains.chain(nodes).chain(servers)
     }
 
     /// The logs of every process.
@@ -235,7 +248,8 @@ impl World {
             .map_err(|e| self.error(e))
     }
 
-    /// Waits until every Lightning node that runs has reached the tip of bitcoind's chain.
+    /// Waits until every Lightning node that runs, and the index of the Bitcoin chain, where there is one, has reached the
+    /// tip of bitcoind's chain.
     ///
     /// # Errors
     /// When a daemon does not answer, or does not follow before `deadline`.
@@ -246,9 +260,12 @@ impl World {
             .iter()
             .filter(|node| node.is_running())
             .map(|node| self.follow(node, tip, deadline));
-        for reached in join_all(follow).await {
+        let index = self.index_follows(Chain::Bitcoin, tip, deadline);
+        let (followed, indexed) = tokio::join!(join_all(follow), index);
+        for reached in followed {
             reached?;
         }
+        indexed?;
         Ok(tip)
     }
 
@@ -284,6 +301,39 @@ impl World {
                 Err(self.error(WorldErrorKind::Ruled(text)))
             }
         }
+    }
+
+    /// Takes the last `depth` blocks away and mines `blocks` in their place, `empty` of what the old ones held or not; returns
+    /// when every daemon that runs has followed. They do only when there are more new blocks than old ones.
+    ///
+    /// # Errors
+    /// When the chain is shorter than that, a daemon does not answer, or one does not follow before `deadline`.
+    pub async fn reorg(
+        &self,
+        depth: BlockDelta,
+        blocks: BlockDelta,
+        empty: bool,
+        deadline: Deadline,
+    ) -> Result<Tip, WorldError> {
+        let rpc = self.bitcoind.rpc();
+        let tip = rpc.tip(deadline).await.map_err(|e| self.error(e))?;
+        // The miner's first reward is mature only on top of the first blocks.
+        let kept = tip.height.0.checked_sub(depth.0);
+        let Some(kept) = kept.filter(|kept| *kept >= FIRST_BLOCKS.0) else {
+            return Err(self.error(WorldErrorKind::Ruled(too_short(depth, tip.height))));
+        };
+        let work = async {
+            let first: BlockHash = rpc
+                .call("getblockhash", &[serde_json::json!(kept + 1)], deadline)
+                .await?;
+            rpc.invalidate_block(first, deadline).await?;
+            match empty {
+                true => self.bitcoind.generate_empty(blocks, deadline).await,
+                false => self.bitcoind.generate(blocks, deadline).await.map(drop),
+            }
+        };
+        work.await.map_err(|e| self.error(e))?;
+        self.barrier(deadline).await
     }
 
     /// Declares the block `hash` and all on top of it invalid; see `Rpc::invalidate_block`.
@@ -340,9 +390,20 @@ impl World {
                 .iter()
                 .map(|node| async { (node.name(), node.stop(deadline).await) }),
         );
-        let (nodes, bitcoind) = tokio::join!(nodes, self.bitcoind.stop(deadline));
-        let all = servers.into_iter().chain(nodes);
-        let all = all.chain([("bitcoind", bitcoind)]);
+        let indexes = join_all(
+            self.indexes()
+                .map(|index| async { (index.name(), index.stop(deadline).await) }),
+        );
+        let elementsd = async {
+            match &self.liquid {
+                Some(liquid) => Some((ELEMENTSD, liquid.elementsd().stop(deadline).await)),
+                None => None,
+            }
+        };
+        let (nodes, indexes, elementsd, bitcoind) =
+            tokio::join!(nodes, indexes, elementsd, self.bitcoind.stop(deadline));
+        let all = servers.into_iter().chain(nodes).chain(indexes).chain(elementsd);
+        let all = all.chain([(BITCOIND, bitcoind)]);
         all.filter(|(_, how)| *how == Stopped::Killed)
             .map(|(name, _)| name.to_owned())
             .collect()
@@ -351,7 +412,11 @@ impl World {
     /// Daemons that ended by themselves, a sentence each. One that was killed by a signal was killed by the test.
     fn crashed(&self) -> Vec<String> {
         let nodes = self.nodes.iter().map(LdkServer::running);
-        let all = nodes.chain([self.bitcoind.running()]);
+        let elementsd = self.liquid.iter().map(|liquid| liquid.elementsd().running());
+        let all = nodes
+            .chain([self.bitcoind.running()])
+            .chain(elementsd)
+            .chain(self.indexes().map(Electrs::running));
         let ended = all.filter_map(|process| Some((process.exit()?, process)));
         let failed = ended.filter(|(exit, _)| exit.status.code().is_some_and(|code| code != 0));
         let servers = self.servers.iter().filter(|server| server.has_crashed());

@@ -1,8 +1,10 @@
 //! The proxies of a world: which links can have one, and who is led through it.
 
-use super::{World, WorldError, WorldErrorKind};
+use super::builder::Parts;
+use super::{Chain, World, WorldError, WorldErrorKind};
 use crate::bitcoind::Bitcoind;
 use crate::daemon::StartError;
+use crate::elementsd::Elementsd;
 use crate::ldk_server::LdkServer;
 use crate::proxy::{End, Kind, Link, Proxy, Upstream};
 
@@ -10,9 +12,17 @@ use crate::proxy::{End, Kind, Link, Proxy, Upstream};
 pub(super) type OnLink = (Link, Proxy);
 
 /// Refuses links that no connection goes over, that are there twice, or whose ends are not in the world.
-pub(super) fn check(links: &[Link], nodes: &[String]) -> Result<(), String> {
+pub(super) fn check(links: &[Link], nodes: &[String], parts: Parts<'_>) -> Result<(), String> {
     for (i, link) in links.iter().enumerate() {
         link.kind().map_err(|error| error.to_string())?;
+        for end in [&link.from, &link.to] {
+            if !parts.has(end) {
+                return Err(format!(
+                    "the proxy `{link}` has no `{}`: this world has none",
+                    end.name()
+                ));
+            }
+        }
         for end in [&link.from, &link.to] {
             if let End::Node(name) = end
                 && !nodes.contains(name)
@@ -75,6 +85,35 @@ pub(super) async fn to_nodes(
         proxies.push((link.clone(), proxy));
     }
     Ok(proxies)
+}
+
+/// Starts the proxies in front of elementsd, and leads the harness through its own.
+pub(super) async fn to_elementsd(
+    links: &[Link],
+    elementsd: &mut Elementsd,
+) -> Result<Vec<OnLink>, StartError> {
+    let mut proxies = Vec::new();
+    for link in links.iter().filter(|link| link.to == End::Elementsd) {
+        let upstream = Upstream::JsonRpc(elementsd.rpc_address());
+        let proxy = Proxy::start(link.to_string(), upstream).await?;
+        if link.from == End::Harness {
+            elementsd.go_through(proxy.port());
+        }
+        proxies.push((link.clone(), proxy));
+    }
+    Ok(proxies)
+}
+
+impl Parts<'_> {
+    /// Whether a daemon of which a world has one at most is in it.
+    fn has(self, end: &End) -> bool {
+        match end {
+            End::Harness | End::Bitcoind | End::Node(_) => true,
+            End::Elementsd => self.liquid.is_some(),
+            End::Electrs => self.index.contains(&Chain::Bitcoin),
+            End::ElectrsLiquid => self.index.contains(&Chain::Liquid),
+        }
+    }
 }
 
 impl World {

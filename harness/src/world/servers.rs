@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::endpoints::{Endpoints, missing};
-use super::{World, WorldError, WorldErrorKind};
+use super::{Liquid, World, WorldError, WorldErrorKind};
 use crate::bitcoind::Bitcoind;
 use crate::daemon::StartError;
+use crate::electrs::Electrs;
 use crate::ldk_server::LdkServer;
 use crate::process::{Exit, LogFiles, Spec, Stdin};
 use crate::server::{Server, ServerSpec};
@@ -39,11 +40,19 @@ pub struct Ended {
     pub stderr: String,
 }
 
+/// What of a world is there before its servers.
+#[derive(Clone, Copy)]
+pub(super) struct Before<'w> {
+    pub(super) bitcoind: &'w Bitcoind,
+    pub(super) nodes: &'w [LdkServer],
+    pub(super) liquid: Option<&'w Liquid>,
+    pub(super) electrs: Option<&'w Electrs>,
+}
+
 /// Starts the servers one after the other, because each may need the address of one before it.
 pub(super) async fn start(
     specs: &[ServerSpec],
-    bitcoind: &Bitcoind,
-    nodes: &[LdkServer],
+    before: Before<'_>,
     dir: &std::path::Path,
     deadline: Deadline,
 ) -> Result<Vec<Server>, StartError> {
@@ -54,9 +63,11 @@ pub(super) async fn start(
             dir,
             |name| {
                 let endpoints = Endpoints {
-                    bitcoind,
-                    nodes,
+                    bitcoind: before.bitcoind,
+                    nodes: before.nodes,
                     servers: &servers,
+                    liquid: before.liquid,
+                    electrs: before.electrs,
                 };
                 endpoints
                     .value(name)

@@ -250,6 +250,7 @@ impl<'a> File<'a> {
             source: call.fragment.source.clone(),
             scope: Scope {
                 parties: frame.scope.parties.clone(),
+                chains: frame.scope.chains.clone(),
                 proxies: frame.scope.proxies.clone(),
                 servers: frame.scope.servers.clone(),
                 names,

@@ -126,13 +126,15 @@ fn read_file<'a>(
         .map(|node| world::read(node, &strays, report))
         .unwrap_or(ReadWorld {
             lightning: None,
+            chains: None,
             proxies: None,
             servers: None,
             deadline: world::DEFAULT_DEADLINE,
         });
     let needs = lookup("needs").map_or(Some(Vec::new()), |node| servers::needs(node, report));
     read.servers = lookup("servers").map_or(Some(Vec::new()), |node| {
-        servers::read(node, read.lightning.as_deref(), report)
+        let parties = read.lightning.as_deref();
+        servers::read(node, parties, read.chains.as_ref(), report)
     });
     let items = required("steps", report)
         .and_then(|node| step_items(node, "steps", "a scenario without steps", report));
@@ -150,8 +152,11 @@ fn read_file<'a>(
     let header =
         header(&["title", "tags", "needs", "world", "servers"].map(|key| (key, lookup(key))));
     let (title, tags, needs, known) = (title?, tags?, needs?, known?);
+    let chains = read.chains?;
     let world = WorldPlan {
         lightning: read.lightning?,
+        liquid: chains.liquid,
+        index: chains.index,
         proxies: read.proxies?,
         servers: read.servers?,
         deadline: read.deadline,
@@ -226,6 +231,7 @@ impl<'a> File<'a> {
                 source,
                 scope: Scope {
                     parties: world.lightning.clone(),
+                    chains: world.chains.clone(),
                     proxies: world.proxies.clone(),
                     servers: world.server_names(),
                     names: names.names,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 use swaprig_units::{
-    BlockDelta, Height, Msat, PaymentHash, Preimage, Sat, UnitError, parse_duration, show_duration,
+    BlockDelta, Height, Msat, PaymentHash, Preimage, Sat, UnitError, Units, parse_duration,
+    show_duration,
 };
 use toml::de::{DeInteger, DeValue};
 
@@ -64,6 +65,12 @@ const AMOUNT: Unit = Unit {
     usual: "sat",
     smaller: "500 msat",
 };
+const UNITS: Unit = Unit {
+    what: "an amount in units",
+    example: "1_000 units",
+    usual: "units",
+    smaller: "1 unit",
+};
 const TIME: Unit = Unit {
     what: "a time",
     example: "5 s",
@@ -72,6 +79,7 @@ const TIME: Unit = Unit {
 };
 
 const AMOUNT_PATTERN: &str = r"^\s*[0-9_]+(\.[0-9]+)?\s*(msat|sats?|btc|BTC)\s*$";
+const UNITS_PATTERN: &str = r"^\s*[0-9_]+\s*units?\s*$";
 const TIME_PATTERN: &str = r"^\s*[0-9_]+\s*(ms|s|min)\s*$";
 
 impl Unit {
@@ -171,6 +179,21 @@ impl Field for Msat {
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
         read_amount(node, cx)
+    }
+}
+
+impl Field for Units {
+    fn field_type() -> FieldType {
+        let schema = json!({ "type": "string", "pattern": UNITS_PATTERN });
+        FieldType::new("an amount of an issued asset", "\"1_000 units\"", schema)
+    }
+
+    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+        UNITS.read(node, cx, str::parse)
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(format!("\"{self}\""))
     }
 }
 

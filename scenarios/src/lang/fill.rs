@@ -5,9 +5,14 @@ use std::path::Path;
 use serde_json::json;
 use swaprig_harness::server::OWN;
 use swaprig_harness::template::{Part, Template, TemplateError};
-use swaprig_harness::world::endpoints::{BITCOIND as OF_BITCOIND, NODE, SERVER};
+use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD};
+use swaprig_harness::world::Chain;
+use swaprig_harness::world::endpoints::{
+    BITCOIND as OF_BITCOIND, ELEMENTSD as OF_ELEMENTSD, INDEX, NODE, SERVER,
+};
 use toml::de::DeValue;
 
+use super::chains::Chains;
 use super::cx::{Field, FieldType, StepCx};
 use super::parties::BITCOIND;
 use super::reference::{Reference, Text};
@@ -48,6 +53,8 @@ impl From<&str> for Filled {
 pub(super) struct Known<'k> {
     /// The Lightning nodes; `None` when they could not be read.
     pub(super) parties: Option<&'k [String]>,
+    /// The other chains; `None` when they could not be read.
+    pub(super) chains: Option<&'k Chains>,
     /// The servers; `None` when they could not be read.
     pub(super) servers: Option<&'k [String]>,
     /// Whether it is of a server, which has names of its own.
@@ -61,6 +68,9 @@ impl Known<'_> {
             |names: Option<&[String]>| names.is_some_and(|all| all.iter().any(|n| n == owner));
         match owner {
             BITCOIND => Some(OF_BITCOIND),
+            ELEMENTSD if self.chains?.liquid.is_some() => Some(OF_ELEMENTSD),
+            ELECTRS if self.chains?.index.contains(&Chain::Bitcoin) => Some(INDEX),
+            ELECTRS_LIQUID if self.chains?.index.contains(&Chain::Liquid) => Some(INDEX),
             _ if has(self.parties) => Some(NODE),
             _ if has(self.servers) => Some(SERVER),
             _ => None,
@@ -69,7 +79,7 @@ impl Known<'_> {
 
     /// Whether something that is not known may have any name.
     fn is_unsure(&self) -> bool {
-        self.parties.is_none() || self.servers.is_none()
+        self.parties.is_none() || self.servers.is_none() || self.chains.is_none()
     }
 
     /// The names without a dot.
@@ -81,7 +91,9 @@ impl Known<'_> {
     /// Who has endpoints.
     fn owners(&self) -> impl Iterator<Item = &str> {
         let all = self.parties.into_iter().chain(self.servers).flatten();
-        all.map(String::as_str).chain([BITCOIND])
+        let daemons = [BITCOIND, ELEMENTSD, ELECTRS, ELECTRS_LIQUID];
+        let there = daemons.into_iter().filter(|name| self.of(name).is_some());
+        all.map(String::as_str).chain(there)
     }
 
     /// What to write instead of a name that stands for nothing; `None` when it is an endpoint.
@@ -177,6 +189,7 @@ impl StepCx<'_> {
     fn known(&self) -> Known<'_> {
         Known {
             parties: self.scope.parties.as_deref(),
+            chains: self.scope.chains.as_ref(),
             servers: self.scope.servers.as_deref(),
             own: false,
         }

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use swaprig_harness::template::{Part, Template};
-use swaprig_units::{BlockDelta, Height, Msat, PaymentHash, Preimage, Sat};
+use swaprig_units::{BlockDelta, Height, Msat, PaymentHash, Preimage, Sat, Units};
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::cx::{Field, StepCx};
+use super::liquid::Wallet;
 use super::parties::{Daemon, Party};
 use super::problem::{Problem, Source, Span};
 use super::reference::{Arg, Bound, Reference, Text};
@@ -85,6 +86,8 @@ pub(super) fn input_types(registry: &Registry) -> Vec<InputType> {
         literal::<Daemon>("daemon"),
         value::<Sat>("sat"),
         value::<Msat>("msat"),
+        value::<Units>("units"),
+        literal::<Wallet>("wallet"),
         literal::<BlockDelta>("blocks"),
         value::<Height>("height"),
         literal::<Duration>("duration"),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value as Json, json};
-use swaprig_units::{Height, Msat, Sat};
+use swaprig_units::{Height, Msat, Sat, Units};
 use toml::de::{DeTable, DeValue};
 
 use super::cx::{Field, FieldType, StepCx};
@@ -244,6 +244,7 @@ const TYPES: &[(&str, Type)] = &[
     ("flag", Type::Flag),
     ("sat", Type::Sat),
     ("msat", Type::Msat),
+    ("units", Type::Units),
     ("height", Type::Height),
     ("hash", Type::Hash),
     ("preimage", Type::Preimage),
@@ -469,6 +470,7 @@ pub(crate) fn typed(json: &Json, ty: Type) -> Option<Value> {
         Type::Flag => Value::Flag(json.as_bool()?),
         Type::Sat => Value::Sat(Sat(json.as_u64()?)),
         Type::Msat => Value::Msat(Msat(json.as_u64()?)),
+        Type::Units => Value::Units(Units(json.as_u64()?)),
         Type::Height => Value::Height(Height(json.as_u64()?.try_into().ok()?)),
         Type::Hash => Value::Hash(text()?.parse().ok()?),
         Type::Preimage => Value::Preimage(text()?.parse().ok()?),

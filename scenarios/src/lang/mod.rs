@@ -14,6 +14,7 @@
 mod block;
 mod call;
 mod cases;
+mod chains;
 mod check;
 mod common;
 mod cx;
@@ -27,6 +28,7 @@ mod frame;
 mod inputs;
 mod json;
 mod known;
+mod liquid;
 mod load;
 mod lookup;
 mod macros;
@@ -47,6 +49,7 @@ mod value;
 mod words;
 mod world;
 
+pub use chains::{Chains, chain_name};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
 pub use docs::{
@@ -56,6 +59,7 @@ pub use docs::{
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
 pub use json::{Answer, Body, Expected, JsonPath, Taken};
+pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
 pub use parties::{BITCOIND, Daemon, Party};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
@@ -71,4 +75,4 @@ pub use step::{
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};
 pub use words::{Node, all_of, nearest, one_of, one_of_quoted, quoted};
-pub use world::{DEFAULT_DEADLINE, WorldPlan, is_party_name, preset, preset_names};
+pub use world::{DEFAULT_DEADLINE, Preset, WorldPlan, is_party_name, preset, preset_names};

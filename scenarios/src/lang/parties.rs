@@ -3,6 +3,8 @@
 use std::fmt;
 
 use serde_json::json;
+use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD};
+use swaprig_harness::world::Chain;
 
 use super::cx::{Field, FieldType, StepCx};
 use super::words::{Node, is_name, nearest, one_of_quoted, quoted};
@@ -28,6 +30,10 @@ impl fmt::Display for Party {
 pub enum Daemon {
     /// The Bitcoin node.
     Bitcoind,
+    /// The Liquid node.
+    Elementsd,
+    /// The index of a chain.
+    Index(Chain),
     /// The Lightning node of a party.
     Party(Party),
     /// A server of the file.
@@ -41,6 +47,9 @@ impl From<&str> for Daemon {
     fn from(name: &str) -> Self {
         match name {
             BITCOIND => Daemon::Bitcoind,
+            ELEMENTSD => Daemon::Elementsd,
+            ELECTRS => Daemon::Index(Chain::Bitcoin),
+            ELECTRS_LIQUID => Daemon::Index(Chain::Liquid),
             name => Daemon::Party(name.into()),
         }
     }
@@ -50,6 +59,9 @@ impl fmt::Display for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Daemon::Bitcoind => f.write_str(BITCOIND),
+            Daemon::Elementsd => f.write_str(ELEMENTSD),
+            Daemon::Index(Chain::Bitcoin) => f.write_str(ELECTRS),
+            Daemon::Index(Chain::Liquid) => f.write_str(ELECTRS_LIQUID),
             Daemon::Party(party) => party.fmt(f),
             Daemon::Server(name) => f.write_str(name),
         }
@@ -57,7 +69,12 @@ impl fmt::Display for Daemon {
 }
 
 /// Reads a name out of `known`; `None` for `known` means that the world could not be read.
-fn read_name(node: &Node<'_>, cx: &mut StepCx<'_>, what: &str, extra: &[&str]) -> Option<String> {
+pub(super) fn read_name(
+    node: &Node<'_>,
+    cx: &mut StepCx<'_>,
+    what: &str,
+    extra: &[&str],
+) -> Option<String> {
     let text = cx.text(node, what)?;
     let Some(parties) = cx.parties() else {
         return Some(text);
@@ -124,7 +141,14 @@ impl Field for Daemon {
                 .map(|name| name.as_str().into());
         };
         let servers = servers.iter().map(String::as_str);
-        let extra: Vec<&str> = servers.clone().chain([BITCOIND]).collect();
+        let chains = cx.scope.chains.clone().unwrap_or_default();
+        let elementsd = chains.liquid.is_some().then_some(ELEMENTSD);
+        let indexes = chains.index.iter().map(|chain| match chain {
+            Chain::Bitcoin => ELECTRS,
+            Chain::Liquid => ELECTRS_LIQUID,
+        });
+        let daemons = [BITCOIND].into_iter().chain(elementsd).chain(indexes);
+        let extra: Vec<&str> = servers.clone().chain(daemons).collect();
         let name = read_name(node, cx, "a daemon of this world", &extra)?;
         Some(match servers.clone().any(|server| server == name) {
             true => Daemon::Server(name),

@@ -3,9 +3,13 @@
 use std::fmt;
 
 use serde_json::json;
-use swaprig_harness::proxy::{BITCOIND, End, FieldValue, HARNESS, Kind, Link, LinkError};
+use swaprig_harness::proxy::{
+    BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, FieldValue, HARNESS, Kind, Link, LinkError,
+};
+use swaprig_harness::world::Chain;
 use toml::de::DeValue;
 
+use super::chains::Chains;
 use super::cx::{Field, FieldType, StepCx};
 use super::problem::{Report, Span};
 use super::reference::Reference;
@@ -17,6 +21,29 @@ const EXAMPLE: &str = "proxies = [\"alice->bob\", \"bob->bitcoind\", \"harness->
 /// What can have a proxy, for messages.
 const PAIRS: &str = "a proxy goes from a Lightning node to its peer (\"alice->bob\"), from a node or the harness to \
                      bitcoind (\"bob->bitcoind\"), or from the harness to a node (\"harness->bob\")";
+
+/// The same in a world with an index.
+const INDEXES: &str = "; an index is called by the harness (\"harness->electrs-liquid\") and calls the node of its chain \
+                       (\"electrs-liquid->elementsd\")";
+
+/// What can have a proxy in this world.
+fn pairs(chains: Option<&Chains>) -> String {
+    match chains.is_some_and(|chains| !chains.index.is_empty()) {
+        true => format!("{PAIRS}{INDEXES}"),
+        false => PAIRS.to_owned(),
+    }
+}
+
+/// The daemons of which a world has one at most.
+fn daemons(chains: Option<&Chains>) -> Vec<&'static str> {
+    let chains = chains.cloned().unwrap_or_default();
+    let elementsd = chains.liquid.is_some().then_some(ELEMENTSD);
+    let indexes = chains.index.iter().map(|chain| match chain {
+        Chain::Bitcoin => ELECTRS,
+        Chain::Liquid => ELECTRS_LIQUID,
+    });
+    [BITCOIND].into_iter().chain(elementsd).chain(indexes).collect()
+}
 
 /// A proxy of the world, by its link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +73,7 @@ impl fmt::Display for OnProxy {
 pub(super) fn read(
     node: &Node<'_>,
     parties: Option<&[String]>,
+    chains: Option<&Chains>,
     report: &mut Report,
 ) -> Option<Vec<Link>> {
     let DeValue::Array(items) = node.get_ref() else {
@@ -65,7 +93,7 @@ pub(super) fn read(
     let mut links: Vec<(Link, Span)> = Vec::new();
     let mut sound = true;
     for item in items {
-        let Some(link) = read_link(item, parties, report) else {
+        let Some(link) = read_link(item, parties, chains, report) else {
             sound = false;
             continue;
         };
@@ -82,7 +110,12 @@ pub(super) fn read(
     sound.then(|| links.into_iter().map(|(link, _)| link).collect())
 }
 
-fn read_link(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -> Option<Link> {
+fn read_link(
+    node: &Node<'_>,
+    parties: Option<&[String]>,
+    chains: Option<&Chains>,
+    report: &mut Report,
+) -> Option<Link> {
     let what = "a link such as \"alice->bob\"";
     let DeValue::String(text) = node.get_ref() else {
         report
@@ -100,13 +133,13 @@ fn read_link(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -
             report
                 .push(node.span(), format!("{} is not a link", quoted(text)))
                 .label("in `proxies`")
-                .help(format!("write who calls, `->`, and who is called; {PAIRS}"));
+                .help(format!("write who calls, `->`, and who is called; {}", pairs(chains)));
             return None;
         }
     };
     let mut known = true;
     for end in [&link.from, &link.to] {
-        known &= is_known(end, node, parties, report);
+        known &= is_known(end, node, parties, chains, report);
     }
     if !known {
         return None;
@@ -118,7 +151,7 @@ fn read_link(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -
             {
                 format!("did you mean \"{}\"?", link.reversed())
             }
-            _ => PAIRS.to_owned(),
+            _ => pairs(chains),
         };
         report
             .push(node.span(), error.to_string())
@@ -129,16 +162,28 @@ fn read_link(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -
     Some(link)
 }
 
-fn is_known(end: &End, node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -> bool {
-    let (End::Node(name), Some(parties)) = (end, parties) else {
-        return true;
+fn is_known(
+    end: &End,
+    node: &Node<'_>,
+    parties: Option<&[String]>,
+    chains: Option<&Chains>,
+    report: &mut Report,
+) -> bool {
+    let daemons = daemons(chains);
+    let name = end.name();
+    let is_there = match end {
+        End::Harness | End::Bitcoind => true,
+        End::Node(name) => parties.is_none_or(|parties| parties.contains(name)),
+        End::Elementsd | End::Electrs | End::ElectrsLiquid => {
+            chains.is_none() || daemons.contains(&name)
+        }
     };
-    if parties.contains(name) {
+    if is_there {
         return true;
     }
     let known = || {
-        let parties = parties.iter().map(String::as_str);
-        parties.chain([BITCOIND, HARNESS])
+        let parties = parties.unwrap_or_default().iter().map(String::as_str);
+        parties.chain(daemons.iter().copied()).chain([HARNESS])
     };
     let list = one_of_quoted(known());
     let help = match nearest(name, known()) {
@@ -156,10 +201,11 @@ fn is_known(end: &End, node: &Node<'_>, parties: Option<&[String]>, report: &mut
 }
 
 /// Every link that a proxy can be on, in a world of these nodes.
-fn possible(parties: &[String]) -> Vec<Link> {
+fn possible(parties: &[String], chains: Option<&Chains>) -> Vec<Link> {
+    let daemons = daemons(chains);
     let ends = || {
         let parties = parties.iter().map(String::as_str);
-        parties.chain([BITCOIND, HARNESS])
+        parties.chain(daemons.iter().copied()).chain([HARNESS])
     };
     let all = ends().flat_map(|from| ends().map(move |to| Link::new(from, to)));
     all.filter(|link| link.kind().is_ok()).collect()
@@ -189,7 +235,11 @@ impl Field for OnProxy {
         }
         let written: Vec<String> = proxies.iter().map(Link::to_string).collect();
         let parties = cx.parties().unwrap_or_default();
-        let possible: Vec<String> = possible(parties).iter().map(Link::to_string).collect();
+        let chains = cx.scope.chains.as_ref();
+        let possible: Vec<String> = possible(parties, chains)
+            .iter()
+            .map(Link::to_string)
+            .collect();
         let tidy = text.parse::<Link>().map(|link| link.to_string());
         let known = tidy.ok().filter(|link| possible.contains(link));
         let reversed = text.parse().ok().map(|link: Link| link.reversed());
@@ -216,7 +266,7 @@ impl Field for OnProxy {
             (None, None, Some(meant)) => {
                 format!("did you mean \"{meant}\"? then add it: {}", add(meant))
             }
-            (None, None, None) => PAIRS.to_owned(),
+            (None, None, None) => pairs(chains),
         };
         let label = match written.as_slice() {
             [] => "it has none".to_owned(),
@@ -278,6 +328,7 @@ pub(crate) fn on_the_wire(value: &Value) -> Option<FieldValue> {
     match value {
         Value::Sat(sat) => number(sat.0),
         Value::Msat(msat) => number(msat.0),
+        Value::Units(units) => number(units.0),
         Value::Height(height) => number(height.0.into()),
         Value::Count(count) => number(*count),
         Value::Flag(flag) => Some(FieldValue::Flag(*flag)),

@@ -115,6 +115,7 @@ macro_rules! bound {
 
 bound! {
     swaprig_units::Sat => Sat,
+    swaprig_units::Units => Units,
     swaprig_units::Height => Height,
     String => Text,
     swaprig_units::PaymentHash => Hash,

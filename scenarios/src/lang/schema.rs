@@ -29,7 +29,7 @@ const ISSUE: &str = r"^(#[0-9]+|https?://\S+)$";
 pub fn schema(registry: &Registry) -> Json {
     let file = |name: &str, schema: Json| described(FILE_KEYS, name, schema);
     let world = |name: &str, schema: Json| described(WORLD_KEYS, name, schema);
-    let presets: Vec<&str> = PRESETS.iter().map(|(name, ..)| *name).collect();
+    let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
     let name = json!({ "type": "string", "pattern": NAME });
     let row = json!({ "type": "object", "propertyNames": { "pattern": BINDING } });
     let axis = json!({ "anyOf": [
@@ -48,11 +48,22 @@ pub fn schema(registry: &Registry) -> Json {
             "world": file("world", json!({
                 "type": "object",
                 "additionalProperties": false,
-                "oneOf": [{ "required": ["preset"] }, { "required": ["lightning"] }],
+                "oneOf": [
+                    { "required": ["preset"] },
+                    { "anyOf": [{ "required": ["lightning"] }, { "required": ["liquid"] }] },
+                ],
                 "properties": {
                     "preset": world("preset", json!({ "type": "string", "enum": presets })),
                     "lightning": world("lightning", json!({
                         "type": "array", "minItems": 1, "uniqueItems": true, "items": name,
+                    })),
+                    "liquid": world("liquid", json!({ "anyOf": [
+                        { "type": "boolean" },
+                        { "type": "array", "uniqueItems": true, "items": name },
+                    ] })),
+                    "index": world("index", json!({
+                        "type": "array", "uniqueItems": true,
+                        "items": { "type": "string", "enum": ["bitcoin", "liquid"] },
                     })),
                     "proxies": world("proxies", json!({
                         "type": "array", "uniqueItems": true,

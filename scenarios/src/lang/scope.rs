@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use swaprig_harness::proxy::Link;
 
+use super::chains::Chains;
 use super::problem::Span;
 use super::reference::Reference;
 use super::types::Type;
@@ -13,6 +14,8 @@ use super::types::Type;
 pub struct Scope {
     /// The Lightning nodes of the world; `None` when the world could not be read, so that nothing is said of them.
     pub parties: Option<Vec<String>>,
+    /// Its other chains and their wallets; `None` when they could not be read.
+    pub chains: Option<Chains>,
     /// The proxies of the world; `None` when they could not be read.
     pub proxies: Option<Vec<Link>>,
     /// The servers of the file; `None` when they could not be read.

@@ -4,6 +4,7 @@ use swaprig_harness::server::{Ready, ServerSpec};
 use swaprig_harness::template::{Part, Template};
 use toml::de::{DeTable, DeValue};
 
+use super::chains::Chains;
 use super::fill::{ARGV, HERE, Known, directory, from_here, no_template, words_of};
 use super::problem::Report;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
@@ -33,10 +34,11 @@ const EXAMPLE: &str = "write servers = { maker = { run = [\"./maker\", \"--liste
 const READY: &str =
     "write ready = { tcp = true }, { http = \"/health\" } or { log = \"listening\" }";
 
-/// Reads `servers` of a file in a world with these Lightning nodes, which are `None` when they could not be read.
+/// Reads `servers` of a file in a world with these Lightning nodes and chains, which are `None` when they could not be read.
 pub(super) fn read(
     node: &Node<'_>,
     parties: Option<&[String]>,
+    chains: Option<&Chains>,
     report: &mut Report,
 ) -> Option<Vec<ServerSpec>> {
     let DeValue::Table(table) = node.get_ref() else {
@@ -59,6 +61,7 @@ pub(super) fn read(
             name,
             known: Known {
                 parties,
+                chains,
                 servers: Some(&before),
                 own: true,
             },

@@ -9,6 +9,8 @@ pub enum Type {
     Sat,
     /// An amount in millisatoshi.
     Msat,
+    /// An amount of an issued asset.
+    Units,
     /// The height of a block.
     Height,
     /// A number of things.
@@ -110,6 +112,7 @@ impl Type {
         match self {
             Type::Sat => "amount in sat",
             Type::Msat => "amount in msat",
+            Type::Units => "amount in units",
             Type::Height => "block height",
             Type::Count => "number",
             Type::Flag => "`true` or `false`",
@@ -146,6 +149,9 @@ impl Type {
 
     /// Whether one value of it can be less than another.
     pub fn is_ordered(self) -> bool {
-        matches!(self, Type::Sat | Type::Msat | Type::Height | Type::Count)
+        matches!(
+            self,
+            Type::Sat | Type::Msat | Type::Units | Type::Height | Type::Count
+        )
     }
 }

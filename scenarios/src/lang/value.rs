@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
+use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat, Units};
 
 use swaprig_harness::World;
 
@@ -23,6 +23,8 @@ pub enum Value {
     Sat(Sat),
     /// An amount in millisatoshi.
     Msat(Msat),
+    /// An amount of an issued asset.
+    Units(Units),
     /// The height of a block.
     Height(Height),
     /// A number of things.
@@ -120,6 +122,7 @@ macro_rules! readable {
 readable! {
     Sat => Sat,
     Msat => Msat,
+    Units => Units,
     Height => Height,
     u64 => Count,
     bool => Flag,
@@ -143,6 +146,7 @@ impl Value {
         match self {
             Value::Sat(_) => Type::Sat,
             Value::Msat(_) => Type::Msat,
+            Value::Units(_) => Type::Units,
             Value::Height(_) => Type::Height,
             Value::Count(_) => Type::Count,
             Value::Flag(_) => Type::Flag,
@@ -171,6 +175,7 @@ impl Value {
             return Some(a.cmp(&b));
         }
         let equal = match (self, other) {
+            (Value::Units(a), Value::Units(b)) => return Some(a.cmp(b)),
             (Value::Height(a), Value::Height(b)) => return Some(a.cmp(b)),
             (Value::Count(a), Value::Count(b)) => return Some(a.cmp(b)),
             (Value::Flag(a), Value::Flag(b)) => a == b,
@@ -191,6 +196,7 @@ impl fmt::Display for Value {
         match self {
             Value::Sat(sat) => sat.fmt(f),
             Value::Msat(msat) => msat.fmt(f),
+            Value::Units(units) => units.fmt(f),
             Value::Height(height) => height.fmt(f),
             Value::Count(count) => count.fmt(f),
             Value::Flag(flag) => flag.fmt(f),

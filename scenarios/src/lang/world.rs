@@ -1,12 +1,15 @@
 //! The `world` of a file: which daemons there are, and how long it may live.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use swaprig_harness::proxy::{HARNESS, Link};
+use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD, HARNESS, Link};
 use swaprig_harness::server::ServerSpec;
+use swaprig_harness::world::{Chain, Needs};
 use swaprig_units::parse_duration;
 use toml::de::{DeTable, DeValue};
 
+use super::chains::{self, Chains};
 use super::parties::BITCOIND;
 use super::problem::{Report, Span};
 use super::proxies;
@@ -17,12 +20,23 @@ use super::words::{Node, all_of, describe, is_name, nearest, one_of_quoted, quot
 pub struct WorldPlan {
     /// The names of the Lightning nodes.
     pub lightning: Vec<String>,
+    /// The names of the wallets on Liquid; `None`: there is no Liquid.
+    pub liquid: Option<Vec<String>>,
+    /// The chains that an index follows.
+    pub index: BTreeSet<Chain>,
     /// Which links have a proxy, for faults.
     pub proxies: Vec<Link>,
     /// The servers that are started in it.
     pub servers: Vec<ServerSpec>,
     /// How long the whole run may take.
     pub deadline: Duration,
+}
+
+impl WorldPlan {
+    /// The programs that it needs beside bitcoind.
+    pub fn needs(&self) -> Needs {
+        Needs::of(!self.lightning.is_empty(), self.liquid.is_some(), &self.index)
+    }
 }
 
 /// The deadline of a world that says none.
@@ -37,10 +51,21 @@ pub(super) const WORLD_KEYS: &[(&str, &str, &str)] = &[
         "the names of the Lightning nodes, in place of a preset",
     ),
     (
+        "liquid",
+        "true",
+        "a Liquid chain, on which every Lightning node has a wallet; or the names of the wallets: [\"alice\", \"bob\"]",
+    ),
+    (
+        "index",
+        "[\"bitcoin\", \"liquid\"]",
+        "the chains that an Electrum server follows; Liquid, where there is one, when it is left out",
+    ),
+    (
         "proxies",
         "[\"alice->bob\"]",
         "the links on which faults are wanted: from a node to a peer, from a node or `harness` to `bitcoind`, \
-         from `harness` to a node",
+         from `harness` to a node, to `elementsd` or to an index (`electrs`, `electrs-liquid`), from an index to the node \
+         of its chain",
     ),
     (
         "deadline",
@@ -49,24 +74,73 @@ pub(super) const WORLD_KEYS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The presets: name, Lightning nodes, what it is.
-pub(super) const PRESETS: &[(&str, &[&str], &str)] = &[
-    (
-        "lightning",
-        &["alice", "bob"],
-        "a bitcoind and the Lightning nodes alice and bob",
-    ),
-    ("bitcoin", &[], "a bitcoind alone"),
+/// A named set of daemons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Preset {
+    /// Its name.
+    pub name: &'static str,
+    /// The names of the Lightning nodes.
+    pub lightning: &'static [&'static str],
+    /// The names of the wallets on Liquid; `None`: there is no Liquid.
+    pub liquid: Option<&'static [&'static str]>,
+    /// What it is.
+    pub doc: &'static str,
+}
+
+impl Preset {
+    /// What it has beside Lightning.
+    pub fn chains(&self) -> Chains {
+        self.liquid.map_or_else(Chains::default, Chains::liquid)
+    }
+}
+
+/// The presets.
+pub(super) const PRESETS: &[Preset] = &[
+    Preset {
+        name: "lightning",
+        lightning: &["alice", "bob"],
+        liquid: None,
+        doc: "a bitcoind and the Lightning nodes alice and bob",
+    },
+    Preset {
+        name: "bitcoin",
+        lightning: &[],
+        liquid: None,
+        doc: "a bitcoind alone",
+    },
+    Preset {
+        name: "liquid",
+        lightning: &[],
+        liquid: Some(&["alice", "bob"]),
+        doc: "a bitcoind, and a Liquid chain with an index and wallets of alice and bob",
+    },
+    Preset {
+        name: "ln-liquid",
+        lightning: &["alice", "bob"],
+        liquid: Some(&["alice", "bob"]),
+        doc: "a bitcoind, the Lightning nodes alice and bob, and a Liquid chain with an index and a wallet of each",
+    },
 ];
 
 /// Names that a party cannot have, because they mean something else in a step or a report.
-pub(super) const RESERVED: &[&str] = &["bitcoin", BITCOIND, HARNESS, "miner"];
+pub(super) const RESERVED: &[&str] = &[
+    "bitcoin",
+    "liquid",
+    BITCOIND,
+    ELEMENTSD,
+    ELECTRS,
+    ELECTRS_LIQUID,
+    HARNESS,
+    "miner",
+];
 
 const EXAMPLE: &str = "write world = { preset = \"lightning\" }";
 
 /// What is known of the world after reading: `lightning` is `None` when its nodes could not be told.
 pub(super) struct ReadWorld {
     pub(super) lightning: Option<Vec<String>>,
+    /// `None` when they could not be told.
+    pub(super) chains: Option<Chains>,
     pub(super) proxies: Option<Vec<Link>>,
     /// Filled in by who reads the whole file; `None` until then and when there is a problem.
     pub(super) servers: Option<Vec<ServerSpec>>,
@@ -85,6 +159,7 @@ impl ReadWorld {
 pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> ReadWorld {
     let unreadable = ReadWorld {
         lightning: None,
+        chains: None,
         proxies: None,
         servers: None,
         deadline: DEFAULT_DEADLINE,
@@ -110,20 +185,37 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
         .get("deadline")
         .and_then(|node| read_deadline(node, report))
         .unwrap_or(DEFAULT_DEADLINE);
-    let lightning = match (
-        table.get_key_value("preset"),
-        table.get_key_value("lightning"),
-    ) {
-        (Some((_, node)), None) => read_preset(node, report),
-        (None, Some((_, node))) => read_parties(node, report),
+    let mut chosen = None;
+    let named = table
+        .get_key_value("lightning")
+        .or_else(|| table.get_key_value("liquid"));
+    let lightning = match (table.get_key_value("preset"), named) {
+        (Some((_, node)), None) => {
+            chosen = read_preset(node, report);
+            chosen.map(|preset| preset.lightning.iter().map(ToString::to_string).collect())
+        }
+        (None, Some(_)) => match table.get("lightning") {
+            Some(node) => read_parties(node, report),
+            None => Some(Vec::new()),
+        },
         (Some((one, _)), Some((two, _))) => {
+            let key: &str = two.get_ref();
             report
-                .push(two.span(), "the world has both `preset` and `lightning`")
-                .label("names the nodes again")
-                .also(one.span(), "names the nodes")
-                .help(
-                    "keep `lightning` to name the nodes yourself, or `preset` to have them named",
-                );
+                .push(two.span(), format!("the world has both `preset` and `{key}`"))
+                .label(match key {
+                    "lightning" => "names the nodes again",
+                    _ => "says again what there is",
+                })
+                .also(one.span(), match key {
+                    "lightning" => "names the nodes",
+                    _ => "says what there is",
+                })
+                .help(match key {
+                    "lightning" => {
+                        "keep `lightning` to name the nodes yourself, or `preset` to have them named"
+                    }
+                    _ => "keep one of the two; a preset with Liquid is \"liquid\" or \"ln-liquid\"",
+                });
             None
         }
         (None, None) if sound => {
@@ -137,12 +229,17 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
         }
         (None, None) => None,
     };
+    let preset_chains = chosen.map(Preset::chains);
+    let chains = chains::read(table, lightning.as_deref(), preset_chains, report);
+    // What a preset that could not be read has is not known.
+    let chains = chains.filter(|_| lightning.is_some());
     let proxies = match table.get("proxies") {
-        Some(node) => proxies::read(node, lightning.as_deref(), report),
+        Some(node) => proxies::read(node, lightning.as_deref(), chains.as_ref(), report),
         None => Some(Vec::new()),
     };
     ReadWorld {
         lightning,
+        chains,
         proxies,
         servers: None,
         deadline,
@@ -151,7 +248,7 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
 
 /// The names of all presets.
 pub fn preset_names() -> impl Iterator<Item = &'static str> {
-    PRESETS.iter().map(|(name, ..)| *name)
+    PRESETS.iter().map(|preset| preset.name)
 }
 
 /// Whether a Lightning node can have this name.
@@ -159,12 +256,9 @@ pub fn is_party_name(name: &str) -> bool {
     is_name(name, '-') && !RESERVED.contains(&name)
 }
 
-/// The Lightning nodes of a preset.
-pub fn preset(name: &str) -> Option<&'static [&'static str]> {
-    PRESETS
-        .iter()
-        .find(|(preset, ..)| *preset == name)
-        .map(|(_, parties, _)| *parties)
+/// The preset of that name.
+pub fn preset(name: &str) -> Option<&'static Preset> {
+    PRESETS.iter().find(|preset| preset.name == name)
 }
 
 fn unknown_keys(table: &DeTable<'_>, ignored: &[&str], report: &mut Report) -> bool {
@@ -186,8 +280,8 @@ fn unknown_keys(table: &DeTable<'_>, ignored: &[&str], report: &mut Report) -> b
     sound
 }
 
-fn read_preset(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
-    let list = one_of_quoted(PRESETS.iter().map(|(name, ..)| *name));
+fn read_preset(node: &Node<'_>, report: &mut Report) -> Option<&'static Preset> {
+    let list = one_of_quoted(preset_names());
     let DeValue::String(text) = node.get_ref() else {
         report
             .push(
@@ -198,10 +292,10 @@ fn read_preset(node: &Node<'_>, report: &mut Report) -> Option<Vec<String>> {
             .help(EXAMPLE);
         return None;
     };
-    if let Some(parties) = preset(text) {
-        return Some(parties.iter().map(|party| (*party).to_owned()).collect());
+    if let Some(preset) = preset(text) {
+        return Some(preset);
     }
-    let help = match nearest(text, PRESETS.iter().map(|(name, ..)| *name)) {
+    let help = match nearest(text, preset_names()) {
         Some(meant) => format!("did you mean \"{meant}\"?"),
         None => format!("write {list}, or name the nodes: lightning = [\"alice\", \"bob\"]"),
     };

@@ -5,7 +5,7 @@ use swaprig_harness::process::Stopped;
 use super::{Run, Step, StepFailure};
 use crate::entities::{FundingTx, Mined};
 use crate::lang::Daemon;
-use crate::steps::{Fund, Kill, Mine, Restart, Signal};
+use crate::steps::{Chain, Fund, Kill, Mine, Reorg, Restart, Signal};
 
 impl Step for Fund {
     async fn run(&self, run: &Run<'_>) -> Result<FundingTx, StepFailure> {
@@ -17,8 +17,23 @@ impl Step for Fund {
 
 impl Step for Mine {
     async fn run(&self, run: &Run<'_>) -> Result<Mined, StepFailure> {
-        let height = run.world.mine_within(self.mine, run.deadline).await?;
+        let height = match self.chain {
+            Chain::Bitcoin => run.world.mine_within(self.mine, run.deadline).await?,
+            Chain::Liquid => run.world.mine_liquid_within(self.mine, run.deadline).await?,
+        };
         Ok(Mined { height })
+    }
+}
+
+impl Step for Reorg {
+    async fn run(&self, run: &Run<'_>) -> Result<Mined, StepFailure> {
+        let (depth, blocks) = (self.reorg, self.new_blocks());
+        let (world, deadline) = (run.world, run.deadline);
+        let tip = match self.chain {
+            Chain::Bitcoin => world.reorg(depth, blocks, self.empty, deadline).await?,
+            Chain::Liquid => world.reorg_liquid(depth, blocks, self.empty, deadline).await?,
+        };
+        Ok(Mined { height: tip.height })
     }
 }
 
@@ -27,6 +42,8 @@ impl Step for Kill {
         let world = run.world;
         let running = match &self.kill {
             Daemon::Bitcoind => world.bitcoind().running(),
+            Daemon::Elementsd => world.liquid()?.elementsd().running(),
+            Daemon::Index(chain) => world.index(*chain)?.running(),
             Daemon::Party(party) => world.node(&party.0)?.running(),
             Daemon::Server(name) => world.server(name)?.running(),
         };
@@ -58,12 +75,17 @@ impl Step for Restart {
         let world = run.world;
         let started = match &self.restart {
             Daemon::Bitcoind => world.bitcoind().restart(run.deadline).await,
+            Daemon::Elementsd => world.liquid()?.elementsd().restart(run.deadline).await,
+            Daemon::Index(chain) => world.index(*chain)?.restart(run.deadline).await,
             Daemon::Party(party) => world.node(&party.0)?.restart(run.deadline).await,
             Daemon::Server(name) => world.server(name)?.restart(run.deadline).await,
         };
         started.map_err(|error| world.error(error))?;
         // What was mined while it was down has to reach it before the next step looks.
         world.barrier(run.deadline).await?;
+        if world.has_liquid() {
+            world.liquid_barrier(run.deadline).await?;
+        }
         Ok(())
     }
 }

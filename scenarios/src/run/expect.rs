@@ -5,10 +5,12 @@ use std::cmp::Ordering;
 use swaprig_harness::World;
 use swaprig_harness::ldk_server::{LdkServer, NodeError};
 use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
+use swaprig_units::{Sat, Units};
 
+use super::liquid::asset_id;
 use super::{Run, Step, StepFailure};
-use crate::lang::{BindingError, Value};
-use crate::steps::{Expect, Observable, Observed, Operand};
+use crate::lang::{AssetOf, BindingError, Value};
+use crate::steps::{Chain, Expect, Observable, Observed, Operand};
 
 /// What a comparison asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,40 +106,78 @@ impl Expect {
             Observed::Reference(reference) => run.look(reference).await,
             Observed::World(observable) => {
                 let party = self.of.as_ref().map(|party| party.0.as_str());
-                look_at_world(run.world, *observable, party, run.deadline)
-                    .await
-                    .map(Some)
+                match observable {
+                    Observable::LiquidBalance => self.liquid_balance(run).await,
+                    observable if observable.is_of_a_chain() && party.is_none() => {
+                        look_at_chain(run.world, *observable, self.chain, run.deadline).await
+                    }
+                    observable => look_at_party(run.world, *observable, party).await,
+                }
+                .map(Some)
             }
         }
     }
 }
 
-async fn look_at_world(
+impl Expect {
+    async fn liquid_balance(&self, run: &Run<'_>) -> Result<Value, StepFailure> {
+        let Some(holder) = &self.of else {
+            return Err(of_whom(Observable::LiquidBalance));
+        };
+        let id = asset_id(&self.asset, run).await?;
+        let rpc = run.world.liquid()?.elementsd().rpc();
+        let balances = rpc.balances(&holder.0, run.deadline).await;
+        let balances = balances.map_err(|error| run.world.error(error))?;
+        let parts = balances.get(&id).copied().unwrap_or(0);
+        Ok(match self.asset {
+            AssetOf::Lbtc => Value::Sat(Sat(parts)),
+            AssetOf::Issued(_) => Value::Units(Units(parts)),
+        })
+    }
+}
+
+fn of_whom(observable: Observable) -> StepFailure {
+    StepFailure::refused(format!("`{observable}` of whom?"))
+}
+
+async fn look_at_chain(
+    world: &World,
+    observable: Observable,
+    chain: Chain,
+    deadline: Deadline,
+) -> Result<Value, StepFailure> {
+    let fail = |error| StepFailure::from(world.error(error));
+    let bitcoind = world.bitcoind();
+    Ok(match (observable, chain) {
+        (Observable::IndexHeight, chain) => {
+            let index = world.index(chain.into())?;
+            let height = index.height(deadline).await;
+            Value::Height(height.map_err(|error| world.error(error))?)
+        }
+        (Observable::Mempool, Chain::Bitcoin) => {
+            count(bitcoind.rpc().mempool(deadline).await.map_err(fail)?.len())
+        }
+        (Observable::Mempool, Chain::Liquid) => {
+            let rpc = world.liquid()?.elementsd().rpc();
+            count(rpc.mempool(deadline).await.map_err(fail)?.len())
+        }
+        (_, Chain::Bitcoin) => Value::Height(bitcoind.height().await.map_err(fail)?),
+        (_, Chain::Liquid) => {
+            let elementsd = world.liquid()?.elementsd();
+            Value::Height(elementsd.height().await.map_err(fail)?)
+        }
+    })
+}
+
+async fn look_at_party(
     world: &World,
     observable: Observable,
     party: Option<&str>,
-    deadline: Deadline,
 ) -> Result<Value, StepFailure> {
-    match (observable, party) {
-        (Observable::Height, None) => Ok(Value::Height(
-            world
-                .bitcoind()
-                .height()
-                .await
-                .map_err(|e| world.error(e))?,
-        )),
-        (Observable::Mempool, _) => {
-            let waiting = world.bitcoind().rpc().mempool(deadline).await;
-            Ok(count(waiting.map_err(|e| world.error(e))?.len()))
-        }
-        (observable, Some(party)) => {
-            let node = world.node(party)?;
-            look_at_node(node, observable)
-                .await
-                .map_err(|error| world.error(error).into())
-        }
-        (observable, None) => Err(StepFailure::refused(format!("`{observable}` of whom?"))),
-    }
+    let node = world.node(party.ok_or_else(|| of_whom(observable))?)?;
+    look_at_node(node, observable)
+        .await
+        .map_err(|error| world.error(error).into())
 }
 
 async fn look_at_node(node: &LdkServer, observable: Observable) -> Result<Value, NodeError> {
@@ -149,7 +189,9 @@ async fn look_at_node(node: &LdkServer, observable: Observable) -> Result<Value,
         Observable::Channels => count(node.channels().await?.len()),
         Observable::Payments => count(node.payments().await?.len()),
         Observable::Peers => count(node.connected_peers().await?.len()),
-        Observable::Mempool => unreachable!("the mempool is bitcoind's and was looked at there"),
+        Observable::Mempool | Observable::IndexHeight | Observable::LiquidBalance => {
+            unreachable!("no Lightning node has it, and it was looked at elsewhere")
+        }
     })
 }
 

@@ -1,14 +1,16 @@
 //! How the fields of channels, invoices and payments that change with time are looked up.
 
+use bitcoin::Txid;
 use swaprig_harness::World;
 use swaprig_harness::ldk_server::{Direction, PaymentStatus as NodeStatus, PaymentView};
-use swaprig_harness::world::OpenedChannel;
+use swaprig_harness::time::Deadline;
+use swaprig_harness::world::{OpenedChannel, WAIT};
 use swaprig_units::PaymentHash;
 
 use super::{BoxFuture, StepFailure};
 use crate::entities::{
-    Channel, ChannelState, Closing, FundingTx, HoldInvoice, Invoice, InvoiceStatus, Mined, Payment,
-    PaymentStatus,
+    Asset, Channel, ChannelState, Closing, FundingTx, HoldInvoice, Invoice, InvoiceStatus,
+    LiquidTransaction, Mined, Payment, PaymentStatus,
 };
 use crate::lang::{Readable as _, Value};
 
@@ -30,6 +32,41 @@ pub trait Look {
 
 impl Look for FundingTx {}
 impl Look for Mined {}
+
+impl Look for LiquidTransaction {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        liquid_confirmations(self.txid, field, world)
+    }
+}
+
+impl Look for Asset {
+    fn look<'a>(
+        &'a self,
+        field: &'a str,
+        world: &'a World,
+    ) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+        liquid_confirmations(self.txid, field, world)
+    }
+}
+
+/// How deep a transaction on Liquid is.
+fn liquid_confirmations<'a>(
+    txid: Txid,
+    field: &'a str,
+    world: &'a World,
+) -> BoxFuture<'a, Result<Option<Value>, StepFailure>> {
+    Box::pin(async move {
+        if field != "confirmations" {
+            return Ok(None);
+        }
+        let deadline = Deadline::after(WAIT);
+        Ok(world.liquid_confirmations(txid, deadline).await?.read())
+    })
+}
 
 impl Look for Channel {
     fn look<'a>(

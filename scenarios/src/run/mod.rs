@@ -7,6 +7,7 @@ mod expect;
 mod failure;
 mod faults;
 mod lightning;
+mod liquid;
 mod look;
 mod oracle;
 mod outcome;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use swaprig_harness::binary::Settings;
+use swaprig_harness::binary::{Role, Settings};
 use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::world::Binaries;
 use tokio::sync::{Semaphore, watch};
@@ -149,8 +149,11 @@ pub async fn run_all(
     outcomes.into_iter().map(|(_, outcome)| outcome).collect()
 }
 
-fn lacks_lightning(plan: &Plan, run: &RunSettings) -> bool {
-    !plan.world.lightning.is_empty() && run.binaries.ldk_server.is_none()
+/// A daemon of the plan's world that is not to be had here.
+fn lacking(plan: &Plan, run: &RunSettings) -> Option<Role> {
+    let needs = plan.world.needs();
+    let mut roles = needs.roles();
+    roles.find(|role| run.binaries.of(*role).is_none())
 }
 
 /// One scenario, until it has passed or been tried often enough.
@@ -165,8 +168,8 @@ struct Attempts<'a> {
 impl Attempts<'_> {
     /// Gives also how often it was tried.
     async fn run(&self, dir: &RunDir, name: &str) -> (Ran, u32) {
-        if lacks_lightning(self.plan, self.run) {
-            let verdict = Verdict::Skipped("needs ldk-server".to_owned());
+        if let Some(role) = lacking(self.plan, self.run) {
+            let verdict = Verdict::Skipped(format!("needs {role}"));
             return (Ran::nowhere(verdict), 0);
         }
         let path = &self.run.settings.environment;

@@ -41,6 +41,7 @@ pub(super) async fn run(
     let start = servers
         .fold(World::builder(), |world, server| world.server(server))
         .lightning(plan.world.lightning.clone())
+        .parts(plan.world.liquid.clone(), plan.world.index.clone())
         .proxies(plan.world.proxies.clone())
         .settings(settings.settings.clone())
         .binaries(settings.binaries.clone())

@@ -1,10 +1,50 @@
-//! Steps on the Bitcoin chain.
+//! Steps on the Bitcoin chain, and those that either chain takes.
 
 use swaprig_units::{BlockDelta, Sat};
 
 use crate::entities::{FundingTx, Mined};
 use crate::lang::{Arg, Party, StepCx};
-use crate::step;
+use crate::{step, words};
+
+words! {
+    /// A chain of a world.
+    pub enum Chain("chain") {
+        /// Bitcoin.
+        Bitcoin = "bitcoin",
+        /// Liquid.
+        Liquid = "liquid",
+    }
+}
+
+impl From<Chain> for swaprig_harness::world::Chain {
+    fn from(chain: Chain) -> Self {
+        match chain {
+            Chain::Bitcoin => swaprig_harness::world::Chain::Bitcoin,
+            Chain::Liquid => swaprig_harness::world::Chain::Liquid,
+        }
+    }
+}
+
+impl Chain {
+    /// Whether the world has an index of it; when not, that is said of what is looked at.
+    pub(super) fn has_index(self, cx: &mut StepCx<'_>) -> bool {
+        let name = self.as_str();
+        if cx.has_index(self.into()) {
+            return true;
+        }
+        let span = cx.value_span("expect");
+        cx.problem(span, format!("this world has no index of the {name} chain"))
+            .label("needs an index")
+            .help(format!("add index = [\"{name}\"] to the world"));
+        false
+    }
+
+    /// Whether the world has it; when not, that is said of the key `chain`.
+    pub(super) fn is_there(self, cx: &mut StepCx<'_>) -> bool {
+        let span = cx.value_span("chain");
+        self == Chain::Bitcoin || cx.needs_liquid(span)
+    }
+}
 
 step! {
     /// Sends coins to a party's on-chain wallet. They can be spent after one `mine`.
@@ -33,17 +73,65 @@ step! {
     pub struct Mine("mine") -> Mined {
         /// How many.
         mine: BlockDelta,
-    } optional {}
+    } optional {
+        /// On which chain.
+        chain: Chain = Chain::Bitcoin,
+    }
     check at_least_one;
 }
 
 fn at_least_one(step: &Mine, cx: &mut StepCx<'_>) -> bool {
     if step.mine.0 > 0 {
-        return true;
+        return step.chain.is_there(cx);
     }
     let span = cx.value_span("mine");
     cx.problem(span, "`mine` mines nothing")
         .label("no blocks")
         .help("write how many blocks to mine, such as 1, or leave the step out");
     false
+}
+
+step! {
+    /// Takes the last blocks of a chain away, mines others in their place, and waits until every daemon has followed.
+    /// What only the old blocks held waits in the mempool again, and the new ones take it in unless they are `empty`.
+    pub struct Reorg("reorg") -> Mined {
+        /// How many blocks are taken away.
+        reorg: BlockDelta,
+    } optional {
+        /// Of which chain.
+        chain: Chain = Chain::Bitcoin,
+        /// How many are mined in their place; one more than are taken away when it is left out. A daemon stays on the
+        /// chain with the most work that it has seen, so there must be more.
+        blocks: Option<BlockDelta> = None,
+        /// Whether the new blocks leave what waits in the mempool where it is.
+        empty: bool = false,
+    }
+    check replaces_something;
+}
+
+impl Reorg {
+    /// How many blocks are mined.
+    pub(crate) fn new_blocks(&self) -> BlockDelta {
+        self.blocks.unwrap_or(BlockDelta(self.reorg.0.saturating_add(1)))
+    }
+}
+
+fn replaces_something(step: &Reorg, cx: &mut StepCx<'_>) -> bool {
+    if step.reorg.0 == 0 {
+        let span = cx.value_span("reorg");
+        cx.problem(span, "`reorg` takes nothing away")
+            .label("no blocks")
+            .help("write how many blocks are replaced, such as 1");
+        return false;
+    }
+    if step.new_blocks() <= step.reorg {
+        let (span, of) = (cx.value_span("blocks"), cx.value_span("reorg"));
+        let needed = step.reorg.0.saturating_add(1);
+        cx.problem(span, "no daemon would follow: the new chain is not the longer one")
+            .label(format!("at least {needed} are needed"))
+            .also(of, "so many are taken away")
+            .help(format!("write blocks = {needed} or more, or leave it out"));
+        return false;
+    }
+    step.chain.is_there(cx)
 }

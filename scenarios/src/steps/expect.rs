@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use serde_json::json;
-use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
+use swaprig_harness::elementsd::FAUCET;
+use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat, Units};
 use toml::de::DeValue;
 
 use crate::lang::{
-    Field, FieldType, Node, Party, Reference, StepCx, Type, Value, all_of, nearest, one_of_quoted,
-    quoted,
+    AssetOf, Field, FieldType, Holder, Node, Reference, StepCx, Type, Value, all_of, nearest,
+    one_of_quoted, quoted,
 };
+use crate::steps::Chain;
 use crate::{step, words};
 
 words! {
@@ -19,9 +21,13 @@ words! {
         OnchainBalance = "onchain_balance",
         /// What a party owns in its channels, in sat.
         LightningBalance = "lightning_balance",
-        /// The height of the chain, as bitcoind or as a party has it.
+        /// What a party's wallet on Liquid holds of an asset, confirmed or not: L-BTC in sat, others in units.
+        LiquidBalance = "liquid_balance",
+        /// The height of a chain, as its node or as a party has it.
         Height = "height",
-        /// How many transactions wait for a block, as bitcoind has it.
+        /// The height of a chain, as its index has it.
+        IndexHeight = "index_height",
+        /// How many transactions wait for a block, as the node of a chain has it.
         Mempool = "mempool",
         /// How many outputs of closed channels a party has sent to its wallet and waits for a block with.
         Sweeps = "sweeps",
@@ -35,11 +41,13 @@ words! {
 }
 
 impl Observable {
-    /// The type of what is seen.
+    /// The type of what is seen; of L-BTC for an asset.
     pub fn ty(self) -> Type {
         match self {
-            Observable::OnchainBalance | Observable::LightningBalance => Type::Sat,
-            Observable::Height => Type::Height,
+            Observable::OnchainBalance
+            | Observable::LightningBalance
+            | Observable::LiquidBalance => Type::Sat,
+            Observable::Height | Observable::IndexHeight => Type::Height,
             Observable::Mempool
             | Observable::Sweeps
             | Observable::Channels
@@ -50,7 +58,15 @@ impl Observable {
 
     /// Whether it is a party's only, so that `of` must be there.
     pub fn needs_party(self) -> bool {
-        !matches!(self, Observable::Height | Observable::Mempool)
+        !self.is_of_a_chain()
+    }
+
+    /// Whether every chain has its own.
+    pub fn is_of_a_chain(self) -> bool {
+        matches!(
+            self,
+            Observable::Height | Observable::IndexHeight | Observable::Mempool
+        )
     }
 }
 
@@ -127,7 +143,9 @@ impl Field for Observed {
             unknown_observable(node, text, cx);
             return None;
         };
-        cx.set_observed(observable.ty());
+        // Issued assets are referred to, L-BTC has a name. What is wrong with the value is said when it is read.
+        let issued = observable == Observable::LiquidBalance && cx.is_reference("asset");
+        cx.set_observed(if issued { Type::Units } else { observable.ty() });
         Some(Observed::World(observable))
     }
 
@@ -170,6 +188,7 @@ impl Operand {
         match ty {
             Type::Sat => Sat::read(node, cx).map(Value::Sat),
             Type::Msat => Msat::read(node, cx).map(Value::Msat),
+            Type::Units => Units::read(node, cx).map(Value::Units),
             Type::Height => Height::read(node, cx).map(Value::Height),
             Type::Count => u64::read(node, cx).map(Value::Count),
             Type::Flag => bool::read(node, cx).map(Value::Flag),
@@ -220,8 +239,12 @@ step! {
         /// What to look at.
         expect: Observed,
     } optional {
-        /// Whose; for an observable only. The height may do without: it is then bitcoind's.
-        of: Option<Party> = None,
+        /// Whose; for an observable only. The height may do without: it is then the node's of the chain.
+        of: Option<Holder> = None,
+        /// Of which chain; for `height`, `index_height` and `mempool`.
+        chain: Chain = Chain::Bitcoin,
+        /// Of which asset; for `liquid_balance`.
+        asset: AssetOf = AssetOf::Lbtc,
         /// What it must be.
         is: Option<Operand> = None,
         /// What it must not be below.
@@ -260,7 +283,7 @@ impl Expect {
     }
 
     /// The same, of a party.
-    pub fn of(self, party: impl Into<Party>) -> Self {
+    pub fn of(self, party: impl Into<Holder>) -> Self {
         Expect {
             of: Some(party.into()),
             ..self
@@ -270,6 +293,9 @@ impl Expect {
 
 fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
     let span = cx.value_span("expect");
+    if !keys_fit(step, cx) {
+        return false;
+    }
     match (&step.expect, &step.of) {
         (Observed::Reference(reference), Some(_)) => {
             let of = cx.key_span("of");
@@ -282,14 +308,28 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
             .help("leave `of` out");
             false
         }
-        (Observed::World(Observable::Mempool), Some(_)) => {
+        (Observed::World(observable @ (Observable::Mempool | Observable::IndexHeight)), Some(_)) => {
             let of = cx.key_span("of");
-            cx.problem(of, "`mempool` is bitcoind's, not a party's")
+            let owner = match (observable, step.chain) {
+                (Observable::IndexHeight, _) => "the index's",
+                (_, Chain::Bitcoin) => "bitcoind's",
+                (_, Chain::Liquid) => "elementsd's",
+            };
+            cx.problem(of, format!("`{observable}` is {owner}, not a party's"))
                 .label("too much")
                 .also(span, "there is one for all")
                 .help("leave `of` out");
             false
         }
+        (Observed::World(Observable::Height), Some(holder)) if step.chain == Chain::Liquid => {
+            let (of, chain) = (cx.key_span("of"), cx.value_span("chain"));
+            cx.problem(of, format!("{holder} has no Liquid chain of its own"))
+                .label("too much")
+                .also(chain, "elementsd has it")
+                .help("leave `of` out");
+            false
+        }
+        (Observed::World(observable), Some(holder)) => is_a(holder, *observable, cx),
         (Observed::World(observable), None) if observable.needs_party() => {
             let example = cx.parties().and_then(|parties| parties.first());
             let help = format!("add of = \"{}\"", example.map_or("alice", String::as_str));
@@ -300,6 +340,61 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
         }
         _ => true,
     }
+}
+
+/// Keys beside what they say nothing about.
+fn keys_fit(step: &Expect, cx: &mut StepCx<'_>) -> bool {
+    let span = cx.value_span("expect");
+    let of_a_chain = matches!(&step.expect, Observed::World(observable) if observable.is_of_a_chain());
+    let of_an_asset = matches!(&step.expect, Observed::World(Observable::LiquidBalance));
+    let listed = |test: fn(Observable) -> bool| {
+        let all = Observable::WORDS.list().filter(|word| Observable::from_word(word).is_some_and(test));
+        all_of(all.map(|word| format!("`{word}`")).collect::<Vec<_>>().iter().map(String::as_str))
+    };
+    for (key, fits, whose) in [
+        ("chain", of_a_chain, listed(Observable::is_of_a_chain)),
+        ("asset", of_an_asset, "`liquid_balance`".to_owned()),
+    ] {
+        if cx.has(key) && !fits {
+            let at = cx.key_span(key);
+            cx.problem(at, format!("`{key}` says nothing here"))
+                .label(format!("belongs to {whose}"))
+                .also(span, "what is looked at")
+                .help(format!("leave `{key}` out"));
+            return false;
+        }
+    }
+    match &step.expect {
+        Observed::World(Observable::IndexHeight) => step.chain.is_there(cx) && step.chain.has_index(cx),
+        Observed::World(Observable::LiquidBalance) => cx.needs_liquid(span),
+        Observed::World(_) => step.chain.is_there(cx),
+        Observed::Reference(_) => true,
+    }
+}
+
+/// Whether a holder can have what is looked at: Lightning nodes and wallets have names of their own.
+fn is_a(holder: &Holder, observable: Observable, cx: &mut StepCx<'_>) -> bool {
+    let known = match observable {
+        Observable::LiquidBalance => cx.wallets().map(|all| [all, &[FAUCET.to_owned()]].concat()),
+        _ => cx.parties().map(<[String]>::to_vec),
+    };
+    let Some(known) = known else { return true };
+    if known.contains(&holder.0) {
+        return true;
+    }
+    let what = match observable {
+        Observable::LiquidBalance => "a wallet on Liquid",
+        _ => "a Lightning node",
+    };
+    let span = cx.value_span("of");
+    let help = match known.as_slice() {
+        [] => "this world has none".to_owned(),
+        known => format!("write {}", one_of_quoted(known.iter().map(String::as_str))),
+    };
+    cx.problem(span, format!("\"{holder}\" is not {what}, and `{observable}` is of one"))
+        .label("has none")
+        .help(help);
+    false
 }
 
 fn one_comparator(cx: &mut StepCx<'_>) -> bool {

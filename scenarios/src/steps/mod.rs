@@ -4,10 +4,11 @@ mod chain;
 mod expect;
 mod faults;
 mod lightning;
+mod liquid;
 mod outside;
 mod process;
 
-pub use chain::{Fund, Mine};
+pub use chain::{Chain, Fund, Mine, Reorg};
 pub use expect::{Expect, Observable, Observed, Operand};
 pub use faults::{
     Delay, Direction, DropConnections, Fail, Freeze, Heal, Partition, Tamper, Thaw, With,
@@ -16,6 +17,7 @@ pub use lightning::{
     ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
     OpenChannel, Pay, Until,
 };
+pub use liquid::{FundLiquid, IssueAsset, SendLiquid};
 pub use outside::{EndedProgram, Http, Method, RunProgram};
 pub use process::{Kill, Restart, Signal};
 
@@ -31,6 +33,10 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
     registry
         .add::<Fund>()?
         .add::<Mine>()?
+        .add::<Reorg>()?
+        .add::<FundLiquid>()?
+        .add::<SendLiquid>()?
+        .add::<IssueAsset>()?
         .add::<Connect>()?
         .add::<OpenChannel>()?
         .add::<CloseChannel>()?
