@@ -40,7 +40,11 @@ struct ElectrumArgs {
     #[arg(long, value_name = "ADDR")]
     daemon_rpc_addr: String,
     /// USER:PASSWORD of the node's JSON-RPC
-    #[arg(long, value_name = "USER:PASSWORD", required_unless_present = "cookie_file")]
+    #[arg(
+        long,
+        value_name = "USER:PASSWORD",
+        required_unless_present = "cookie_file"
+    )]
     cookie: Option<String>,
     /// A file that holds it, as the node writes one
     #[arg(long, value_name = "FILE", conflicts_with = "cookie")]

@@ -127,7 +127,9 @@ impl ElectrumClient {
 
     async fn ask(&mut self, method: &str, params: Value) -> Result<Value, ElectrumError> {
         self.calls += 1;
-        let mut line = json!({ "jsonrpc": "2.0", "id": self.calls, "method": method, "params": params }).to_string();
+        let mut line =
+            json!({ "jsonrpc": "2.0", "id": self.calls, "method": method, "params": params })
+                .to_string();
         line.push('\n');
         self.stream.get_mut().write_all(line.as_bytes()).await?;
         loop {
@@ -269,5 +271,6 @@ fn malformed(method: &str, why: impl fmt::Display) -> ElectrumError {
 /// What an error says: servers give an object with a message, or a text.
 fn message(error: &Value) -> String {
     let text = error.get("message").unwrap_or(error);
-    text.as_str().map_or_else(|| text.to_string(), str::to_owned)
+    text.as_str()
+        .map_or_else(|| text.to_string(), str::to_owned)
 }

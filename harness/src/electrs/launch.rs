@@ -97,7 +97,11 @@ impl Program {
                     option("--main-loop-delay", MAIN_LOOP_DELAY.into());
                 }
                 // The node's files may be read while they are written to; its API may not.
-                args.extend(["--jsonrpc-import".into(), "--timestamp".into(), "-vv".into()]);
+                args.extend([
+                    "--jsonrpc-import".into(),
+                    "--timestamp".into(),
+                    "-vv".into(),
+                ]);
             }
         }
         args
@@ -228,7 +232,9 @@ impl What<'_> {
             let text = romanz_config(self.home, self.node, self.ports);
             std::fs::write(&path, text).map_err(|e| write(&path, e))?;
         }
-        let own = self.program.args(self.home, self.chain, self.node, self.ports);
+        let own = self
+            .program
+            .args(self.home, self.chain, self.node, self.ports);
         let spec = Spec {
             name: self.name.to_owned(),
             program: self.binary.program.clone(),

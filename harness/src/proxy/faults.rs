@@ -24,7 +24,8 @@ pub enum Way {
 pub enum Failure {
     /// The connection is closed (JSON-RPC) or the call reset (gRPC), without an answer.
     Closed,
-    /// A JSON-RPC error with this text, and the code -1 that bitcoind uses for what has no code of its own.
+    /// A JSON-RPC error with this text, and the code that the daemon uses for what has no code of its own: bitcoind -1,
+    /// an index 1.
     Error(String),
     /// An HTTP status without a JSON-RPC answer, as a server under load gives it.
     Http(u16),
@@ -60,7 +61,8 @@ impl Eq for Fault {}
 /// Which calls a fault is for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// The method; `None` for all of them, and for links without methods.
+    /// The method; `None` for all of them, and for links without methods. On a link to an index a space and the first
+    /// parameter may follow: `blockchain.scripthash.get_history SCRIPTHASH` is for the calls about that script.
     pub method: Option<String>,
     /// How many calls of it; `None` for all until the link is healed.
     pub next: Option<u64>,
@@ -77,6 +79,15 @@ impl Calls {
         Calls {
             method: Some(method.into()),
             next: None,
+        }
+    }
+
+    /// Only those about `subject`, which is their first parameter, on a link to an index.
+    #[must_use]
+    pub fn about(self, subject: impl std::fmt::Display) -> Self {
+        Calls {
+            method: self.method.map(|method| format!("{method} {subject}")),
+            ..self
         }
     }
 
@@ -119,7 +130,11 @@ impl Rule {
     fn is_for(&self, method: Option<&str>) -> bool {
         match &self.calls.method {
             None => true,
-            Some(own) => method == Some(own),
+            // A call about something is one of its method, too.
+            Some(own) => method.is_some_and(|method| {
+                let rest = method.strip_prefix(own.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+            }),
         }
     }
 

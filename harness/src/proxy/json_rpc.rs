@@ -146,27 +146,29 @@ fn refusal(failure: &Failure) -> Option<Answer> {
 
 /// A call in a request.
 #[derive(Debug)]
-struct Call {
-    method: String,
-    id: Value,
-    is_version_2: bool,
+pub(super) struct Call {
+    pub(super) method: String,
+    pub(super) id: Value,
+    pub(super) is_version_2: bool,
+    /// The code of an error that this proxy makes.
+    pub(super) code: i32,
     /// How it fails, and whether it is carried out before.
     failure: Option<(Failure, bool)>,
 }
 
 /// The calls of a request.
 #[derive(Debug, Default)]
-struct Calls {
-    list: Vec<Call>,
+pub(super) struct Calls {
+    pub(super) list: Vec<Call>,
     /// The request as it was parsed; an array when it is a batch.
-    parsed: Value,
+    pub(super) parsed: Value,
     /// How long the slowest is held up, there and back.
-    late: (Duration, Duration),
+    pub(super) late: (Duration, Duration),
 }
 
 impl Calls {
     /// None in a body that is no JSON-RPC.
-    fn read(body: &[u8]) -> Self {
+    pub(super) fn read(body: &[u8]) -> Self {
         let Ok(parsed) = serde_json::from_slice::<Value>(body) else {
             return Calls::default();
         };
@@ -175,6 +177,7 @@ impl Calls {
                 method: call.get("method")?.as_str()?.to_owned(),
                 id: call.get("id").cloned().unwrap_or_default(),
                 is_version_2: call.get("jsonrpc").is_some_and(|version| version == "2.0"),
+                code: MISC_ERROR,
                 failure: None,
             })
         };
@@ -190,7 +193,7 @@ impl Calls {
     }
 
     /// Finds out which faults there are for the calls.
-    fn meet(&mut self, faults: &Faults) {
+    pub(super) fn meet(&mut self, faults: &Faults) {
         if self.list.is_empty() {
             self.late = faults.call_delays(None);
         }
@@ -202,7 +205,7 @@ impl Calls {
     }
 
     /// Waits as long as the slowest of the calls is held up. A body without calls waits for what is for all.
-    async fn travel(&self, way: Way, faults: &Faults) {
+    pub(super) async fn travel(&self, way: Way, faults: &Faults) {
         let late = match way {
             Way::There => self.late.0,
             Way::Back => self.late.1,
@@ -217,7 +220,7 @@ impl Calls {
     }
 
     /// A failure that takes the whole request with it, because it leaves no place for other answers.
-    fn whole_failure(&self) -> Option<(&Failure, bool)> {
+    pub(super) fn whole_failure(&self) -> Option<(&Failure, bool)> {
         let failures = self.list.iter().filter_map(|call| call.failure.as_ref());
         failures
             .filter(|(failure, _)| !matches!(failure, Failure::Error(_)))
@@ -228,30 +231,42 @@ impl Calls {
     /// What the server gets: the request, without the calls of a batch that are not carried out; `None` when none is
     /// left.
     fn forwarded(&self, request: &Message) -> Option<Bytes> {
+        match self.left() {
+            Left::All => Some(request.raw.clone()),
+            Left::Some(body) => Some(request.with_body(&body)),
+            Left::None => None,
+        }
+    }
+
+    /// What is left of the request without the calls that fail before they are carried out.
+    pub(super) fn left(&self) -> Left {
         let kept = |call: &&Call| !matches!(call.failure, Some((_, false)));
         let left = self.list.iter().filter(kept).count();
         if left == self.list.len() {
-            return Some(request.raw.clone());
+            return Left::All;
         }
-        let batch = self.parsed.as_array().filter(|_| left > 0)?;
+        let Some(batch) = self.parsed.as_array().filter(|_| left > 0) else {
+            return Left::None;
+        };
         let pairs = batch.iter().zip(&self.list);
         let kept: Vec<&Value> = pairs
             .filter(|(_, call)| kept(call))
             .map(|(one, _)| one)
             .collect();
-        let body = serde_json::to_vec(&kept).ok()?;
-        Some(request.with_body(&body))
+        serde_json::to_vec(&kept).map_or(Left::None, Left::Some)
+    }
+
+    /// Whether the answers are to be another one than the server's.
+    pub(super) fn changes(&self, faults: &Faults) -> bool {
+        let changes = |call: &Call| call.failure.is_some() || faults.tampers(Some(&call.method));
+        self.list.iter().any(changes)
     }
 
     /// What the client gets for `answer`: the same, with the errors and the lies that there are for it.
     fn answered(&self, answer: Option<Message>, faults: &Faults) -> Answer {
         let fails = self.list.iter().any(|call| call.failure.is_some());
-        let lies = self
-            .list
-            .iter()
-            .any(|call| faults.tampers(Some(&call.method)));
         let message = match answer {
-            Some(answer) if !fails && !lies => return answer.into(),
+            Some(answer) if !self.changes(faults) => return answer.into(),
             answer => answer,
         };
         // An error has another HTTP status than the result in whose place it stands.
@@ -286,6 +301,16 @@ impl Calls {
     }
 }
 
+/// What is left of a request.
+pub(super) enum Left {
+    /// The whole of it.
+    All,
+    /// A smaller batch.
+    Some(Vec<u8>),
+    /// Nothing.
+    None,
+}
+
 impl Call {
     /// The error of a call that is no part of a batch, with the HTTP status that bitcoind gives with it.
     fn own_answer(&self) -> Answer {
@@ -298,7 +323,7 @@ impl Call {
     }
 
     /// Changes the answer to it in `answers`, or adds one.
-    fn change(&self, answers: &mut Value, faults: &Faults) {
+    pub(super) fn change(&self, answers: &mut Value, faults: &Faults) {
         let own = match answers {
             Value::Array(answers) => {
                 let own = answers
@@ -322,11 +347,11 @@ impl Call {
     }
 
     /// Its answer when it fails with an error.
-    fn error(&self) -> Option<Value> {
+    pub(super) fn error(&self) -> Option<Value> {
         let Some((Failure::Error(message), _)) = &self.failure else {
             return None;
         };
-        let error = json!({ "code": MISC_ERROR, "message": message });
+        let error = json!({ "code": self.code, "message": message });
         Some(match self.is_version_2 {
             true => json!({ "jsonrpc": "2.0", "error": error, "id": self.id }),
             false => json!({ "result": null, "error": error, "id": self.id }),

@@ -36,6 +36,8 @@ pub enum Kind {
     Tcp,
     /// JSON-RPC over HTTP: bitcoind's API.
     JsonRpc,
+    /// Lines of JSON, with answers and with news that nobody asked for: an index.
+    Electrum,
     /// gRPC over TLS: a Lightning node's API.
     Grpc,
 }
@@ -144,6 +146,7 @@ impl Kind {
         match self {
             Kind::Tcp => "plain bytes",
             Kind::JsonRpc => "JSON-RPC",
+            Kind::Electrum => "the Electrum protocol",
             Kind::Grpc => "gRPC",
         }
     }

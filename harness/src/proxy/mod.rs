@@ -1,7 +1,8 @@
 //! Faults in front of any daemon: proxies in the harness's own process, one for each link that a world asks for.
 //!
 //! A proxy listens on loopback and passes everything on until it is told of a fault. What a fault can be depends on
-//! what the proxy understands: bytes ([`Kind::Tcp`]), JSON-RPC ([`Kind::JsonRpc`]) or gRPC ([`Kind::Grpc`]).
+//! what the proxy understands: bytes ([`Kind::Tcp`]), JSON-RPC ([`Kind::JsonRpc`]), Electrum ([`Kind::Electrum`]) or gRPC
+//! ([`Kind::Grpc`]).
 //!
 //! | fault | what happens |
 //! |---|---|
@@ -14,6 +15,7 @@
 //!
 //! [`Proxy::heal`] ends all of them. A link without a proxy is not touched by any of this.
 
+mod electrum;
 mod faults;
 mod grpc;
 mod http;
@@ -52,6 +54,8 @@ pub enum Upstream {
     Tcp(String),
     /// JSON-RPC over HTTP/1.1, at `HOST:PORT`.
     JsonRpc(String),
+    /// An Electrum server, at `HOST:PORT`.
+    Electrum(String),
     /// gRPC over TLS.
     Grpc(Grpc),
 }
@@ -142,6 +146,7 @@ impl Proxy {
         match &*self.upstream {
             Upstream::Tcp(_) => Kind::Tcp,
             Upstream::JsonRpc(_) => Kind::JsonRpc,
+            Upstream::Electrum(_) => Kind::Electrum,
             Upstream::Grpc(_) => Kind::Grpc,
         }
     }
@@ -214,8 +219,10 @@ impl Proxy {
             (Kind::Tcp, _) => return Err(FaultError::NoMethods(self.name.clone())),
             (_, Failure::Closed)
             | (Kind::JsonRpc, Failure::Error(_) | Failure::Http(_))
+            | (Kind::Electrum, Failure::Error(_))
             | (Kind::Grpc, Failure::Status(..)) => true,
             (Kind::JsonRpc, Failure::Status(..))
+            | (Kind::Electrum, Failure::Http(_) | Failure::Status(..))
             | (Kind::Grpc, Failure::Error(_) | Failure::Http(_)) => false,
         };
         if !known {
@@ -249,7 +256,7 @@ impl Proxy {
             (Upstream::Grpc(grpc), Some(method)) => {
                 check_tamper(&grpc.api, method, field, &value)?;
             }
-            (Upstream::Grpc(_), None) | (Upstream::JsonRpc(_), _) => {}
+            (Upstream::Grpc(_), None) | (Upstream::JsonRpc(_) | Upstream::Electrum(_), _) => {}
         }
         let field = field.map(str::to_owned);
         Ok(self.faults.add(calls, Action::Tamper { field, value }))
@@ -356,6 +363,7 @@ async fn carry(client: TcpStream, upstream: &Upstream, faults: &Arc<Faults>) {
     let _ = match upstream {
         Upstream::Tcp(target) => tcp::carry(client, target, faults).await,
         Upstream::JsonRpc(target) => json_rpc::carry(client, target, faults).await,
+        Upstream::Electrum(target) => electrum::carry(client, target, faults).await,
         Upstream::Grpc(target) => grpc::carry(client, target, faults).await,
     };
 }

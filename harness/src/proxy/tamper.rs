@@ -19,6 +19,8 @@ pub enum FieldValue {
     Text(String),
     /// `true` or `false`.
     Flag(bool),
+    /// Anything, such as a list. Only JSON has a place for it.
+    Json(Json),
 }
 
 impl fmt::Display for FieldValue {
@@ -28,6 +30,7 @@ impl fmt::Display for FieldValue {
             FieldValue::Decimal(number) => number.fmt(f),
             FieldValue::Text(text) => write!(f, "{text:?}"),
             FieldValue::Flag(flag) => flag.fmt(f),
+            FieldValue::Json(value) => value.fmt(f),
         }
     }
 }
@@ -103,6 +106,7 @@ pub(super) fn in_json(json: &mut Json, path: Option<&str>, value: &FieldValue) -
         FieldValue::Decimal(number) => Json::from(*number),
         FieldValue::Text(text) => Json::from(text.as_str()),
         FieldValue::Flag(flag) => Json::from(*flag),
+        FieldValue::Json(value) => value.clone(),
     };
     true
 }

@@ -76,7 +76,7 @@ pub(super) async fn to_nodes(
         let upstream = match kind {
             Kind::Tcp => Upstream::Tcp(node.p2p_address()),
             Kind::Grpc => Upstream::Grpc(node.behind_proxy()),
-            Kind::JsonRpc => continue,
+            Kind::JsonRpc | Kind::Electrum => continue,
         };
         let proxy = Proxy::start(link.to_string(), upstream).await?;
         if kind == Kind::Grpc {

@@ -66,6 +66,7 @@ impl Run<'_> {
                 FieldValue::Decimal(number) => number.into(),
                 FieldValue::Text(text) => text.into(),
                 FieldValue::Flag(flag) => flag.into(),
+                FieldValue::Json(value) => value,
             },
             Body::Array(items) => {
                 let mut array = Vec::new();

@@ -86,7 +86,8 @@ impl With {
     fn fits(self, kind: Kind) -> bool {
         match self {
             With::Closed => kind != Kind::Tcp,
-            With::Error | With::Http500 | With::Http503 => kind == Kind::JsonRpc,
+            With::Error => matches!(kind, Kind::JsonRpc | Kind::Electrum),
+            With::Http500 | With::Http503 => kind == Kind::JsonRpc,
             _ => kind == Kind::Grpc,
         }
     }
@@ -95,7 +96,7 @@ impl With {
     fn usual(kind: Kind) -> Self {
         match kind {
             Kind::Grpc => With::Unavailable,
-            Kind::JsonRpc => With::Error,
+            Kind::JsonRpc | Kind::Electrum => With::Error,
             Kind::Tcp => With::Closed,
         }
     }
@@ -333,7 +334,7 @@ fn has_method(on: &OnProxy, rpc: Option<&str>, cx: &mut StepCx<'_>) -> bool {
     let span = cx.value_span("rpc");
     let link = cx.value_span(cx.step());
     match on.kind() {
-        Kind::JsonRpc => true,
+        Kind::JsonRpc | Kind::Electrum => true,
         Kind::Tcp => {
             let title = format!("`rpc` beside {on}, which has no methods");
             cx.problem(span, title)

@@ -8,16 +8,16 @@ use serde_json::{Value, json};
 
 /// The hash by which Electrum clients name a script: SHA-256 of it, shown with its bytes reversed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ScriptHash([u8; 32]);
+pub(crate) struct ScriptHash([u8; 32]);
 
 impl ScriptHash {
     /// The hash of a script.
-    pub fn of(script: &[u8]) -> Self {
+    pub(crate) fn of(script: &[u8]) -> Self {
         ScriptHash(sha256::Hash::hash(script).to_byte_array())
     }
 
     /// Reads the 64 hexadecimal digits that clients write; `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         // A block hash is shown reversed, too.
         let hash: BlockHash = text.parse().ok()?;
         Some(ScriptHash(hash.to_byte_array()))
@@ -38,46 +38,46 @@ impl std::fmt::Debug for ScriptHash {
 
 /// A block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Block {
+pub(crate) struct Block {
     /// Its hash.
-    pub hash: BlockHash,
+    pub(crate) hash: BlockHash,
     /// The hash of the block before it.
-    pub prev: BlockHash,
+    pub(crate) prev: BlockHash,
     /// Its header as the node encodes it: 80 bytes on Bitcoin, of any length on Liquid.
-    pub header: Box<[u8]>,
+    pub(crate) header: Box<[u8]>,
     /// Its transactions, in their order.
-    pub txs: Vec<Tx>,
+    pub(crate) txs: Vec<Tx>,
 }
 
 /// A transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tx {
+pub(crate) struct Tx {
     /// Its id.
-    pub txid: Txid,
+    pub(crate) txid: Txid,
     /// Its encoding with witnesses.
-    pub raw: Box<[u8]>,
+    pub(crate) raw: Box<[u8]>,
     /// Its virtual size in vbytes.
-    pub vsize: u64,
+    pub(crate) vsize: u64,
     /// What it spends on this chain: neither the input of a coinbase nor a peg-in.
-    pub inputs: Vec<OutPoint>,
+    pub(crate) inputs: Vec<OutPoint>,
     /// Its outputs, in their order.
-    pub outputs: Vec<Output>,
+    pub(crate) outputs: Vec<Output>,
     /// The fee in satoshi, on a chain where transactions say it.
-    pub fee: Option<u64>,
+    pub(crate) fee: Option<u64>,
 }
 
 /// An output.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Output {
+pub(crate) struct Output {
     /// Its script; `None` when it is not indexed, because nobody can spend it.
-    pub script: Option<ScriptHash>,
+    pub(crate) script: Option<ScriptHash>,
     /// What it holds.
-    pub amount: Amount,
+    pub(crate) amount: Amount,
 }
 
 /// What an output holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Amount {
+pub(crate) enum Amount {
     /// Satoshi.
     Sat(u64),
     /// A value of a Liquid output, which may be hidden.
@@ -86,7 +86,7 @@ pub enum Amount {
 
 impl Amount {
     /// The amount in satoshi, where it is not hidden.
-    pub fn sat(self) -> Option<u64> {
+    pub(crate) fn sat(self) -> Option<u64> {
         match self {
             Amount::Sat(sat) => Some(sat),
             Amount::Liquid(value) => value.explicit(),
@@ -95,7 +95,7 @@ impl Amount {
 
     /// As `listunspent` shows it. A Liquid value looks as electrs's Liquid build shows it: a list of its kind (1
     /// explicit, 2 hidden) and the value, whose bytes are in the reverse order, or the commitment.
-    pub fn to_json(self) -> Value {
+    pub(crate) fn to_json(self) -> Value {
         match self {
             Amount::Sat(sat) => json!(sat),
             Amount::Liquid(value) => json!(value),
@@ -106,13 +106,13 @@ impl Amount {
 /// Bytes that are no block or transaction of the chain.
 #[derive(Debug, thiserror::Error)]
 #[error("the node's {what} cannot be read: {why}")]
-pub struct CodecError {
+pub(crate) struct CodecError {
     what: &'static str,
     why: String,
 }
 
 /// The encodings of a chain and what is peculiar to it.
-pub trait Chain: Send + Sync + 'static {
+pub(crate) trait Chain: Send + Sync + 'static {
     /// Reads a block.
     ///
     /// # Errors
@@ -134,11 +134,11 @@ pub trait Chain: Send + Sync + 'static {
 
 /// The Bitcoin chain.
 #[derive(Debug, Clone, Copy)]
-pub struct Bitcoin;
+pub(crate) struct Bitcoin;
 
 /// A chain of Elements, such as Liquid.
 #[derive(Debug, Clone, Copy)]
-pub struct Elements;
+pub(crate) struct Elements;
 
 fn unreadable<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> CodecError {
     move |error| CodecError {

@@ -59,7 +59,9 @@ impl Shared {
     fn apply(&self, update: Update) -> Result<usize, FollowError> {
         let index = self.index.write();
         let mut index = index.unwrap_or_else(std::sync::PoisonError::into_inner);
-        index.apply(update).map_err(|e| FollowError::Changing(e.to_string()))
+        index
+            .apply(update)
+            .map_err(|e| FollowError::Changing(e.to_string()))
     }
 }
 
@@ -180,7 +182,9 @@ impl Follower {
             let mempool = self.mempool(&update).await?;
             // A block that came meanwhile may have taken transactions out of the mempool: neither would have them.
             if self.best().await? != best {
-                return Err(FollowError::Changing(format!("{best} is no longer its tip")));
+                return Err(FollowError::Changing(format!(
+                    "{best} is no longer its tip"
+                )));
             }
             update.mempool = mempool;
         }
@@ -236,7 +240,9 @@ impl Follower {
             };
             let block = self.block(hash).await?;
             if prev.is_some_and(|prev| prev != block.prev) {
-                return Err(FollowError::Changing(format!("{hash} follows another block")));
+                return Err(FollowError::Changing(format!(
+                    "{hash} follows another block"
+                )));
             }
             prev = Some(hash);
             blocks.push(block);
@@ -256,8 +262,7 @@ impl Follower {
             return Err(malformed);
         };
         let ids = listed.iter().map(|id| id.as_str()?.parse::<Txid>().ok());
-        let txids: std::collections::HashSet<Txid> =
-            ids.collect::<Option<_>>().ok_or(malformed)?;
+        let txids: std::collections::HashSet<Txid> = ids.collect::<Option<_>>().ok_or(malformed)?;
         let (unknown, is_same) = self.shared.read(|index| {
             let is_new = |txid: &&Txid| !index.is_waiting(txid);
             let unknown: Vec<Txid> = txids.iter().filter(is_new).copied().collect();

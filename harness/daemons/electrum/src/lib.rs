@@ -24,8 +24,8 @@ use tokio::sync::watch;
 
 use chain::Chain;
 use follow::Shared;
-pub use node::{Auth, Node, NodeError};
 use node::Pool;
+pub use node::{Auth, Node, NodeError};
 use protocol::Server;
 
 /// What the server calls itself.

@@ -18,7 +18,11 @@ impl Log for Logger {
         if self.enabled(record.metadata()) {
             let at = self.started.elapsed();
             let (seconds, millis) = (at.as_secs(), at.subsec_millis());
-            let line = format!("{seconds}.{millis:03} {} {}\n", record.level(), record.args());
+            let line = format!(
+                "{seconds}.{millis:03} {} {}\n",
+                record.level(),
+                record.args()
+            );
             // Nobody reads it any more: no reason to end.
             let _ = std::io::stdout().lock().write_all(line.as_bytes());
         }

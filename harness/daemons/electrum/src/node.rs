@@ -69,7 +69,7 @@ pub enum NodeError {
 
 impl NodeError {
     /// Whether asking again later may help.
-    pub fn is_passing(&self) -> bool {
+    pub(crate) fn is_passing(&self) -> bool {
         match self {
             NodeError::Refused { code, .. } => *code == IN_WARMUP,
             NodeError::Unreachable { .. } => true,
@@ -77,7 +77,7 @@ impl NodeError {
     }
 
     /// Whether the node does not know the method.
-    pub fn is_unknown_method(&self) -> bool {
+    pub(crate) fn is_unknown_method(&self) -> bool {
         matches!(self, NodeError::Refused { code, .. } if *code == METHOD_NOT_FOUND)
     }
 }
@@ -93,7 +93,7 @@ pub struct Node {
 
 /// One connection to the node, made when it is needed.
 #[derive(Debug)]
-pub struct Connection {
+pub(crate) struct Connection {
     node: Node,
     open: Option<Open>,
     calls: u64,
@@ -132,7 +132,7 @@ struct Refusal {
 
 impl Connection {
     /// A connection that is not open yet.
-    pub fn new(node: Node) -> Self {
+    pub(crate) fn new(node: Node) -> Self {
         Connection {
             node,
             open: None,
@@ -144,7 +144,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`NodeError`].
-    pub async fn call(&mut self, method: &str, params: &Value) -> Result<Value, NodeError> {
+    pub(crate) async fn call(&mut self, method: &str, params: &Value) -> Result<Value, NodeError> {
         self.call_within(method, params, ANSWER_WITHIN).await
     }
 
@@ -152,7 +152,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`NodeError`].
-    pub async fn call_within(
+    pub(crate) async fn call_within(
         &mut self,
         method: &str,
         params: &Value,
@@ -190,7 +190,8 @@ impl Connection {
                 _ => self.node.connect().await?,
             };
             self.calls += 1;
-            let call = json!({ "jsonrpc": "1.0", "id": self.calls, "method": method, "params": params });
+            let call =
+                json!({ "jsonrpc": "1.0", "id": self.calls, "method": method, "params": params });
             let (status, body) = open.post(&self.node.address, call.to_string()).await?;
             Ok::<_, Failure>((open, status, body))
         };
@@ -199,8 +200,8 @@ impl Connection {
             reason = "a daemon is no test: the node has nobody's deadline here"
         )]
         let done = tokio::time::timeout(limit, work).await;
-        let (open, status, body) = done
-            .map_err(|_| Failure::Other(format!("no answer to {method} within {limit:?}")))??;
+        let (open, status, body) =
+            done.map_err(|_| Failure::Other(format!("no answer to {method} within {limit:?}")))??;
         self.open = Some(open);
         read(status, &body).map_err(Failure::Other)
     }
@@ -236,7 +237,9 @@ impl Node {
         };
         let stream = TcpStream::connect(&self.address).await.map_err(other)?;
         stream.set_nodelay(true).map_err(other)?;
-        let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(other)?;
+        let (sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(other)?;
         // It ends with the sender or the socket; the sender's calls tell what went wrong.
         tokio::spawn(async move {
             let _ = connection.await;
@@ -268,7 +271,7 @@ impl Open {
 
 /// A few connections, for the calls that clients cause.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct Pool {
     node: Node,
     idle: Mutex<Vec<Connection>>,
     places: Semaphore,
@@ -276,7 +279,7 @@ pub struct Pool {
 
 impl Pool {
     /// No connection is made before the first call.
-    pub fn new(node: Node) -> Self {
+    pub(crate) fn new(node: Node) -> Self {
         Pool {
             node,
             idle: Mutex::new(Vec::new()),
@@ -288,7 +291,7 @@ impl Pool {
     ///
     /// # Errors
     /// [`NodeError`].
-    pub async fn call(&self, method: &str, params: &Value) -> Result<Value, NodeError> {
+    pub(crate) async fn call(&self, method: &str, params: &Value) -> Result<Value, NodeError> {
         let _place = self.places.acquire().await;
         let idle = self.idle().pop();
         let mut connection = idle.unwrap_or_else(|| Connection::new(self.node.clone()));
@@ -323,7 +326,11 @@ mod tests {
         }
         for (status, body, part) in [
             (401, "", "user and the password"),
-            (503, "Work queue depth exceeded", "Work queue depth exceeded"),
+            (
+                503,
+                "Work queue depth exceeded",
+                "Work queue depth exceeded",
+            ),
             (200, "<html>", "no JSON-RPC"),
             (500, "{}", "HTTP 500"),
         ] {

@@ -141,14 +141,19 @@ impl Connection {
         }
         if was_empty && !self.out.is_empty() {
             // Most answers fit into the socket at once.
-            let _ = self.stream.try_write(&self.out).map(|n| self.out.split_to(n));
+            let _ = self
+                .stream
+                .try_write(&self.out)
+                .map(|n| self.out.split_to(n));
         }
         Ok(())
     }
 
     /// The next whole line.
     fn line(&mut self) -> std::io::Result<Option<Bytes>> {
-        let found = self.input[self.scanned..].iter().position(|byte| *byte == b'\n');
+        let found = self.input[self.scanned..]
+            .iter()
+            .position(|byte| *byte == b'\n');
         let Some(at) = found else {
             self.scanned = self.input.len();
             if self.scanned > MAX_LINE {

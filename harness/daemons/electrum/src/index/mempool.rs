@@ -127,7 +127,8 @@ impl Index {
 
     /// Takes a transaction into the mempool; gives it back when it spends something unknown.
     fn enter_mempool(&mut self, tx: Tx) -> Option<Tx> {
-        let is_known = self.confirmed.contains_key(&tx.txid) || self.mempool.get(&tx.txid).is_some();
+        let is_known =
+            self.confirmed.contains_key(&tx.txid) || self.mempool.get(&tx.txid).is_some();
         if is_known {
             return None;
         }

@@ -14,7 +14,7 @@ use bitcoin::{BlockHash, OutPoint, Txid};
 
 use crate::chain::{Block, Chain, Output, ScriptHash, Tx};
 use mempool::Mempool;
-pub use query::{HistoryItem, Tip};
+pub(crate) use query::{HistoryItem, Tip};
 
 /// A block of the best chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ struct Confirmed {
 }
 
 /// The index of one chain.
-pub struct Index {
+pub(crate) struct Index {
     chain: &'static dyn Chain,
     blocks: Vec<Entry>,
     confirmed: HashMap<Txid, Confirmed>,
@@ -49,32 +49,32 @@ pub struct Index {
 
 /// A change of the node's best chain and mempool.
 #[derive(Debug, Clone, Default)]
-pub struct Update {
+pub(crate) struct Update {
     /// How many of the blocks stay, from the first one on.
-    pub keep: usize,
+    pub(crate) keep: usize,
     /// What comes after them.
-    pub blocks: Vec<Block>,
+    pub(crate) blocks: Vec<Block>,
     /// The mempool after that; `None` when it was not looked at.
-    pub mempool: Option<MempoolUpdate>,
+    pub(crate) mempool: Option<MempoolUpdate>,
 }
 
 /// The node's mempool.
 #[derive(Debug, Clone, Default)]
-pub struct MempoolUpdate {
+pub(crate) struct MempoolUpdate {
     /// All there is.
-    pub txids: HashSet<Txid>,
+    pub(crate) txids: HashSet<Txid>,
     /// Those of them that the index does not have in its own mempool.
-    pub new: Vec<Tx>,
+    pub(crate) new: Vec<Tx>,
 }
 
 /// A change that does not fit what the index holds: it was made for another state of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("block {0} does not follow the block before it")]
-pub struct DoesNotFollow(pub usize);
+pub(crate) struct DoesNotFollow(pub usize);
 
 impl Index {
     /// An index without any block.
-    pub fn new(chain: &'static dyn Chain) -> Self {
+    pub(crate) fn new(chain: &'static dyn Chain) -> Self {
         Index {
             chain,
             blocks: Vec::new(),
@@ -92,7 +92,7 @@ impl Index {
     ///
     /// # Errors
     /// When the blocks do not follow each other; nothing is changed then.
-    pub fn apply(&mut self, update: Update) -> Result<usize, DoesNotFollow> {
+    pub(crate) fn apply(&mut self, update: Update) -> Result<usize, DoesNotFollow> {
         let Update {
             keep,
             blocks,
@@ -172,11 +172,8 @@ impl Index {
             let own = |place: &Confirmed| {
                 place.height == height && usize::try_from(place.position) == Ok(position)
             };
-            let Some(Confirmed { tx, .. }) = self
-                .confirmed
-                .get(txid)
-                .filter(|place| own(place))
-                .cloned()
+            let Some(Confirmed { tx, .. }) =
+                self.confirmed.get(txid).filter(|place| own(place)).cloned()
             else {
                 continue;
             };
@@ -202,7 +199,10 @@ impl Index {
     fn scripts(&self, tx: &Tx) -> BTreeSet<ScriptHash> {
         let spent = tx.inputs.iter().filter_map(|spent| self.output(spent));
         let made = tx.outputs.iter();
-        spent.chain(made).filter_map(|output| output.script).collect()
+        spent
+            .chain(made)
+            .filter_map(|output| output.script)
+            .collect()
     }
 
     /// An output of the chain or the mempool, spent or not.

@@ -10,49 +10,49 @@ use crate::merkle;
 
 /// The end of the best chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tip<'i> {
+pub(crate) struct Tip<'i> {
     /// Its height.
-    pub height: usize,
+    pub(crate) height: usize,
     /// Its hash.
-    pub hash: BlockHash,
+    pub(crate) hash: BlockHash,
     /// Its header.
-    pub header: &'i [u8],
+    pub(crate) header: &'i [u8],
 }
 
 /// A transaction that touches a script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HistoryItem {
+pub(crate) struct HistoryItem {
     /// Its id.
-    pub txid: Txid,
+    pub(crate) txid: Txid,
     /// The height of its block; 0 in the mempool, -1 there when it spends from another one of the mempool.
-    pub height: i64,
+    pub(crate) height: i64,
     /// Its fee in satoshi, in the mempool.
-    pub fee: Option<u64>,
+    pub(crate) fee: Option<u64>,
 }
 
 /// An output that nothing spends, neither in the chain nor in the mempool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unspent {
+pub(crate) struct Unspent {
     /// Where it is.
-    pub outpoint: OutPoint,
+    pub(crate) outpoint: OutPoint,
     /// The height of its block, 0 in the mempool.
-    pub height: u32,
+    pub(crate) height: u32,
     /// What it holds.
-    pub amount: Amount,
+    pub(crate) amount: Amount,
 }
 
 /// What a script owns, in satoshi.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Balance {
+pub(crate) struct Balance {
     /// In the chain.
-    pub confirmed: u64,
+    pub(crate) confirmed: u64,
     /// What the mempool adds to that, or takes from it.
-    pub unconfirmed: i128,
+    pub(crate) unconfirmed: i128,
 }
 
 impl Index {
     /// The end of the best chain; `None` before the first block is known.
-    pub fn tip(&self) -> Option<Tip<'_>> {
+    pub(crate) fn tip(&self) -> Option<Tip<'_>> {
         let height = self.blocks.len().checked_sub(1)?;
         let Entry { hash, header, .. } = self.blocks.get(height)?;
         Some(Tip {
@@ -63,22 +63,22 @@ impl Index {
     }
 
     /// How many blocks there are, the first one counted.
-    pub fn block_count(&self) -> usize {
+    pub(crate) fn block_count(&self) -> usize {
         self.blocks.len()
     }
 
     /// The hash of a block of the best chain.
-    pub fn block_hash(&self, height: usize) -> Option<BlockHash> {
+    pub(crate) fn block_hash(&self, height: usize) -> Option<BlockHash> {
         self.blocks.get(height).map(|block| block.hash)
     }
 
     /// The header of a block of the best chain.
-    pub fn header(&self, height: usize) -> Option<&[u8]> {
+    pub(crate) fn header(&self, height: usize) -> Option<&[u8]> {
         self.blocks.get(height).map(|block| &*block.header)
     }
 
     /// The branch that leads from the header at `height` to the root of all headers up to `checkpoint`, and that root.
-    pub fn header_proof(
+    pub(crate) fn header_proof(
         &self,
         height: usize,
         checkpoint: usize,
@@ -91,7 +91,7 @@ impl Index {
     }
 
     /// The transaction at a place in the best chain, and the branch from it to the root of its block.
-    pub fn tx_proof(&self, height: usize, position: usize) -> Option<(Txid, Vec<Txid>)> {
+    pub(crate) fn tx_proof(&self, height: usize, position: usize) -> Option<(Txid, Vec<Txid>)> {
         let txids = &self.blocks.get(height)?.txids;
         let leaves = txids.iter().map(|txid| txid.to_byte_array()).collect();
         let (branch, _) = merkle::branch(leaves, position)?;
@@ -100,35 +100,35 @@ impl Index {
     }
 
     /// The height and the position of a transaction of the best chain.
-    pub fn place(&self, txid: &Txid) -> Option<(u32, u32)> {
+    pub(crate) fn place(&self, txid: &Txid) -> Option<(u32, u32)> {
         let place = self.confirmed.get(txid)?;
         Some((place.height, place.position))
     }
 
     /// A transaction of the chain or the mempool.
-    pub fn tx(&self, txid: &Txid) -> Option<&Tx> {
+    pub(crate) fn tx(&self, txid: &Txid) -> Option<&Tx> {
         let confirmed = self.confirmed.get(txid).map(|place| &place.tx);
         confirmed.or_else(|| self.mempool.get(txid).map(|waiting| &waiting.tx))
     }
 
     /// Whether a transaction is in the mempool.
-    pub fn is_waiting(&self, txid: &Txid) -> bool {
+    pub(crate) fn is_waiting(&self, txid: &Txid) -> bool {
         self.mempool.get(txid).is_some()
     }
 
     /// How many transactions are in the mempool.
-    pub fn waiting_count(&self) -> usize {
+    pub(crate) fn waiting_count(&self) -> usize {
         self.mempool.len()
     }
 
     /// Fee in satoshi and size in vbytes of every transaction in the mempool.
-    pub fn waiting_fees(&self) -> impl Iterator<Item = (u64, u64)> {
+    pub(crate) fn waiting_fees(&self) -> impl Iterator<Item = (u64, u64)> {
         self.mempool.iter().map(|one| (one.fee, one.tx.vsize))
     }
 
     /// The transactions that touch a script, in the protocol's order: first those of the chain, then
     /// [`Index::waiting`].
-    pub fn history(&self, script: &ScriptHash) -> Vec<HistoryItem> {
+    pub(crate) fn history(&self, script: &ScriptHash) -> Vec<HistoryItem> {
         let places = self.history.get(script).into_iter().flatten();
         let confirmed = places.filter_map(|(height, position)| {
             let block = self.blocks.get(usize::try_from(*height).ok()?)?;
@@ -145,7 +145,7 @@ impl Index {
 
     /// The transactions of the mempool that touch a script: those that spend confirmed outputs alone first, then by
     /// the digits of their ids.
-    pub fn waiting(&self, script: &ScriptHash) -> Vec<HistoryItem> {
+    pub(crate) fn waiting(&self, script: &ScriptHash) -> Vec<HistoryItem> {
         let touching = self.mempool.touching(script);
         let mut items: Vec<HistoryItem> = touching.map(|one| self.item(one)).collect();
         items.sort_by_key(|item| {
@@ -167,22 +167,22 @@ impl Index {
     }
 
     /// The status of a script as the protocol defines it; `None` when nothing touches it.
-    pub fn status(&self, script: &ScriptHash) -> Option<sha256::Hash> {
+    pub(crate) fn status(&self, script: &ScriptHash) -> Option<sha256::Hash> {
         status(&self.history(script))
     }
 
     /// Whether a change after `version` touched the script.
-    pub fn touched_since(&self, script: &ScriptHash, version: u64) -> bool {
+    pub(crate) fn touched_since(&self, script: &ScriptHash, version: u64) -> bool {
         self.touched.get(script).is_some_and(|at| *at > version)
     }
 
     /// The number of the last change.
-    pub fn version(&self) -> u64 {
+    pub(crate) fn version(&self) -> u64 {
         self.version
     }
 
     /// The unspent outputs of a script, those of the chain first and in its order.
-    pub fn unspent(&self, script: &ScriptHash) -> Vec<Unspent> {
+    pub(crate) fn unspent(&self, script: &ScriptHash) -> Vec<Unspent> {
         let mut found = Vec::new();
         for item in self.history(script) {
             let Some(tx) = self.tx(&item.txid) else {
@@ -203,7 +203,7 @@ impl Index {
     }
 
     /// What a script owns; `None` on a chain that hides it.
-    pub fn balance(&self, script: &ScriptHash) -> Option<Balance> {
+    pub(crate) fn balance(&self, script: &ScriptHash) -> Option<Balance> {
         if !self.chain.has_balances() {
             return None;
         }

@@ -38,7 +38,11 @@ impl Args {
                     values[at] = Some(value);
                 }
             }
-            _ => return Err(Refusal::invalid_params("they are neither a list nor an object")),
+            _ => {
+                return Err(Refusal::invalid_params(
+                    "they are neither a list nor an object",
+                ));
+            }
         }
         Ok(Args { names, values })
     }
@@ -70,7 +74,9 @@ impl Args {
     pub(super) fn flag_or(&self, at: usize, default: bool) -> Result<bool, Refusal> {
         match self.get(at) {
             None => Ok(default),
-            Some(value) => value.as_bool().ok_or_else(|| self.wrong(at, "true or false")),
+            Some(value) => value
+                .as_bool()
+                .ok_or_else(|| self.wrong(at, "true or false")),
         }
     }
 

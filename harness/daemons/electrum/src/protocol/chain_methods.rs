@@ -49,7 +49,10 @@ impl Session {
         let shared = &self.server.shared;
         let (proof, tip) = shared.read(|index| {
             let proof = index.header_proof(height, checkpoint);
-            (proof.filter(|_| height <= checkpoint), index.tip().map(|tip| tip.height))
+            (
+                proof.filter(|_| height <= checkpoint),
+                index.tip().map(|tip| tip.height),
+            )
         });
         let (branch, root) = proof.ok_or_else(|| {
             Refusal::bad_request(format!(
@@ -122,7 +125,9 @@ impl Session {
         let mut size = 0u64;
         for (i, one) in waiting.iter().enumerate() {
             size = size.saturating_add(one.1);
-            let is_last = waiting.get(i + 1).is_none_or(|next| rate(next) != rate(one));
+            let is_last = waiting
+                .get(i + 1)
+                .is_none_or(|next| rate(next) != rate(one));
             if is_last && (size >= HISTOGRAM_STEP || i + 1 == waiting.len()) {
                 entries.push((rate(one), size));
                 size = 0;

@@ -264,7 +264,9 @@ impl Session {
             )),
             "mempool.get_info" | "blockchain.transaction.broadcast_package" => Err(Refusal::new(
                 -32601,
-                format!("`{method}` is a method of protocol 1.6, which server.version did not ask for"),
+                format!(
+                    "`{method}` is a method of protocol 1.6, which server.version did not ask for"
+                ),
             )),
             unknown => Err(Refusal::unknown_method(unknown)),
         }
@@ -279,7 +281,10 @@ impl Session {
             {
                 *told = tip.hash;
                 let header = header_json(tip);
-                push(out, &notification("blockchain.headers.subscribe", json!([header])));
+                push(
+                    out,
+                    &notification("blockchain.headers.subscribe", json!([header])),
+                );
             }
             for (script, told) in &mut self.scripts {
                 if !index.touched_since(script, self.seen) {
@@ -289,7 +294,10 @@ impl Session {
                 if *told != status {
                     *told = status;
                     let params = json!([script.to_string(), status_json(status)]);
-                    push(out, &notification("blockchain.scripthash.subscribe", params));
+                    push(
+                        out,
+                        &notification("blockchain.scripthash.subscribe", params),
+                    );
                 }
             }
             self.seen = index.version();

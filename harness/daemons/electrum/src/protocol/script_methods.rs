@@ -13,7 +13,8 @@ impl Session {
         let script = args.script(0)?;
         let balance = self.server.shared.read(|index| index.balance(&script));
         let balance = balance.ok_or_else(|| {
-            let why = "`blockchain.scripthash.get_balance` is no method on a chain that hides amounts";
+            let why =
+                "`blockchain.scripthash.get_balance` is no method on a chain that hides amounts";
             Refusal::new(-32601, why)
         })?;
         let unconfirmed = i64::try_from(balance.unconfirmed)

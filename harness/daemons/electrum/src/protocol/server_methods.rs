@@ -13,7 +13,11 @@ impl Session {
             Value::Array(mut given) if given.len() > 1 => Some(given.swap_remove(1)),
             Value::Object(mut given) => given.remove("protocol_version"),
             Value::Array(_) | Value::Null => None,
-            _ => return Err(Refusal::invalid_params("they are neither a list nor an object")),
+            _ => {
+                return Err(Refusal::invalid_params(
+                    "they are neither a list nor an object",
+                ));
+            }
         };
         let (min, max) = range(asked.as_ref()).ok_or_else(|| {
             Refusal::invalid_params("`protocol_version` is not \"1.4\" or [\"1.4\", \"1.6\"]")
@@ -39,7 +43,10 @@ impl Session {
     /// `server.features`.
     pub(super) fn features(&self) -> Answer {
         let genesis = self.server.shared.read(|index| index.block_hash(0));
-        let (first, last) = (Version::SPOKEN[0].1, Version::SPOKEN[Version::SPOKEN.len() - 1].1);
+        let (first, last) = (
+            Version::SPOKEN[0].1,
+            Version::SPOKEN[Version::SPOKEN.len() - 1].1,
+        );
         Ok(json!({
             "genesis_hash": genesis.map(|hash| hash.to_string()),
             "hosts": { "127.0.0.1": { "tcp_port": self.server.port } },

@@ -119,9 +119,14 @@ impl Session {
     pub(super) fn id_from_pos(&self, args: &Args) -> Answer {
         let (height, position) = (args.number(0)?, args.number(1)?);
         let with_branch = args.flag_or(2, false)?;
-        let proof = self.server.shared.read(|index| index.tx_proof(height, position));
+        let proof = self
+            .server
+            .shared
+            .read(|index| index.tx_proof(height, position));
         let (txid, branch) = proof.ok_or_else(|| {
-            Refusal::bad_request(format!("no tx at position {position} in block at height {height}"))
+            Refusal::bad_request(format!(
+                "no tx at position {position} in block at height {height}"
+            ))
         })?;
         Ok(match with_branch {
             true => json!({ "tx_hash": txid.to_string(), "merkle": shown(&branch) }),
