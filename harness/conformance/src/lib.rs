@@ -7,11 +7,14 @@
 
 mod cases;
 pub mod electrum;
+pub mod known;
 pub mod lab;
 pub mod observe;
+pub mod report;
 pub mod rpc;
 pub mod run;
 pub mod start;
+pub mod transcript;
 pub mod trial;
 pub mod tx;
 

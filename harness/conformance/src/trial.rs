@@ -219,7 +219,7 @@ impl Trial<'_> {
         let paths = shape(value);
         for wanted in required {
             let (path, kind) = wanted.split_once(": ").expect("`path: type`");
-            let path = if path == "." { path.to_owned() } else { format!(".{path}") };
+            let path = if path == "." || path.starts_with('[') { path.to_owned() } else { format!(".{path}") };
             let found = paths.get(&path).map_or("nothing", String::as_str);
             if found != kind {
                 self.unmet.borrow_mut().push(Unmet {

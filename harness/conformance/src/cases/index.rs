@@ -99,8 +99,9 @@ async fn history(t: &mut Trial<'_>) -> Step<()> {
     let all = wait_for_history(t, &hash, 3, true).await?;
     let heights: Vec<i64> = all.as_array().into_iter().flatten().filter_map(|entry| entry["height"].as_i64()).map(|height| height - i64::from(funded)).collect();
     t.expect("heights", format!("{heights:?}"), "[0, 1, 1]");
-    // In a block the order is that of the block: a parent comes before its child.
-    t.holds("the order in a block", all[1]["tx_hash"] == json!(spend.txid()) && all[2]["tx_hash"] == json!(back.txid()));
+    // Blockstream's electrs gives those of one block in any order.
+    let has = |draft: &Draft| all.as_array().is_some_and(|all| all[1..].iter().any(|entry| entry["tx_hash"] == json!(draft.txid())));
+    t.holds("both of one block", has(&spend) && has(&back));
     let told = t.indexed("blockchain.scripthash.subscribe", json!([hash])).await?;
     t.expect("status", text(&told), status(&all));
     Ok(())

@@ -51,7 +51,7 @@ async fn create(t: &mut Trial<'_>) -> Step<()> {
     }
     // With several wallets and none named, a wallet's call cannot tell which one is meant.
     let ambiguous = t.reply("getbalance", json!([])).await?;
-    t.expect("getbalance of no wallet in particular", told(&ambiguous), "HTTP 500, -19: Wallet file not specified (must request wallet RPC through /wallet/<filename> uri-path). …");
+    t.expect("getbalance of no wallet in particular", told(&ambiguous), "HTTP 500, -19: Wallet file not specified (must request wallet RPC through /wallet/<filename> uri-path).");
     let empty = t.wallet("first", "getbalance", json!([])).await?;
     t.see("balance of an empty wallet", empty.to_string());
     let balances = t.wallet("first", "getbalances", json!([])).await?;
@@ -115,6 +115,8 @@ async fn transaction(t: &mut Trial<'_>, txid: &Value) -> Step<Transaction> {
 async fn send(t: &mut Trial<'_>) -> Step<()> {
     let wallet = t.lab.faucet.clone();
     let key = Key::new(&mut t.random);
+    // What waits from earlier cases is settled first.
+    t.lab.mine(1).await?;
     let before = sat(&t.wallet(&wallet, "getbalance", json!([])).await?["bitcoin"])?;
     for (label, address) in [("explicit", key.address()), ("confidential", key.confidential_address())] {
         let txid = t.wallet(&wallet, "sendtoaddress", json!([address.to_string(), 0.5])).await?;
