@@ -26,6 +26,16 @@ enum Daemon {
     },
     /// An Electrum server over a Bitcoin or an Elements node
     Electrum(ElectrumArgs),
+    /// A Liquid node with the JSON-RPC of elementsd
+    #[command(disable_help_flag = true)]
+    Elements {
+        /// Go on when standard input ends; without it, that ends the daemon
+        #[arg(long)]
+        detached: bool,
+        /// Options as elementsd takes them: -chain=liquidregtest -datadir=DIR …
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<String>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -77,20 +87,30 @@ impl ElectrumArgs {
 }
 
 pub(super) fn run(args: DaemonArgs) -> Exit {
-    let (name, ended) = match args.daemon {
+    let (says, ended) = match args.daemon {
         Daemon::LdkServer { detached, config } => {
             let options = swaprig_ldk_server::Options {
                 config,
                 exit_with_stdin: !detached,
             };
-            ("ldk-server", swaprig_ldk_server::run(options))
+            (
+                "swaprig daemon ldk-server",
+                swaprig_ldk_server::run(options),
+            )
         }
-        Daemon::Electrum(args) => ("electrum", swaprig_electrum::run(args.options())),
+        Daemon::Electrum(args) => (
+            "swaprig daemon electrum",
+            swaprig_electrum::run(args.options()),
+        ),
+        // As elementsd says it, for who reads logs of either.
+        Daemon::Elements { detached, options } => {
+            ("Error", swaprig_elements::run(&options, !detached))
+        }
     };
     match ended {
         Ok(()) => Exit::Passed,
         Err(error) => {
-            eprintln!("swaprig daemon {name}: {error:#}");
+            eprintln!("{says}: {error:#}");
             Exit::Failed
         }
     }

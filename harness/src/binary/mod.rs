@@ -68,6 +68,17 @@ impl Role {
         }
     }
 
+    /// What its program may be called on `PATH`. Blockstream's electrs has one name for every chain it is built for.
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            Role::Bitcoind => &["bitcoind"],
+            Role::LdkServer => &["ldk-server"],
+            Role::Elementsd => &["elementsd"],
+            Role::Electrs => &["electrs"],
+            Role::ElectrsLiquid => &["electrs-liquid", "electrs"],
+        }
+    }
+
     /// The subcommand of `swaprig daemon` that plays it. The Bitcoin node is always a real one.
     pub fn bundled(self) -> Option<&'static str> {
         match self {

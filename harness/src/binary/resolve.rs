@@ -38,6 +38,9 @@ pub enum Unusable {
     /// It does not tell its version.
     #[error("does not tell its version: {0}")]
     Silent(#[source] AskError),
+    /// It is electrs, and for another chain.
+    #[error(transparent)]
+    NotForLiquid(AskError),
     /// Its version will not do.
     #[error("is {found}, but {needed} is needed")]
     WrongVersion {
@@ -251,24 +254,27 @@ impl Search<'_> {
 
     fn on_path(&mut self, download: Option<&dyn Progress>) -> Option<Binary> {
         let Search { role, settings, .. } = *self;
-        let name = role.name();
-        for dir in &settings.environment.path {
-            let path = dir.join(name);
-            let why = match self.upstream(&path, Origin::Path) {
-                Ok(binary) => return Some(binary),
-                Err(Unusable::Missing) => continue,
-                Err(why) => why,
-            };
-            let found = format!("{} {why}", path.display());
-            if let Some(progress) = download {
-                progress.note(&format!("{name}: {found}; looking further"));
+        let directories = &settings.environment.path;
+        for name in role.names() {
+            for dir in directories {
+                let path = dir.join(name);
+                let why = match self.upstream(&path, Origin::Path) {
+                    Ok(binary) => return Some(binary),
+                    Err(Unusable::Missing) => continue,
+                    Err(why) => why,
+                };
+                let found = format!("{} {why}", path.display());
+                if let Some(progress) = download {
+                    progress.note(&format!("{role}: {found}; looking further"));
+                }
+                self.in_vain("PATH", found);
             }
-            self.in_vain("PATH", found);
         }
-        let count = settings.environment.path.len();
+        let count = directories.len();
+        let names = role.names().join("` or `");
         self.in_vain(
             "PATH",
-            format!("no usable `{name}` in its {count} directories"),
+            format!("no usable `{names}` in its {count} directories"),
         );
         None
     }
@@ -278,10 +284,10 @@ impl Search<'_> {
         let role = self.role;
         executable(path)?;
         let cache_dir = self.settings.cache_dir.as_deref();
-        let version = version::of_file(path, cache_dir, role.name(), |text| {
-            Version::parse(role, text)
-        })
-        .map_err(Unusable::Silent)?;
+        let version = version::of_role(role, path, cache_dir).map_err(|error| match error {
+            AskError::NotForLiquid => Unusable::NotForLiquid(error),
+            other => Unusable::Silent(other),
+        })?;
         let needed = role.requirement();
         if !needed.accepts(&version) {
             return Err(Unusable::WrongVersion {
@@ -394,6 +400,7 @@ impl Search<'_> {
             self.settings.cache_dir.as_deref(),
             "swaprig",
             Version::parse_swaprig,
+            Ok,
         )
     }
 
@@ -421,15 +428,17 @@ impl Search<'_> {
                     (false, Some(_)) => vec!["`swaprig doctor --fix` downloads it".into(), own],
                 }
             }
-            Role::LdkServer | Role::Elementsd | Role::Electrs | Role::ElectrsLiquid => match settings.choice {
-                Choice::Upstream => vec![
-                    format!("build upstream's and put its path into {}", role.variable()),
-                    "leave out --daemons upstream to run the bundled one".into(),
-                ],
-                Choice::Auto | Choice::Bundled => {
-                    vec!["set SWAPRIG_EXE to the swaprig executable, which contains one".into()]
+            Role::LdkServer | Role::Elementsd | Role::Electrs | Role::ElectrsLiquid => {
+                match settings.choice {
+                    Choice::Upstream => vec![
+                        format!("build upstream's and put its path into {}", role.variable()),
+                        "leave out --daemons upstream to run the bundled one".into(),
+                    ],
+                    Choice::Auto | Choice::Bundled => {
+                        vec!["set SWAPRIG_EXE to the swaprig executable, which contains one".into()]
+                    }
                 }
-            },
+            }
         }
     }
 }

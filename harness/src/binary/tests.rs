@@ -200,6 +200,48 @@ fn the_bitcoin_node_is_real_even_when_bundled_is_asked_for() {
     );
 }
 
+/// A program that is called electrs may be of either project, and for either chain.
+#[test]
+fn electrs_is_told_apart_by_asking_it() {
+    let dir = dir();
+    let mut settings = settings(dir.path());
+    let blockstream = |path: &str, networks: &str| {
+        let body = format!(
+            "case $1 in --version) echo 'Electrum Rust Server 0.4.1';; *) echo 'network ({networks})';; esac"
+        );
+        script(&dir.path().join(path), "755", &body)
+    };
+    settings.environment.path = ["new", "bitcoin", "liquid", "romanz"]
+        .map(|name| dir.path().join(name))
+        .to_vec();
+    program(&dir.path().join("new/electrs"), "v0.12.0");
+    blockstream("bitcoin/electrs", "mainnet, regtest");
+    let liquid = blockstream("liquid/electrs", "liquid, liquidregtest");
+    let romanz = program(&dir.path().join("romanz/electrs"), "v0.11.1");
+
+    let notes = Notes::default();
+    let found = resolve(Role::Electrs, &settings, &notes).unwrap();
+    assert_eq!((found.path, &*found.version.text), (romanz, "0.11.1"));
+    let text = notes.text();
+    assert!(
+        text.contains("new/electrs is 0.12.0, but romanz's electrs < 0.12")
+            && text.contains("Bitcoin Core 31"),
+        "{text}"
+    );
+    let notes = Notes::default();
+    let found = resolve(Role::ElectrsLiquid, &settings, &notes).unwrap();
+    assert_eq!(found.path, liquid);
+    let text = notes.text();
+    assert!(
+        text.contains("bitcoin/electrs is not built for Liquid"),
+        "{text}"
+    );
+    // The name of its own goes before the common one, wherever it is.
+    let own = blockstream("romanz/electrs-liquid", "liquidregtest");
+    let found = find(Role::ElectrsLiquid, &settings).unwrap();
+    assert_eq!((found.path, found.kind), (own, Kind::Upstream));
+}
+
 #[test]
 fn an_executable_that_is_not_swaprig_is_refused() {
     let dir = dir();

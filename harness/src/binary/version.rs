@@ -126,6 +126,10 @@ impl fmt::Display for Version {
     }
 }
 
+/// The first version of romanz's electrs that needs Bitcoin Core 31: it fetches blocks by a part of the REST API that
+/// older nodes and Knots 29 do not have (`/rest/blockpart`).
+const ELECTRS_BELOW: (u32, u32) = (0, 12);
+
 /// The versions of a role that will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Requirement {
@@ -140,6 +144,7 @@ impl Requirement {
     /// Whether `version` will do.
     pub fn accepts(self, version: &Version) -> bool {
         match version.flavour {
+            None if self.role == Role::Electrs => (version.major, version.minor) < ELECTRS_BELOW,
             Some(Flavour::Core) | None => version.major >= self.core,
             Some(Flavour::Knots) => version.major >= self.knots,
         }
@@ -156,7 +161,13 @@ impl fmt::Display for Requirement {
             ),
             Role::LdkServer => f.write_str("any ldk-server with the gRPC API"),
             Role::Elementsd => write!(f, "Elements Core ≥ {}", self.core),
-            Role::Electrs => f.write_str("romanz's electrs"),
+            Role::Electrs => {
+                let (major, minor) = ELECTRS_BELOW;
+                write!(
+                    f,
+                    "romanz's electrs < {major}.{minor}, which is the first to need Bitcoin Core 31,"
+                )
+            }
             Role::ElectrsLiquid => f.write_str("Blockstream's electrs, built for Liquid"),
         }
     }
@@ -178,6 +189,9 @@ pub enum AskError {
         /// What it said, after a colon.
         said: String,
     },
+    /// It is one of the same name that was built for another chain.
+    #[error("is not built for Liquid: its --help names no network `liquidregtest`")]
+    NotForLiquid,
     /// It is something else.
     #[error("`{command}` does not say that it is {expected}; it says: {said}")]
     Other {
@@ -188,6 +202,14 @@ pub enum AskError {
         /// Its first line.
         said: String,
     },
+}
+
+/// Whether the program at `path`, a Blockstream's electrs, knows Liquid's networks. Its version does not tell.
+fn is_for_liquid(path: &Path) -> Result<bool, AskError> {
+    let mut command = Command::new(path);
+    command.arg("--help");
+    let output = run_to_end(command, ANSWER_WITHIN).map_err(AskRunError)?;
+    Ok(String::from_utf8_lossy(&output.stdout).contains("liquidregtest"))
 }
 
 /// A program that was asked for its version and did not run to its end.
@@ -238,6 +260,20 @@ struct Memory {
     version: Version,
 }
 
+/// The version of the program at `path` that is to play `role`; see [`of_file`].
+pub(super) fn of_role(
+    role: Role,
+    path: &Path,
+    cache_dir: Option<&Path>,
+) -> Result<Version, AskError> {
+    let check = |version| match role {
+        Role::ElectrsLiquid if !is_for_liquid(path)? => Err(AskError::NotForLiquid),
+        _ => Ok(version),
+    };
+    let parse = |text: &str| Version::parse(role, text);
+    of_file(path, cache_dir, role.name(), parse, check)
+}
+
 /// The version of the program at `path`: remembered if the file has not changed, else asked for and remembered. A cache
 /// that cannot be read or written only costs the time to ask.
 ///
@@ -247,6 +283,7 @@ pub(super) fn of_file(
     cache_dir: Option<&Path>,
     expected: &'static str,
     parse: impl Fn(&str) -> Option<Version>,
+    check: impl Fn(Version) -> Result<Version, AskError>,
 ) -> Result<Version, AskError> {
     let memory = cache_dir.and_then(|dir| Some((memory_file(dir, expected, path), stat(path)?)));
     if let Some((file, now)) = &memory
@@ -256,7 +293,7 @@ pub(super) fn of_file(
     }
     let mut command = Command::new(path);
     command.arg("--version");
-    let version = ask(command, expected, parse)?;
+    let version = check(ask(command, expected, parse)?)?;
     if let Some((file, now)) = memory {
         let known = Memory {
             path: path.to_owned(),
@@ -361,7 +398,11 @@ mod tests {
                 "Elements Core daemon version v29.4.1\n",
                 Some(("29.4.1", 29, None)),
             ),
-            (Role::Elementsd, "Elements Core RPC client version v23.3.1\n", None),
+            (
+                Role::Elementsd,
+                "Elements Core RPC client version v23.3.1\n",
+                None,
+            ),
             (Role::Elementsd, "Bitcoin Core version v28.1.0\n", None),
             (Role::Electrs, "electrs 0.11.1\n", Some(("0.11.1", 0, None))),
             (Role::Electrs, "v0.11.1\n", Some(("0.11.1", 0, None))),

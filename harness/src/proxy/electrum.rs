@@ -17,9 +17,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use super::faults::{Failure, Faults, Way};
+use super::faults::{Faults, Way};
 use super::json_rpc::{Calls, Left};
-use crate::time::Deadline;
 
 /// Lines under way in one direction. When so many are held, no more are read and the sender notices.
 const UNDER_WAY: usize = 1024;
@@ -233,7 +232,7 @@ impl Waiting {
         let is_for = |calls: &Calls| match answer {
             Value::Array(answers) => {
                 let mut ids = answers.iter().filter_map(|answer| answer.get("id"));
-                let has = |id| calls.list.iter().any(|call| call.id == *id);
+                let has = |id: &Value| calls.list.iter().any(|call| call.id == *id);
                 calls.parsed.is_array() && ids.any(has)
             }
             answer => {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "a test may look at the machine")]
 
+mod electrum;
 mod grpc;
 mod json_rpc;
 mod tcp;

@@ -80,8 +80,15 @@ pub(crate) struct Output {
 pub(crate) enum Amount {
     /// Satoshi.
     Sat(u64),
-    /// A value of a Liquid output, which may be hidden.
-    Liquid(elements::confidential::Value),
+    /// A Liquid output, any part of which may be hidden.
+    Liquid {
+        /// Which asset.
+        asset: elements::confidential::Asset,
+        /// How much of it.
+        value: elements::confidential::Value,
+        /// What the receiver needs to see what is hidden.
+        nonce: elements::confidential::Nonce,
+    },
 }
 
 impl Amount {
@@ -89,16 +96,20 @@ impl Amount {
     pub(crate) fn sat(self) -> Option<u64> {
         match self {
             Amount::Sat(sat) => Some(sat),
-            Amount::Liquid(value) => value.explicit(),
+            Amount::Liquid { value, .. } => value.explicit(),
         }
     }
 
-    /// As `listunspent` shows it. A Liquid value looks as electrs's Liquid build shows it: a list of its kind (1
-    /// explicit, 2 hidden) and the value, whose bytes are in the reverse order, or the commitment.
+    /// As `listunspent` shows it. A Liquid output looks as electrs's Liquid build shows it: each part is a list of its
+    /// kind (0 nothing, 1 explicit, 2 hidden) and what it is; the bytes of an explicit value are in the reverse order.
     pub(crate) fn to_json(self) -> Value {
         match self {
-            Amount::Sat(sat) => json!(sat),
-            Amount::Liquid(value) => json!(value),
+            Amount::Sat(sat) => json!({ "value": sat }),
+            Amount::Liquid {
+                asset,
+                value,
+                nonce,
+            } => json!({ "asset": asset, "value": value, "nonce": nonce }),
         }
     }
 }
@@ -228,7 +239,11 @@ fn elements_tx(tx: &elements::Transaction) -> Tx {
         // This covers fees: their script is empty.
         script: (!output.script_pubkey.is_provably_unspendable())
             .then(|| ScriptHash::of(output.script_pubkey.as_bytes())),
-        amount: Amount::Liquid(output.value),
+        amount: Amount::Liquid {
+            asset: output.asset,
+            value: output.value,
+            nonce: output.nonce,
+        },
     };
     let fees = tx.output.iter().filter(|output| output.is_fee());
     Tx {
@@ -271,7 +286,7 @@ mod tests {
     #[test]
     fn junk_is_no_block() {
         for chain in [&Bitcoin as &dyn Chain, &Elements] {
-            for bytes in [&[][..], &[0xff; 200], &[0; 79]] {
+            for bytes in [&[][..], &[0xff; 200], &[0; 78]] {
                 assert!(chain.block(bytes).is_err());
                 assert!(chain.tx(bytes).is_err());
             }

@@ -3,8 +3,9 @@
 //! It asks the node many times a second, and, where the node can hold a call until a block comes, has one such call
 //! under way as well. A look that finds something new is followed by another at once.
 
+use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bitcoin::hex::FromHex as _;
 use bitcoin::{BlockHash, Txid};
@@ -28,6 +29,17 @@ const INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(100);
 const HOLD: Duration = Duration::from_secs(10);
 /// Blocks that are taken in at once, so that a long chain is never held twice.
 const BLOCKS_AT_ONCE: usize = 200;
+/// Blocks that are fetched in one request; each may have megabytes.
+const BLOCKS_A_REQUEST: usize = 8;
+/// Transactions that are fetched in one request.
+const TXS_A_REQUEST: usize = 50;
+/// A block that comes so soon after another one is one of many: they are taken in together, once none has come for
+/// [`SETTLED`], so that whoever mines them has the node to himself.
+const SOON_AFTER: Duration = Duration::from_millis(30);
+/// See [`SOON_AFTER`].
+const SETTLED: Duration = Duration::from_millis(3);
+/// How long that may put them off.
+const MAX_SETTLING: Duration = Duration::from_millis(200);
 
 /// What sessions and the follower share.
 pub(crate) struct Shared {
@@ -87,12 +99,14 @@ pub(crate) async fn follow(node: Node, shared: Arc<Shared>) {
         node: Connection::new(node),
         shared,
         is_down: false,
+        last_block: None,
     };
     loop {
         let looked = follower.look().await;
         follower.report(looked.as_ref().err());
         let pause = match looked {
-            Ok(true) | Err(FollowError::Changing(_)) => continue,
+            Ok(true) => continue,
+            Err(FollowError::Changing(_)) => SETTLED,
             Ok(false) => {
                 let base = match waits.is_finished() {
                     true => INTERVAL_WITHOUT_WAIT,
@@ -148,6 +162,14 @@ struct Follower {
     node: Connection,
     shared: Arc<Shared>,
     is_down: bool,
+    /// When the last block was taken in.
+    last_block: Option<Instant>,
+}
+
+/// What the node has at one moment.
+struct View {
+    best: BlockHash,
+    mempool: HashSet<Txid>,
 }
 
 impl Follower {
@@ -165,47 +187,77 @@ impl Follower {
 
     /// Looks at the node once and takes in what is new. Says whether anything was.
     async fn look(&mut self) -> Result<bool, FollowError> {
-        let best = self.best().await?;
-        let tip = self.shared.read(|index| index.tip().map(|tip| tip.hash));
-        let mut update = match tip == Some(best) {
-            true => Update {
-                keep: self.shared.read(Index::block_count),
-                ..Update::default()
-            },
-            false => self.new_blocks(best).await?,
+        let mut view = self.view().await?;
+        let (tip, count) = self
+            .shared
+            .read(|index| (index.tip().map(|tip| tip.hash), index.block_count()));
+        let mut update = Update {
+            keep: count,
+            ..Update::default()
         };
-        let reaches_tip = match update.blocks.last() {
-            Some(last) => last.hash == best,
-            None => tip == Some(best) || update.keep > 0,
-        };
+        let mut reached = tip;
+        if tip != Some(view.best) {
+            view = self.settled(view).await?;
+            update = self.new_blocks(view.best).await?;
+            let last = update.blocks.last().map(|block| block.hash);
+            reached = last.or_else(|| {
+                let below = update.keep.checked_sub(1)?;
+                self.shared.read(|index| index.block_hash(below))
+            });
+            // Another look: what the blocks have taken out of the mempool is gone from it only now.
+            view = self.view().await?;
+            self.last_block = Some(Instant::now());
+        }
+        let reaches_tip = reached == Some(view.best);
         if reaches_tip {
-            let mempool = self.mempool(&update).await?;
-            // A block that came meanwhile may have taken transactions out of the mempool: neither would have them.
-            if self.best().await? != best {
-                return Err(FollowError::Changing(format!(
-                    "{best} is no longer its tip"
-                )));
-            }
-            update.mempool = mempool;
+            update.mempool = self.mempool(view.mempool, &update).await?;
+        } else if update.keep < count {
+            // What these blocks give back to the mempool would be nowhere.
+            let why = format!("{} is its tip by now", view.best);
+            return Err(FollowError::Changing(why));
         }
         self.take_in(update, reaches_tip)
     }
 
+    /// The view once no more blocks come, if they do in quick succession.
+    async fn settled(&mut self, mut view: View) -> Result<View, FollowError> {
+        let started = Instant::now();
+        let is_one_of_many = |last: Instant| started.duration_since(last) < SOON_AFTER;
+        if !self.last_block.is_some_and(is_one_of_many) {
+            return Ok(view);
+        }
+        while started.elapsed() < MAX_SETTLING {
+            sleep(SETTLED).await;
+            let later = self.view().await?;
+            if later.best == view.best {
+                return Ok(later);
+            }
+            view = later;
+        }
+        Ok(view)
+    }
+
     fn take_in(&self, update: Update, reaches_tip: bool) -> Result<bool, FollowError> {
-        let blocks = self.shared.read(Index::block_count);
-        let is_change =
-            update.keep != blocks || !update.blocks.is_empty() || update.mempool.is_some();
-        if is_change {
+        let size = |index: &Index| (index.block_count(), index.waiting_count());
+        let before = self.shared.read(size);
+        let mut is_change = update.keep != before.0 || !update.blocks.is_empty();
+        if is_change || update.mempool.is_some() {
+            let new = update
+                .mempool
+                .as_ref()
+                .map_or(0, |mempool| mempool.new.len());
             let left = self.shared.apply(update)?;
             if left > 0 {
                 debug!("{left} transactions of the mempool spend what is not known yet");
             }
+            is_change |= new > left || self.shared.read(size) != before;
         }
         let version = self.shared.read(Index::version);
-        if reaches_tip && *self.shared.version.borrow() == 0 {
+        let was_ready = *self.shared.version.borrow() != 0;
+        if reaches_tip && !was_ready {
             info!("The index has reached the node's tip");
         }
-        if reaches_tip || *self.shared.version.borrow() != 0 {
+        if reaches_tip || was_ready {
             self.shared.version.send_if_modified(|told| {
                 let is_new = *told != version;
                 *told = version;
@@ -215,37 +267,64 @@ impl Follower {
         Ok(is_change)
     }
 
+    /// The mempool and then the best block: when that is the one that the index has, the mempool is the one above it.
+    async fn view(&mut self) -> Result<View, FollowError> {
+        let calls = [
+            ("getrawmempool", json!([])),
+            ("getbestblockhash", json!([])),
+        ];
+        let mut answers = self.node.batch(&calls).await?.into_iter();
+        let mut next = || {
+            let missing = FollowError::Malformed("getbestblockhash");
+            answers.next().ok_or(missing)?.map_err(FollowError::from)
+        };
+        let (mempool, best) = (next()?, next()?);
+        let ids = mempool.as_array().and_then(|ids| {
+            let ids = ids.iter().map(|id| id.as_str()?.parse::<Txid>().ok());
+            ids.collect::<Option<_>>()
+        });
+        Ok(View {
+            best: parse(&best).ok_or(FollowError::Malformed("getbestblockhash"))?,
+            mempool: ids.ok_or(FollowError::Malformed("getrawmempool"))?,
+        })
+    }
+
     /// The blocks from where the index and the node's best chain part, up to `best` or as many as are taken in at once.
     async fn new_blocks(&mut self, best: BlockHash) -> Result<Update, FollowError> {
-        let mut keep = self.shared.read(Index::block_count);
-        // Down to the last block that both have. The node may have fewer than we do.
-        while let Some(height) = keep.checked_sub(1) {
-            let own = self.shared.read(|index| index.block_hash(height));
-            match self.hash_at(height).await {
-                Ok(hash) if Some(hash) == own => break,
-                Ok(_) | Err(FollowError::Node(NodeError::Refused { .. })) => keep = height,
-                Err(error) => return Err(error),
-            }
+        let (tip, count) = self
+            .shared
+            .read(|index| (index.tip().map(|tip| tip.hash), index.block_count()));
+        // Mostly it is the one after ours.
+        let [block] = &self.blocks(&[best]).await?[..] else {
+            return Err(FollowError::Malformed("getblock"));
+        };
+        if tip == Some(block.prev) {
+            return Ok(Update {
+                keep: count,
+                blocks: vec![block.clone()],
+                mempool: None,
+            });
         }
-        let mut blocks: Vec<Block> = Vec::new();
+        let keep = self.common(count).await?;
         let last = |index: &Index| keep.checked_sub(1).and_then(|at| index.block_hash(at));
         let mut prev = self.shared.read(last);
-        while prev != Some(best) && blocks.len() < BLOCKS_AT_ONCE {
-            let hash = match self.hash_at(keep + blocks.len()).await {
-                Ok(hash) => hash,
-                Err(FollowError::Node(refused @ NodeError::Refused { .. })) => {
-                    return Err(FollowError::Changing(refused.to_string()));
+        let mut hashes = self.hashes_from(keep).await?;
+        if let Some(at) = hashes.iter().position(|hash| *hash == best) {
+            hashes.truncate(at + 1);
+        }
+        if prev == Some(best) {
+            hashes.clear();
+        }
+        let mut blocks = Vec::new();
+        for some in hashes.chunks(BLOCKS_A_REQUEST) {
+            for block in self.blocks(some).await? {
+                if prev.is_some_and(|prev| prev != block.prev) {
+                    let why = format!("{} follows another block", block.hash);
+                    return Err(FollowError::Changing(why));
                 }
-                Err(error) => return Err(error),
-            };
-            let block = self.block(hash).await?;
-            if prev.is_some_and(|prev| prev != block.prev) {
-                return Err(FollowError::Changing(format!(
-                    "{hash} follows another block"
-                )));
+                prev = Some(block.hash);
+                blocks.push(block);
             }
-            prev = Some(hash);
-            blocks.push(block);
         }
         Ok(Update {
             keep,
@@ -254,15 +333,57 @@ impl Follower {
         })
     }
 
-    /// The node's mempool with what of it is new after `update`; `None` when it is what the index has.
-    async fn mempool(&mut self, update: &Update) -> Result<Option<MempoolUpdate>, FollowError> {
-        let listed = self.node.call("getrawmempool", &json!([])).await?;
-        let malformed = FollowError::Malformed("getrawmempool");
-        let Value::Array(listed) = listed else {
-            return Err(malformed);
-        };
-        let ids = listed.iter().map(|id| id.as_str()?.parse::<Txid>().ok());
-        let txids: std::collections::HashSet<Txid> = ids.collect::<Option<_>>().ok_or(malformed)?;
+    /// How many blocks the index has in common with the node's best chain, which may be shorter.
+    async fn common(&mut self, mut count: usize) -> Result<usize, FollowError> {
+        while let Some(height) = count.checked_sub(1) {
+            let own = self.shared.read(|index| index.block_hash(height));
+            match self.node.call("getblockhash", &json!([height])).await {
+                Ok(hash) if parse(&hash) == own => break,
+                Ok(_) | Err(NodeError::Refused { .. }) => count = height,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(count)
+    }
+
+    /// The hashes of the node's best chain from a height on, at most [`BLOCKS_AT_ONCE`].
+    async fn hashes_from(&mut self, height: usize) -> Result<Vec<BlockHash>, FollowError> {
+        let heights = height..height + BLOCKS_AT_ONCE;
+        let calls: Vec<_> = heights.map(|at| ("getblockhash", json!([at]))).collect();
+        let answers = self.node.batch(&calls).await?;
+        // Beyond the tip it refuses.
+        let hashes = answers.into_iter().map_while(Result::ok);
+        let hashes = hashes.map(|hash| parse(&hash));
+        hashes
+            .collect::<Option<_>>()
+            .ok_or(FollowError::Malformed("getblockhash"))
+    }
+
+    async fn blocks(&mut self, hashes: &[BlockHash]) -> Result<Vec<Block>, FollowError> {
+        let calls: Vec<_> = hashes
+            .iter()
+            .map(|hash| ("getblock", json!([hash, 0])))
+            .collect();
+        self.node.renew();
+        let answers = self.node.batch(&calls).await?;
+        let mut blocks = Vec::new();
+        for (answer, hash) in answers.into_iter().zip(hashes) {
+            let bytes = bytes(&answer?).ok_or(FollowError::Malformed("getblock"))?;
+            let block = self.shared.chain.block(&bytes)?;
+            if block.hash != *hash {
+                return Err(FollowError::Malformed("getblock"));
+            }
+            blocks.push(block);
+        }
+        Ok(blocks)
+    }
+
+    /// What of the node's mempool is new after `update`; `None` when it is what the index has.
+    async fn mempool(
+        &mut self,
+        txids: HashSet<Txid>,
+        update: &Update,
+    ) -> Result<Option<MempoolUpdate>, FollowError> {
         let (unknown, is_same) = self.shared.read(|index| {
             let is_new = |txid: &&Txid| !index.is_waiting(txid);
             let unknown: Vec<Txid> = txids.iter().filter(is_new).copied().collect();
@@ -276,47 +397,31 @@ impl Follower {
             return Ok(None);
         }
         let mut new = Vec::new();
+        let mut wanted = Vec::new();
         for txid in unknown {
             // A block that is taken out gives its transactions back.
-            let known = self.shared.read(|index| index.tx(&txid).cloned());
-            match known {
+            match self.shared.read(|index| index.tx(&txid).cloned()) {
                 Some(tx) => new.push(tx),
-                None => new.extend(self.tx(txid).await?),
+                None => wanted.push(("getrawtransaction", json!([txid]))),
+            }
+        }
+        for some in wanted.chunks(TXS_A_REQUEST) {
+            self.node.renew();
+            for answer in self.node.batch(some).await? {
+                match answer {
+                    Ok(tx) => new.push(self.tx(&tx)?),
+                    // It has left the mempool meanwhile.
+                    Err(NodeError::Refused { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
             }
         }
         Ok(Some(MempoolUpdate { txids, new }))
     }
 
-    async fn best(&mut self) -> Result<BlockHash, FollowError> {
-        let hash = self.node.call("getbestblockhash", &json!([])).await?;
-        parse(&hash).ok_or(FollowError::Malformed("getbestblockhash"))
-    }
-
-    async fn hash_at(&mut self, height: usize) -> Result<BlockHash, FollowError> {
-        let hash = self.node.call("getblockhash", &json!([height])).await?;
-        parse(&hash).ok_or(FollowError::Malformed("getblockhash"))
-    }
-
-    async fn block(&mut self, hash: BlockHash) -> Result<Block, FollowError> {
-        let block = self.node.call("getblock", &json!([hash, 0])).await?;
-        let bytes = bytes(&block).ok_or(FollowError::Malformed("getblock"))?;
-        let block = self.shared.chain.block(&bytes)?;
-        match block.hash == hash {
-            true => Ok(block),
-            false => Err(FollowError::Malformed("getblock")),
-        }
-    }
-
-    /// A transaction of the mempool; `None` when it has left meanwhile.
-    async fn tx(&mut self, txid: Txid) -> Result<Option<Tx>, FollowError> {
-        match self.node.call("getrawtransaction", &json!([txid])).await {
-            Ok(tx) => {
-                let bytes = bytes(&tx).ok_or(FollowError::Malformed("getrawtransaction"))?;
-                Ok(Some(self.shared.chain.tx(&bytes)?))
-            }
-            Err(NodeError::Refused { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+    fn tx(&self, hex: &Value) -> Result<Tx, FollowError> {
+        let bytes = bytes(hex).ok_or(FollowError::Malformed("getrawtransaction"))?;
+        Ok(self.shared.chain.tx(&bytes)?)
     }
 }
 

@@ -24,7 +24,7 @@ use tokio::sync::watch;
 
 use chain::Chain;
 use follow::Shared;
-use node::Pool;
+use node::Calls;
 pub use node::{Auth, Node, NodeError};
 use protocol::Server;
 
@@ -151,7 +151,7 @@ impl Listening {
         let following = tokio::spawn(follow::follow(node.clone(), shared.clone()));
         let server = Server {
             shared: shared.clone(),
-            pool: Pool::new(node),
+            node: Calls::new(node),
             banner,
             port: self.address.port(),
         };

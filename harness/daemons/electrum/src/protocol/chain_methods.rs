@@ -84,8 +84,8 @@ impl Session {
         if args.get(1).is_some() {
             params.push(json!(args.text(1, "a mode of estimatesmartfee")?));
         }
-        let pool = &self.server.pool;
-        let mut estimate = pool.call("estimatesmartfee", &json!(params)).await?;
+        let node = &self.server.node;
+        let mut estimate = node.call("estimatesmartfee", &json!(params)).await?;
         Ok(match estimate["feerate"].take() {
             Value::Null => json!(-1),
             rate => rate,
@@ -94,18 +94,18 @@ impl Session {
 
     /// The lowest fee rate that the node relays, in coins per kvB.
     pub(super) async fn relay_fee(&self) -> Answer {
-        let mut info = self.server.pool.call("getmempoolinfo", &json!([])).await?;
+        let mut info = self.server.node.call("getmempoolinfo", &json!([])).await?;
         Ok(info["minrelaytxfee"].take())
     }
 
     /// The node's limits on fee rates, in coins per kvB.
     pub(super) async fn mempool_info(&self) -> Answer {
-        let pool = &self.server.pool;
-        let mut info = pool.call("getmempoolinfo", &json!([])).await?;
+        let node = &self.server.node;
+        let mut info = node.call("getmempoolinfo", &json!([])).await?;
         let mut increment = info["incrementalrelayfee"].take();
         if increment.is_null() {
             // Nodes of before Core 24 tell it elsewhere.
-            let mut network = pool.call("getnetworkinfo", &json!([])).await?;
+            let mut network = node.call("getnetworkinfo", &json!([])).await?;
             increment = network["incrementalfee"].take();
         }
         Ok(json!({

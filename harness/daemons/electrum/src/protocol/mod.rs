@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use crate::chain::ScriptHash;
 use crate::follow::Shared;
 use crate::index::Tip;
-use crate::node::{NodeError, Pool};
+use crate::node::{Calls, NodeError};
 use args::Args;
 
 /// Requests in one JSON array.
@@ -108,7 +108,7 @@ type Answer = Result<Value, Refusal>;
 /// What a server knows beside its index.
 pub(crate) struct Server {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) pool: Pool,
+    pub(crate) node: Calls,
     pub(crate) banner: String,
     pub(crate) port: u16,
 }

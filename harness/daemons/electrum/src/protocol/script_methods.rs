@@ -38,12 +38,11 @@ impl Session {
         let script = args.script(0)?;
         let unspent = self.server.shared.read(|index| index.unspent(&script));
         let shown = unspent.iter().map(|one| {
-            json!({
-                "tx_hash": one.outpoint.txid.to_string(),
-                "tx_pos": one.outpoint.vout,
-                "height": one.height,
-                "value": one.amount.to_json(),
-            })
+            let mut shown = one.amount.to_json();
+            shown["tx_hash"] = json!(one.outpoint.txid.to_string());
+            shown["tx_pos"] = json!(one.outpoint.vout);
+            shown["height"] = json!(one.height);
+            shown
         });
         Ok(shown.collect())
     }

@@ -32,7 +32,7 @@ fn session() -> Session {
     };
     Session::new(Arc::new(Server {
         shared,
-        pool: Pool::new(node),
+        node: Calls::new(node),
         banner: "hello".into(),
         port: 1,
     }))

@@ -17,8 +17,8 @@ impl Session {
     /// Sends a transaction to the node. When it is accepted, the index knows it before the client hears so.
     pub(super) async fn broadcast(&self, args: &Args) -> Answer {
         let raw = args.text(0, "a transaction in hexadecimal digits")?;
-        let pool = &self.server.pool;
-        let sent = pool.call("sendrawtransaction", &json!([raw])).await?;
+        let node = &self.server.node;
+        let sent = node.call("sendrawtransaction", &json!([raw])).await?;
         if let Some(txid) = sent.as_str().and_then(|txid| txid.parse().ok()) {
             self.indexed(txid).await;
         }
@@ -52,8 +52,8 @@ impl Session {
         let texts = texts.ok_or_else(|| {
             Refusal::invalid_params("`raw_txs` is not a list of transactions in hexadecimal digits")
         })?;
-        let pool = &self.server.pool;
-        let answer = match pool.call("submitpackage", &json!([texts])).await {
+        let node = &self.server.node;
+        let answer = match node.call("submitpackage", &json!([texts])).await {
             Err(error) if error.is_unknown_method() => {
                 let why = "the node cannot take packages: it has no `submitpackage`";
                 return Err(Refusal::bad_request(why));
@@ -88,16 +88,16 @@ impl Session {
             let height = index.place(&txid).map(|(height, _)| height as usize);
             (raw, height.and_then(|height| index.block_hash(height)))
         });
-        let pool = &self.server.pool;
+        let node = &self.server.node;
         match (raw, is_verbose) {
             (Some(raw), false) => Ok(json!(raw)),
             // The node may know what the index does not have yet.
-            (None, false) => Ok(pool.call("getrawtransaction", &json!([txid])).await?),
+            (None, false) => Ok(node.call("getrawtransaction", &json!([txid])).await?),
             // With its block, a node without an index of its own finds it.
             (_, true) => {
                 let mut params = vec![json!(txid), json!(true)];
                 params.extend(block.map(|block| json!(block)));
-                Ok(pool.call("getrawtransaction", &json!(params)).await?)
+                Ok(node.call("getrawtransaction", &json!(params)).await?)
             }
         }
     }

@@ -18,3 +18,8 @@ mod wallet;
 
 pub use request::{Answer, answer};
 pub use state::{Shared, State};
+
+/// 32 bytes in hexadecimal.
+pub(crate) fn seed_from_hex(text: &str) -> Option<[u8; 32]> {
+    encode::from_hex(text)?.try_into().ok()
+}

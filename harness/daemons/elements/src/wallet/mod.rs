@@ -9,6 +9,7 @@ mod keys;
 mod select;
 mod sign;
 mod spend;
+mod store;
 
 use std::collections::BTreeMap;
 
@@ -70,7 +71,7 @@ pub(crate) struct ChainFacts {
 #[derive(Clone)]
 pub struct Wallets {
     pub(crate) settings: Settings,
-    pub(crate) facts: ChainFacts,
+    facts: ChainFacts,
     pub(crate) secp: Secp256k1<All>,
     pub(crate) rng: StdRng,
     loaded: BTreeMap<String, Wallet>,
@@ -127,7 +128,6 @@ impl Wallets {
         let wallet = self.loaded.get_mut(name)?;
         let tools = Tools {
             settings: &self.settings,
-            facts: self.facts,
             secp: &self.secp,
             rng: &mut self.rng,
         };
@@ -166,7 +166,6 @@ impl Wallets {
 /// What it takes to spend from a wallet, beside the wallet.
 pub(crate) struct Tools<'a> {
     pub settings: &'a Settings,
-    pub facts: ChainFacts,
     pub secp: &'a Secp256k1<All>,
     pub rng: &'a mut StdRng,
 }

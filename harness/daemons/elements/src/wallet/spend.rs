@@ -90,8 +90,6 @@ pub(crate) struct Order {
     pub unsigned: bool,
     pub lock_time: u32,
     pub version: u32,
-    /// Leave the recipients in their order.
-    pub keep_order: bool,
     pub change_position: Option<usize>,
 }
 
