@@ -265,7 +265,8 @@ struct Limits {
 }
 
 impl Mempool {
-    /// An output of a waiting transaction, spent or not.
+    /// An output of a waiting transaction, spent or not. Those that nobody can ever spend are none: elementsd has them as
+    /// coins until they are mined, and then fails to mine what spends them.
     pub(crate) fn coin(&self, outpoint: &OutPoint) -> Option<Coin> {
         let output = self
             .get(&outpoint.txid)?
@@ -298,59 +299,71 @@ impl Mempool {
             .sum()
     }
 
-    /// The ancestors that a new entry would have, if the limits allow it.
+    /// The ancestors that a new entry would have, if the limits allow it. Walks as elementsd does, so that of several
+    /// limits the same one is named.
     fn ancestors_within(
         &self,
         entry: &MempoolEntry,
         limits: Limits,
     ) -> Result<BTreeSet<Txid>, String> {
-        let spent = entry
-            .tx
-            .input
-            .iter()
-            .map(|input| input.previous_output.txid);
-        let parents: BTreeSet<Txid> = spent.filter(|txid| self.contains(txid)).collect();
-        if parents.len() as u64 + 1 > limits.ancestors {
-            return Err(format!(
-                "too many unconfirmed parents [limit: {}]",
-                limits.ancestors
-            ));
+        let mut staged = BTreeSet::new();
+        for input in &entry.tx.input {
+            let parent = input.previous_output.txid;
+            if self.contains(&parent) {
+                staged.insert(parent);
+            }
+            if staged.len() as u64 + 1 > limits.ancestors {
+                let limit = limits.ancestors;
+                return Err(format!("too many unconfirmed parents [limit: {limit}]"));
+            }
         }
-        let ancestors = self.closure(parents, |entry| &entry.parents);
-        for ancestor in &ancestors {
-            let descendants = self.descendants(ancestor);
-            // The ancestor itself and the new entry count too.
-            if self.vsize_with_descendants(ancestor) + entry.vsize > limits.descendant_vsize {
+        let mut ancestors = BTreeSet::new();
+        let mut vsize = entry.vsize;
+        while let Some(stage) = staged.pop_first() {
+            ancestors.insert(stage);
+            let Some(ancestor) = self.get(&stage) else {
+                continue;
+            };
+            vsize += ancestor.vsize;
+            let descendants = self.descendants(&stage);
+            let with_descendants = ancestor.vsize + self.vsize_of(&descendants) + entry.vsize;
+            if with_descendants > limits.descendant_vsize {
                 let limit = limits.descendant_vsize;
                 return Err(format!(
-                    "exceeds descendant size limit for tx {ancestor} [limit: {limit}]"
+                    "exceeds descendant size limit for tx {stage} [limit: {limit}]"
                 ));
             }
+            // The ancestor itself and the new entry count too.
             if descendants.len() as u64 + 2 > limits.descendants {
+                let limit = limits.descendants;
                 return Err(format!(
-                    "too many descendants for tx {ancestor} [limit: {}]",
-                    limits.descendants
+                    "too many descendants for tx {stage} [limit: {limit}]"
                 ));
             }
+            if vsize > limits.ancestor_vsize {
+                let limit = limits.ancestor_vsize;
+                return Err(format!("exceeds ancestor size limit [limit: {limit}]"));
+            }
+            for parent in ancestor
+                .parents
+                .difference(&ancestors)
+                .copied()
+                .collect::<Vec<_>>()
+            {
+                staged.insert(parent);
+                if (staged.len() + ancestors.len()) as u64 + 1 > limits.ancestors {
+                    let limit = limits.ancestors;
+                    return Err(format!("too many unconfirmed ancestors [limit: {limit}]"));
+                }
+            }
         }
-        if self.vsize_of(&ancestors) + entry.vsize > limits.ancestor_vsize {
-            return Err(format!(
-                "exceeds ancestor size limit [limit: {}]",
-                limits.ancestor_vsize
-            ));
-        }
-        match ancestors.len() as u64 + 1 > limits.ancestors {
-            true => Err(format!(
-                "too many unconfirmed ancestors [limit: {}]",
-                limits.ancestors
-            )),
-            false => Ok(ancestors),
-        }
+        Ok(ancestors)
     }
 }
 
-/// Whether the fee is above what its sender would pay at most; the rate is by virtual size without discount.
-pub(crate) fn fee_is_too_high(entry: &MempoolEntry, max_fee_rate: Option<FeeRate>) -> bool {
-    let max = max_fee_rate.map_or(0, |rate| rate.fee(entry.tx.vsize() as u64));
-    max > 0 && entry.fee > max
+/// Whether a fee is above what its sender would pay at most for so many virtual bytes, not discounted. A rate of zero is
+/// no limit.
+pub(crate) fn fee_is_too_high(fee: u64, vsize: u64, max_fee_rate: Option<FeeRate>) -> bool {
+    let max = max_fee_rate.map_or(0, |rate| rate.fee(vsize));
+    max > 0 && fee > max
 }

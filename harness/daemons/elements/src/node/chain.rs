@@ -16,6 +16,8 @@ use super::{Event, Node, Record, Removal, Standing, headers, tx_check};
 
 /// Transactions whose proofs and signatures are remembered as good; beyond that all are forgotten.
 const MAX_VERIFIED: usize = 50_000;
+/// How long a transaction may wait, in seconds (`-mempoolexpiry`, two weeks).
+const MEMPOOL_EXPIRY: u64 = 336 * 60 * 60;
 /// `invalidateblock` gives the mempool back the transactions of so many blocks, as elementsd does.
 const READMITTED_BLOCKS: usize = 10;
 
@@ -44,11 +46,12 @@ impl Node {
         &self,
         header: BlockHeader,
         transactions: Vec<Arc<Transaction>>,
+        txids: Vec<Txid>,
     ) -> StoredBlock {
         StoredBlock {
             hash: header.block_hash(),
             median_time_past: self.median_time_past(header.time, &header.prev_blockhash),
-            txids: transactions.iter().map(|tx| tx.txid()).collect(),
+            txids,
             header,
             transactions,
             sequence: self.blocks.len() as u64,
@@ -104,25 +107,29 @@ impl Node {
 
     /// Makes a kept block the tip; its parent is the tip now.
     pub(crate) fn connect(&mut self, hash: BlockHash) -> Result<(), Rejection> {
-        let Some(block) = self
-            .blocks
-            .get(&hash)
-            .map(|record| Arc::clone(&record.block))
-        else {
+        let Some(block) = self.block(&hash).map(Arc::clone) else {
             return Ok(());
         };
-        let (changed, undo) = self.changes_on_tip(&block)?.finish();
+        let changes = self.changes_on_tip(&block)?.finish();
+        self.join(hash, changes);
+        Ok(())
+    }
+
+    /// Makes a kept and checked block the tip.
+    pub(crate) fn join(&mut self, hash: BlockHash, changes: coins::Finished) {
+        let Some(record) = self.blocks.get_mut(&hash) else {
+            return;
+        };
+        let (changed, undo) = changes;
+        record.standing = Standing::Valid;
+        record.undo = Some(Arc::new(undo));
+        let block = Arc::clone(&record.block);
         coins::commit(&mut self.coins, changed);
         self.main.push(hash);
         self.tx_index
             .extend(block.txids.iter().map(|txid| (*txid, hash)));
-        if let Some(record) = self.blocks.get_mut(&hash) {
-            record.standing = Standing::Valid;
-            record.undo = Some(Arc::new(undo));
-        }
         self.events.push(Event::Connected(Arc::clone(&block)));
         self.clear_mempool_of(&block);
-        Ok(())
     }
 
     /// Takes the tip off the main chain and answers its transactions but the coinbase. The genesis block stays.
@@ -322,6 +329,7 @@ impl Node {
                 false => self.events.push(Event::Removed(entry.tx, Removal::Reorg)),
             }
         }
+        self.expire();
     }
 
     /// Inputs, locks and maturity of a transaction that waited before a reorganisation.
@@ -371,6 +379,20 @@ impl Node {
         self.events
             .push(Event::Accepted(Arc::clone(&plan.entry.tx)));
         self.mempool.insert(plan.entry);
+    }
+
+    /// Transactions that waited too long leave, which elementsd looks at when another one enters.
+    pub(crate) fn expire(&mut self) {
+        let oldest = self.now().saturating_sub(MEMPOOL_EXPIRY);
+        let old: Vec<_> = self
+            .mempool
+            .iter()
+            .filter(|entry| entry.time < oldest)
+            .map(|entry| entry.txid)
+            .collect();
+        for txid in old {
+            self.remove_with_descendants(&txid, Removal::Expired);
+        }
     }
 }
 

@@ -13,6 +13,9 @@ pub(crate) type CoinSet = HashMap<OutPoint, Coin>;
 /// The coins that a block spent, in the order in which it spent them.
 pub(crate) type Undo = Vec<(OutPoint, Coin)>;
 
+/// Checked changes of a block, and what takes them back.
+pub(crate) type Finished = (HashMap<OutPoint, Option<Coin>>, Undo);
+
 /// The coins as a block leaves them, before anybody agreed to it.
 pub(crate) struct Changes<'a> {
     base: &'a CoinSet,
@@ -51,7 +54,7 @@ impl<'a> Changes<'a> {
     }
 
     /// The changes, to be made, and what was spent.
-    pub(crate) fn finish(self) -> (HashMap<OutPoint, Option<Coin>>, Undo) {
+    pub(crate) fn finish(self) -> Finished {
         (self.changed, self.spent)
     }
 }

@@ -78,7 +78,8 @@ impl Node {
         self.add(&place, script, 0, txs.into_iter().map(Arc::new).collect())
     }
 
-    /// Makes a block, checks it, keeps it, and switches to it if it is the best.
+    /// Makes a block, checks it, keeps it, and switches to it if it is the best. A block on the tip that is wrong leaves
+    /// no trace, as with elementsd.
     fn add(
         &mut self,
         place: &Place,
@@ -88,11 +89,13 @@ impl Node {
     ) -> Result<BlockHash, Rejection> {
         let block = self.assemble(place, script, fees, &transactions);
         self.check_without_coins(&block)?;
-        if block.header.prev_blockhash == self.tip().hash {
-            // A block that somebody asks for and that is wrong leaves no trace, as with elementsd.
-            self.changes_on_tip(&block)?;
-        }
         let hash = block.hash;
+        if place.parent == self.tip().hash {
+            let changes = self.changes_on_tip(&block)?.finish();
+            self.keep(block);
+            self.join(hash, changes);
+            return Ok(hash);
+        }
         self.keep(block);
         match self.consider(hash).into_iter().next() {
             Some((_, error)) => Err(error),
@@ -115,22 +118,24 @@ impl Node {
         loop {
             let mut coinbase = coinbase(place.height, nonce, self.policy_asset(), reward, script);
             commit_to_witnesses(&mut coinbase, transactions, self.policy_asset());
-            let txdata: Vec<_> = std::iter::once(&coinbase)
-                .chain(transactions.iter().map(|tx| &**tx))
+            let coinbase = Arc::new(coinbase);
+            let all: Vec<_> = std::iter::once(&coinbase)
+                .chain(transactions)
+                .cloned()
                 .collect();
-            let txids: Vec<_> = txdata.iter().map(|tx| tx.txid().to_byte_array()).collect();
+            let txids: Vec<Txid> = all.iter().map(|tx| tx.txid()).collect();
+            let leaves: Vec<_> = txids.iter().map(|txid| txid.to_byte_array()).collect();
             let header = BlockHeader {
                 version: headers::version(place.height),
                 prev_blockhash: place.parent,
-                merkle_root: TxMerkleNode::from_byte_array(merkle_root(&txids).0),
+                merkle_root: TxMerkleNode::from_byte_array(merkle_root(&leaves).0),
                 time,
                 height: place.height,
                 ext: headers::signed(&self.dynafed, place.height),
             };
-            if self.block(&header.block_hash()).is_none() {
-                let mut all = vec![Arc::new(coinbase)];
-                all.extend(transactions.iter().map(Arc::clone));
-                return self.prepare_shared(header, all);
+            let block = self.prepare_shared(header, all, txids);
+            if self.block(&block.hash).is_none() {
+                return block;
             }
             nonce += 1;
         }
@@ -138,10 +143,9 @@ impl Node {
 
     /// A block in its consensus form, as [`Node::prepare_shared`].
     pub(crate) fn prepare(&self, block: Block) -> StoredBlock {
-        self.prepare_shared(
-            block.header,
-            block.txdata.into_iter().map(Arc::new).collect(),
-        )
+        let txids = block.txdata.iter().map(Transaction::txid).collect();
+        let transactions = block.txdata.into_iter().map(Arc::new).collect();
+        self.prepare_shared(block.header, transactions, txids)
     }
 }
 

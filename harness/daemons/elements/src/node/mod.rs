@@ -10,6 +10,7 @@ mod amounts;
 mod block_check;
 mod chain;
 mod coins;
+mod decode;
 mod fee_rate;
 mod genesis;
 mod headers;
@@ -25,6 +26,7 @@ mod snapshot;
 mod standard;
 mod stored_block;
 mod tx_check;
+mod types;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -35,6 +37,7 @@ use elements::{AssetId, Block, BlockHash, OutPoint, Script, Transaction, TxOut, 
 
 use accept::{Fees, Judge, fee_is_too_high};
 
+pub use decode::{decode_block, decode_transaction};
 pub use fee_rate::FeeRate;
 pub use mempool::{Mempool, MempoolEntry, signals_replaceability};
 pub use params::{
@@ -43,138 +46,10 @@ pub use params::{
 };
 pub use rejection::Rejection;
 pub use stored_block::StoredBlock;
-
-/// The end of the main chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tip {
-    /// Its hash.
-    pub hash: BlockHash,
-    /// Its height.
-    pub height: u32,
-}
-
-/// An unspent output of the main chain (or, with `height` [`Coin::MEMPOOL_HEIGHT`], of the mempool).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Coin {
-    /// The output; its proofs are not kept.
-    pub output: TxOut,
-    /// The height of the block that made it.
-    pub height: u32,
-    /// Whether a coinbase made it.
-    pub coinbase: bool,
-}
-
-impl Coin {
-    /// The height of coins that no block has made yet.
-    pub const MEMPOOL_HEIGHT: u32 = 0x7fff_ffff;
-}
-
-/// A transaction, and where it was found.
-#[derive(Clone, Debug)]
-pub struct FoundTransaction {
-    /// The transaction.
-    pub tx: Arc<Transaction>,
-    /// The block of the main chain that holds it; none for the mempool.
-    pub block: Option<BlockHash>,
-}
-
-/// What `testmempoolaccept` tells of one transaction.
-#[derive(Clone, Debug)]
-pub struct TestAccept {
-    /// Its id.
-    pub txid: Txid,
-    /// Its id with witnesses.
-    pub wtxid: Wtxid,
-    /// Sizes and fee if it would be accepted. None when judging ended before it, because one before it was refused.
-    pub verdict: Option<Result<Accepted, Rejection>>,
-}
-
-/// Sizes and fee of a transaction that would be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Accepted {
-    /// Virtual size, not discounted.
-    pub vsize: u64,
-    /// Virtual size with the discount of ELIP 200.
-    pub discount_vsize: u64,
-    /// Fee in satoshi of the policy asset.
-    pub fee: u64,
-}
-
-/// What became of a block that was submitted and is valid so far as was looked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Submitted {
-    /// It is on the main chain now (`submitblock` answers null).
-    Connected,
-    /// It is kept on a side branch, not yet wholly checked (`"inconclusive"`).
-    SideBranch,
-    /// It was known and valid (`"duplicate"`).
-    Duplicate,
-    /// It was known and invalid (`"duplicate-invalid"`).
-    DuplicateInvalid,
-    /// It was known, and is on a side branch (`"duplicate-inconclusive"`).
-    DuplicateInconclusive,
-}
-
-/// Why a transaction left the mempool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// A block has it.
-    Block,
-    /// A block has another spend of one of its inputs, or of an ancestor's.
-    Conflict,
-    /// Another transaction paid more for one of its inputs, or of an ancestor's.
-    Replaced,
-    /// After a reorganisation it is not valid any more.
-    Reorg,
-}
-
-/// What happened, in order: wallets and subscribers follow these.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A block joined the main chain at its end.
-    Connected(Arc<StoredBlock>),
-    /// The block at the end of the main chain left it. Its transactions, if still valid, are `Accepted` afterwards.
-    Disconnected(Arc<StoredBlock>),
-    /// A transaction entered the mempool.
-    Accepted(Arc<Transaction>),
-    /// A transaction left the mempool.
-    Removed(Arc<Transaction>, Removal),
-}
-
-/// What is known of a branch, in the words of `getchaintips`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BranchStatus {
-    /// The main chain.
-    Active,
-    /// Wholly checked once, not the main chain now.
-    ValidFork,
-    /// Not wholly checked yet.
-    ValidHeaders,
-    /// Refused, or invalidated by `invalidateblock`.
-    Invalid,
-}
-
-/// A snapshot that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SnapshotError {
-    /// Not one of ours, or of another version.
-    #[error("not a snapshot of this version of the bundled Elements node")]
-    Format,
-    /// Cut short, or changed.
-    #[error("the snapshot is damaged: its checksum does not match")]
-    Checksum,
-    /// It was made with other parameters.
-    #[error("the snapshot is of chain {found} with other parameters than these of {wanted}")]
-    Params {
-        /// The chain's name in the snapshot.
-        found: String,
-        /// The chain's name wanted.
-        wanted: String,
-    },
-    /// A block or transaction in it is refused.
-    #[error("the snapshot holds something invalid: {0}")]
-    Invalid(String),
-}
+pub use types::{
+    Accepted, BranchStatus, Coin, Event, FoundTransaction, Removal, SnapshotError, Submitted,
+    TestAccept, Tip,
+};
 
 /// What is known of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -438,6 +313,10 @@ impl Node {
         max_fee_rate: Option<FeeRate>,
     ) -> Result<Txid, Rejection> {
         let txid = tx.txid();
+        let unblinded = |out: &TxOut| !out.nonce.is_null() && out.value.is_explicit();
+        if tx.output.iter().any(unblinded) {
+            return Err(Rejection::not_blinded());
+        }
         if self.has_coin_of(&tx, txid) {
             return Err(Rejection::already_in_chain());
         }
@@ -449,14 +328,20 @@ impl Node {
             pool: &self.mempool,
         }
         .judge(&Arc::new(tx), Fees::Relay)?;
-        if fee_is_too_high(&plan.entry, max_fee_rate) {
+        if fee_is_too_high(plan.entry.fee, plan.entry.tx.vsize() as u64, max_fee_rate) {
             return Err(Rejection::max_fee_exceeded());
         }
         self.enter(plan);
-        Ok(txid)
+        self.expire();
+        match self.mempool.contains(&txid) {
+            true => Ok(txid),
+            // An ancestor's time was over.
+            false => Err(Rejection::new("mempool full")),
+        }
     }
 
-    /// `testmempoolaccept`: what [`Node::accept`] would say. More than one transaction are judged in turn, each as
+    /// `testmempoolaccept`: what [`Node::accept`] would say, but for outputs that still hold a blinding key, which only
+    /// sending refuses. More than one transaction are judged in turn, each as
     /// though those before it had been accepted, up to the first that is refused.
     pub fn test_accept(
         &self,
@@ -477,11 +362,12 @@ impl Node {
             if !ended {
                 let pool = own.as_ref().unwrap_or(&self.mempool);
                 let judged = Judge { node: self, pool }.judge(&tx, Fees::Relay);
-                let judged =
-                    judged.and_then(|plan| match fee_is_too_high(&plan.entry, max_fee_rate) {
+                let judged = judged.and_then(|plan| {
+                    match fee_is_too_high(plan.entry.fee, plan.entry.vsize, max_fee_rate) {
                         true => Err(Rejection::max_fee_exceeded()),
                         false => Ok(plan),
-                    });
+                    }
+                });
                 ended = judged.is_err();
                 answer.verdict = Some(judged.map(|plan| {
                     let MempoolEntry {
@@ -512,7 +398,8 @@ impl Node {
 
 /// Blocks.
 impl Node {
-    /// `generatetoaddress`: mines `n` blocks with what waits in the mempool; fees go to `script`.
+    /// `generatetoaddress`: mines `n` blocks with what waits in the mempool; fees go to `script`. Takes about 0.1 ms a
+    /// block, so whoever serves others too asks for some thousands at a time.
     ///
     /// # Errors
     /// If a block cannot be made, as when the clock is set so far back that no time fits. Blocks before it stay.

@@ -10,6 +10,7 @@ use elements::hashes::sha256;
 use elements::{Block, BlockHash, Transaction};
 
 use super::accept::{Fees, Judge};
+use super::block_check;
 use super::fee_rate::FeeRate;
 use super::{Node, Params, Removal, SnapshotError, Standing};
 
@@ -101,7 +102,8 @@ impl Node {
     }
 
     fn read_block(&mut self, block: Block) -> Result<(), SnapshotError> {
-        if !self.blocks.contains_key(&block.header.prev_blockhash) || block.header.height == 0 {
+        let parent = self.block(&block.header.prev_blockhash);
+        if parent.and_then(|parent| parent.height().checked_add(1)) != Some(block.header.height) {
             return Err(SnapshotError::Invalid(format!(
                 "block {} has no parent",
                 block.block_hash()
@@ -111,6 +113,7 @@ impl Node {
         self.verified
             .extend(block.txdata.iter().map(Transaction::wtxid));
         let block = self.prepare(block);
+        block_check::alone(&block).map_err(invalid)?;
         self.keep(block);
         Ok(())
     }

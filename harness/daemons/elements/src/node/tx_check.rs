@@ -29,6 +29,14 @@ pub(crate) fn shape(tx: &Transaction) -> Result<(), Rejection> {
     if tx.output.is_empty() {
         return Err(Rejection::new("bad-txns-vout-empty"));
     }
+    if tx
+        .output
+        .iter()
+        .any(|output| output.asset.is_null() || output.value.is_null())
+    {
+        // elementsd cannot even read these.
+        return Err(Rejection::new("bad-txns-vout-amount-invalid"));
+    }
     if stripped_size(tx) * 4 > MAX_BLOCK_WEIGHT {
         return Err(Rejection::new("bad-txns-oversize"));
     }

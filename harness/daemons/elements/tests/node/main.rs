@@ -2,5 +2,13 @@
 
 mod common;
 
+mod assets;
 mod blocks;
+mod confidential;
+mod htlc;
+mod mutated;
+mod random;
+mod reorgs;
+mod snapshots;
+mod submitted;
 mod verdicts;
