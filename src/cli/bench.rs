@@ -10,13 +10,13 @@ use swaprig_harness::process::Usage;
 use swaprig_harness::run_dir::{Keep, RunDir, RunDirSettings};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
-use swaprig_harness::world::{Binaries, Needs, WAIT};
+use swaprig_harness::world::{Binaries, Chain, Needs, WAIT};
 use swaprig_harness::{World, WorldError};
 use swaprig_scenarios::run::Oracle;
 
 use super::exit::complain;
 use super::stats::Samples;
-use super::{DaemonFlags, Exit, RUNS, bench_proxy, runtime};
+use super::{DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -25,6 +25,9 @@ pub(super) struct BenchArgs {
     /// How often
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Of `liquid` alone: how many payments to make besides, once and without blinding
+    #[arg(long, value_name = "N", default_value = "0")]
+    soak: u32,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -40,6 +43,8 @@ enum Bench {
     Oracle,
     /// What a proxy adds to one call, for each kind of proxy; a run is 100 calls of each, with and without
     Proxy,
+    /// A Liquid node and its index, without the rest of a world
+    Liquid,
 }
 
 impl Bench {
@@ -48,6 +53,7 @@ impl Bench {
             Bench::World => "world",
             Bench::Oracle => "oracle",
             Bench::Proxy => "proxy",
+            Bench::Liquid => "liquid",
         }
     }
 }
@@ -59,7 +65,10 @@ const BLOCKS: u32 = 300;
 
 pub(super) fn bench(args: &BenchArgs) -> Exit {
     let settings = args.daemons.settings();
-    let needs = Needs::of(true, false, &[].into());
+    let needs = match args.name {
+        Bench::Liquid => Needs::of(false, true, &[Chain::Liquid].into()),
+        Bench::World | Bench::Oracle | Bench::Proxy => Needs::of(true, false, &[].into()),
+    };
     let binaries = match Binaries::resolve(&settings, &needs, &Stderr::default()) {
         Ok(binaries) => Arc::new(binaries),
         Err(error) => {
@@ -73,6 +82,10 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
         match args.name {
             Bench::World => worlds(args.runs, &settings, &binaries, &mut samples).await,
             Bench::Oracle => oracle(args.runs, &settings, &binaries, &mut samples).await,
+            Bench::Liquid => {
+                let base = RunDirSettings::from_env(Path::new(RUNS)).base;
+                bench_liquid::liquid(args.runs, args.soak, &base, &binaries, &mut samples).await
+            }
             Bench::Proxy => bench_proxy::calls(args.runs, &settings, &binaries, &mut samples).await,
         }
     });
@@ -222,11 +235,11 @@ async fn one(
     })
 }
 
-fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
-fn megabytes(bytes: u64) -> f64 {
+pub(super) fn megabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e6
 }

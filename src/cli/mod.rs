@@ -1,6 +1,7 @@
 //! The commands, their flags and their exit codes. What a command does is in its own module.
 
 mod bench;
+mod bench_liquid;
 mod bench_proxy;
 mod control;
 mod daemon;

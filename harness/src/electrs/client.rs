@@ -153,6 +153,35 @@ impl ElectrumClient {
         }
     }
 
+    /// Waits for the next thing that the server pushes under `method`, and gives its parameters. What it pushed while it
+    /// was asked something was passed over.
+    ///
+    /// # Errors
+    /// [`ElectrumError`]. After a timeout the connection is of no more use.
+    pub async fn pushed(
+        &mut self,
+        method: &str,
+        deadline: Deadline,
+    ) -> Result<Value, ElectrumError> {
+        let listen = async {
+            loop {
+                let mut line = String::new();
+                if self.stream.read_line(&mut line).await? == 0 {
+                    let closed = std::io::ErrorKind::UnexpectedEof;
+                    return Err(
+                        std::io::Error::new(closed, "the server closed the connection").into(),
+                    );
+                }
+                let said = serde_json::from_str::<Value>(&line);
+                let mut said = said.map_err(|error| malformed(method, error))?;
+                if said["method"] == method {
+                    return Ok(said["params"].take());
+                }
+            }
+        };
+        bound(method, deadline, listen).await?
+    }
+
     async fn typed<T: serde::de::DeserializeOwned>(
         &mut self,
         method: &str,

@@ -133,7 +133,7 @@ impl Link {
             }
             (End::Electrs | End::ElectrsLiquid, _) => Err(LinkError::FromIndex(self.clone())),
             (_, End::Bitcoind | End::Elementsd) => Ok(Kind::JsonRpc),
-            (_, End::Electrs | End::ElectrsLiquid) => Ok(Kind::Tcp),
+            (_, End::Electrs | End::ElectrsLiquid) => Ok(Kind::Electrum),
             (End::Harness, End::Node(_)) => Ok(Kind::Grpc),
             (End::Node(_), End::Node(_)) => Ok(Kind::Tcp),
         }

@@ -5,11 +5,13 @@ use std::path::Path;
 use super::proxies::{OnLink, find};
 use super::{Binaries, Chain, Liquid, World, WorldError, WorldErrorKind};
 use crate::binary::{Binary, Role};
-use crate::bitcoind::{Bitcoind, Tip};
+use crate::bitcoind::{self, Bitcoind, Tip};
 use crate::daemon::StartError;
-use crate::electrs::Electrs;
-use crate::elementsd::Elementsd;
-use crate::proxy::{BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, Link, Proxy};
+use crate::electrs::{Electrs, FollowedNode};
+use crate::elementsd::{self, Elementsd};
+use crate::proxy::{
+    BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, Link, Proxy, Upstream,
+};
 use crate::time::Deadline;
 
 /// The program for a role that this world has.
@@ -24,21 +26,33 @@ pub(super) fn needed(binaries: &Binaries, role: Role) -> Result<&Binary, StartEr
 /// The node that an index stands over.
 pub(super) struct Over {
     chain: Chain,
-    rpc: String,
+    node: FollowedNode,
 }
 
 impl Over {
     pub(super) fn bitcoind(node: &Bitcoind) -> Self {
         Over {
             chain: Chain::Bitcoin,
-            rpc: node.rpc_address(),
+            node: FollowedNode {
+                rpc: node.rpc_address(),
+                p2p: node.p2p_address(),
+                user: bitcoind::USER.to_owned(),
+                password: bitcoind::PASSWORD.to_owned(),
+                dir: node.dir().to_owned(),
+            },
         }
     }
 
     pub(super) fn elementsd(node: &Elementsd) -> Self {
         Over {
             chain: Chain::Liquid,
-            rpc: node.rpc_address(),
+            node: FollowedNode {
+                rpc: node.rpc_address(),
+                p2p: String::new(),
+                user: elementsd::USER.to_owned(),
+                password: elementsd::PASSWORD.to_owned(),
+                dir: node.dir().to_owned(),
+            },
         }
     }
 }
@@ -51,16 +65,25 @@ pub(super) async fn start(
     binaries: &Binaries,
     (dir, deadline): (&Path, Deadline),
 ) -> Result<Electrs, StartError> {
-    let Over { chain, rpc } = over;
-    let (role, own, node) = match chain {
-        Chain::Bitcoin => (Role::Electrs, ELECTRS, BITCOIND),
-        Chain::Liquid => (Role::ElectrsLiquid, ELECTRS_LIQUID, ELEMENTSD),
+    let Over { chain, mut node } = over;
+    let (own, followed) = match chain {
+        Chain::Bitcoin => (ELECTRS, BITCOIND),
+        Chain::Liquid => (ELECTRS_LIQUID, ELEMENTSD),
     };
-    let binary = needed(binaries, role)?;
-    let through = find(proxies, &Link::new(own, node)).map(Proxy::address);
-    let rpc = through.unwrap_or(rpc);
-    let _ = links;
-    Electrs::start(binary, dir, chain, &rpc, deadline).await
+    let binary = needed(binaries, chain.index_role())?;
+    if let Some(proxy) = find(proxies, &Link::new(own, followed)) {
+        node.rpc = proxy.address();
+    }
+    let mut index = Electrs::start(binary, dir, chain, &node, deadline).await?;
+    for link in links.iter().filter(|link| link.to.name() == own) {
+        let upstream = Upstream::Electrum(index.electrum_address());
+        let proxy = Proxy::start(link.to_string(), upstream).await?;
+        if link.from == End::Harness {
+            index.go_through(proxy.address());
+        }
+        proxies.push((link.clone(), proxy));
+    }
+    Ok(index)
 }
 
 impl World {
@@ -102,22 +125,27 @@ impl World {
         let Ok(index) = self.index(chain) else {
             return Ok(());
         };
-        let running = index.running();
-        if running.exit().is_some() {
-            return Ok(());
-        }
-        match running.unless_exited(index.wait_tip(tip, deadline)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(self.error(error)),
-            Err(exit) => {
-                let text = format!(
-                    "{} {exit}, while it was to reach {}\n{}",
-                    index.name(),
-                    tip.height,
-                    running.log_tail()
-                );
-                Err(self.error(WorldErrorKind::Ruled(text)))
-            }
-        }
+        follow(index, tip, deadline)
+            .await
+            .map_err(|error| self.error(error))
     }
+}
+
+/// Waits until an index that runs has reached `tip`.
+pub(super) async fn follow(
+    index: &Electrs,
+    tip: Tip,
+    deadline: Deadline,
+) -> Result<(), WorldErrorKind> {
+    let running = index.running();
+    if running.exit().is_some() {
+        return Ok(());
+    }
+    let followed = running.unless_exited(index.wait_tip(tip, deadline)).await;
+    followed.map_err(|exit| {
+        let (name, height) = (index.name(), tip.height);
+        let tail = running.log_tail();
+        WorldErrorKind::Ruled(format!("{name} {exit}, while it was to reach {height}\n{tail}"))
+    })??;
+    Ok(())
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bitcoin::{BlockHash, Txid};
-use elements::{Address, AddressParams, Script};
+use elements::{Address, AddressParams, AssetId, Script};
 use serde_json::{Value, json};
 use swaprig_units::{BlockDelta, Height};
 
@@ -17,6 +17,7 @@ use crate::bitcoind::Tip;
 use crate::daemon::StartError;
 use crate::electrs::Electrs;
 use crate::elementsd::{AssetAmount, Elementsd, FAUCET, Issuance};
+use crate::process::Running;
 use crate::proxy::Link;
 use crate::time::Deadline;
 
@@ -27,6 +28,8 @@ pub struct Liquid {
     index: Option<Electrs>,
     /// Scripts whose coins belong to somebody outside of the node's wallets, with their owner.
     owners: Mutex<BTreeMap<Script, String>>,
+    /// What was issued here, of assets and of their tokens: blinded, the chain does not tell.
+    issued: Mutex<BTreeMap<AssetId, u64>>,
 }
 
 /// Who gets something on Liquid.
@@ -47,6 +50,63 @@ pub enum Recipient {
 pub const OUTSIDE: &str = "outside";
 
 impl Liquid {
+    /// Starts elementsd in `dir`, with the wallets that are named, and the index over it: what a world has beside bitcoind.
+    ///
+    /// # Errors
+    /// When a program is missing or does not come up.
+    pub async fn start(
+        binaries: &Binaries,
+        wallets: &[String],
+        dir: &Path,
+        deadline: Deadline,
+    ) -> Result<Self, StartError> {
+        let parts = Parts {
+            liquid: Some(wallets),
+            index: &[Chain::Liquid].into(),
+        };
+        let started = start(parts, &[], binaries, dir, deadline).await?;
+        let (liquid, _) = started.expect("the parts have Liquid");
+        Ok(liquid)
+    }
+
+    /// Mines `blocks` blocks; returns when the index, where there is one, has the new tip.
+    ///
+    /// # Errors
+    /// When a daemon does not answer, or the index does not follow before `deadline`.
+    pub async fn mine(&self, blocks: BlockDelta, deadline: Deadline) -> Result<Tip, WorldErrorKind> {
+        self.elementsd.generate(blocks, deadline).await?;
+        self.barrier(deadline).await
+    }
+
+    /// Waits until the index, where there is one, has the tip of elementsd's chain.
+    ///
+    /// # Errors
+    /// As [`Liquid::mine`].
+    pub async fn barrier(&self, deadline: Deadline) -> Result<Tip, WorldErrorKind> {
+        let tip = self.elementsd.rpc().tip(deadline).await?;
+        if let Some(index) = &self.index {
+            index::follow(index, tip, deadline).await?;
+        }
+        Ok(tip)
+    }
+
+    /// Ends both.
+    pub async fn stop(&self, deadline: Deadline) {
+        let index = async {
+            match &self.index {
+                Some(index) => Some(index.stop(deadline).await),
+                None => None,
+            }
+        };
+        tokio::join!(index, self.elementsd.stop(deadline));
+    }
+
+    /// Its processes.
+    pub fn processes(&self) -> impl Iterator<Item = Arc<Running>> {
+        let index = self.index.iter().map(Electrs::running);
+        std::iter::once(self.elementsd.running()).chain(index)
+    }
+
     /// The node.
     pub fn elementsd(&self) -> &Elementsd {
         &self.elementsd
@@ -67,6 +127,12 @@ impl Liquid {
     pub fn belongs_to(&self, script: Script, owner: impl Into<String>) {
         let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
         owners.entry(script).or_insert(owner.into());
+    }
+
+    /// How much of an asset, or of a token, was issued by [`World::issue_asset`].
+    pub fn issued(&self, asset: AssetId) -> Option<u64> {
+        let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        issued.get(&asset).copied()
     }
 
     /// Who owns what is paid to `script`, where that was said.
@@ -101,6 +167,7 @@ pub(super) async fn start(
         elementsd,
         index,
         owners: Mutex::default(),
+        issued: Mutex::default(),
     };
     Ok(Some((liquid, proxies)))
 }
@@ -166,12 +233,8 @@ impl World {
         blocks: BlockDelta,
         deadline: Deadline,
     ) -> Result<Height, WorldError> {
-        let elementsd = &self.liquid()?.elementsd;
-        elementsd
-            .generate(blocks, deadline)
-            .await
-            .map_err(|e| self.error(e))?;
-        Ok(self.liquid_barrier(deadline).await?.height)
+        let tip = self.liquid()?.mine(blocks, deadline).await;
+        Ok(tip.map_err(|error| self.error(error))?.height)
     }
 
     /// Waits until the index of the Liquid chain, where there is one, has the tip of elementsd's chain.
@@ -179,14 +242,8 @@ impl World {
     /// # Errors
     /// When there is no Liquid, a daemon does not answer, or the index does not follow before `deadline`.
     pub async fn liquid_barrier(&self, deadline: Deadline) -> Result<Tip, WorldError> {
-        let tip = self
-            .liquid()?
-            .elementsd
-            .tip()
-            .await
-            .map_err(|e| self.error(e))?;
-        self.index_follows(Chain::Liquid, tip, deadline).await?;
-        Ok(tip)
+        let tip = self.liquid()?.barrier(deadline).await;
+        tip.map_err(|error| self.error(error))
     }
 
     /// Pays `amount` from the faucet. It takes a block to confirm. An address that is nobody's in this world is from now on
@@ -271,9 +328,15 @@ impl World {
         deadline: Deadline,
     ) -> Result<Issuance, WorldError> {
         let rpc = self.wallet(wallet)?.rpc();
-        rpc.issue_asset(wallet, parts, tokens, blind, deadline)
+        let made = rpc
+            .issue_asset(wallet, parts, tokens, blind, deadline)
             .await
-            .map_err(|e| self.error(e))
+            .map_err(|e| self.error(e))?;
+        let liquid = self.liquid()?;
+        let mut issued = liquid.issued.lock().unwrap_or_else(PoisonError::into_inner);
+        issued.insert(made.asset, parts);
+        issued.insert(made.token, tokens);
+        Ok(made)
     }
 
     /// How many blocks deep a transaction of the Liquid chain is, as the node has it; zero while it waits in the mempool,

@@ -27,7 +27,7 @@ use crate::binary::Passport;
 use crate::bitcoind::{Bitcoind, FIRST_BLOCKS, RpcError, Tip};
 use crate::daemon::StartError;
 pub use crate::electrs::Chain;
-use crate::electrs::Electrs;
+use crate::electrs::{ElectrumError, Electrs};
 use crate::ldk_server::{LdkServer, NodeError};
 use crate::process::{LogFiles, Running, Stopped, Usage};
 use crate::proxy::{BITCOIND, ELEMENTSD};
@@ -83,6 +83,9 @@ pub enum WorldErrorKind {
     /// bitcoind or elementsd did not do what it was asked.
     #[error(transparent)]
     Bitcoind(#[from] RpcError),
+    /// An index did not do what it was asked.
+    #[error("{}", crate::error_chain(.0))]
+    Index(#[from] ElectrumError),
     /// A Lightning node did not do what it was asked.
     #[error("{}", crate::error_chain(.0))]
     Node(#[from] NodeError),

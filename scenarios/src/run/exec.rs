@@ -12,6 +12,7 @@ use swaprig_harness::time::Deadline;
 use tokio::sync::watch;
 
 use super::oracle::{Oracle, Sheet};
+use super::oracle_liquid::LiquidOracle;
 use super::outcome::StepRecord;
 use super::runner::RunSettings;
 use super::{BoxFuture, FailureKind, Random, Run, StepFailure};
@@ -32,6 +33,7 @@ pub(super) struct Exec<'p> {
     bindings: Mutex<Bindings>,
     records: &'p Mutex<Vec<StepRecord>>,
     oracle: tokio::sync::Mutex<Oracle>,
+    liquid_oracle: tokio::sync::Mutex<LiquidOracle>,
     /// Who held what when it was last told exactly.
     money: Mutex<Option<Sheet>>,
     /// How many steps run beside others: meanwhile coins may be on their way and daemons down.
@@ -77,6 +79,7 @@ impl<'p> Exec<'p> {
             bindings: Mutex::default(),
             records,
             oracle: tokio::sync::Mutex::default(),
+            liquid_oracle: tokio::sync::Mutex::default(),
             money: Mutex::default(),
             beside: AtomicUsize::new(0),
         }
@@ -93,8 +96,17 @@ impl<'p> Exec<'p> {
             return Ok(());
         }
         let told = self.oracle.lock().await.check(self.world, deadline).await;
-        if let Some(sheet) = told.map_err(|failure| (step, failure))? {
-            *locked(&self.money) = Some(sheet);
+        let told = told.map_err(|failure| (step, failure))?;
+        let mut liquid_oracle = self.liquid_oracle.lock().await;
+        let liquid = liquid_oracle.check(self.world, deadline).await;
+        let liquid = liquid.map_err(|failure| (step, failure))?;
+        let mut money = locked(&self.money);
+        let before = money.as_ref().and_then(|sheet| sheet.liquid.clone());
+        if let Some(sheet) = told {
+            *money = Some(sheet);
+        }
+        if let Some(sheet) = money.as_mut() {
+            sheet.liquid = liquid.or(before);
         }
         Ok(())
     }

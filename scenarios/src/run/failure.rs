@@ -148,6 +148,7 @@ impl From<WorldErrorKind> for StepFailure {
                 broken("the run directory cannot be used", error_chain(&error))
             }
             WorldErrorKind::Bitcoind(error) => StepFailure::refused(error_chain(&error)),
+            WorldErrorKind::Index(error) => StepFailure::refused(error_chain(&error)),
             WorldErrorKind::Node(error) => StepFailure::refused(error_chain(&error)),
             other @ (WorldErrorKind::NoSuchNode { .. }
             | WorldErrorKind::Setup(_)

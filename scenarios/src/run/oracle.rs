@@ -20,6 +20,7 @@ use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 use swaprig_units::{Height, Sat};
 
 use super::StepFailure;
+use super::oracle_liquid::LiquidSheet;
 
 /// How long wallets have to take in what the chain says. They follow a block in tens of milliseconds, upstream's in two
 /// seconds.
@@ -50,6 +51,8 @@ pub struct Sheet {
     pub supply: Sat,
     /// Each owner's part.
     pub books: Vec<(String, Sat)>,
+    /// The same of Liquid, where there is one and it could be told.
+    pub liquid: Option<LiquidSheet>,
 }
 
 impl Sheet {
@@ -70,7 +73,11 @@ impl fmt::Display for Sheet {
         for (i, (owner, part)) in self.books.iter().enumerate() {
             write!(f, "{}{owner} {part}", if i == 0 { "" } else { ", " })?;
         }
-        write!(f, "; mined {}", self.supply)
+        write!(f, "; mined {}", self.supply)?;
+        match &self.liquid {
+            Some(liquid) => write!(f, " · {liquid}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -166,6 +173,7 @@ impl Oracle {
             height: tip.height,
             supply: supply(tip.height),
             books,
+            liquid: None,
         };
         let (held, any_spent) = self.held_by_channels(world, deadline).await?;
         sheet.books.push(("channels".to_owned(), held));
