@@ -19,8 +19,9 @@ pub struct Observation {
 
 /// `text` with every hash, address and hexadecimal blob replaced by a word, and decimal fractions by `N`.
 pub fn mask(text: &str) -> String {
+    let text = mask_paths(text);
     let mut masked = String::with_capacity(text.len());
-    let mut rest = text;
+    let mut rest = text.as_str();
     while !rest.is_empty() {
         let end = rest
             .find(|c: char| !c.is_ascii_alphanumeric())
@@ -49,6 +50,17 @@ pub fn mask(text: &str) -> String {
         }
         masked.push_str(mask_word(word));
         rest = after;
+    }
+    masked
+}
+
+/// `text` with every path of a file replaced by `<path>`.
+fn mask_paths(text: &str) -> String {
+    let mut parts = text.split('\'');
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        masked.push('\'');
+        masked.push_str(if part.starts_with('/') { "<path>" } else { part });
     }
     masked
 }
@@ -85,6 +97,10 @@ pub fn mask_numbers(text: &str) -> String {
 pub fn told(reply: &Reply) -> String {
     match &reply.result {
         Ok(_) => format!("HTTP {}, a result", reply.status),
+        // How to call it is told in pages, which are for people.
+        Err(refused) if refused.code == -1 && refused.message.starts_with(&*reply.method) => {
+            format!("HTTP {}, -1: how to call it", reply.status)
+        }
         Err(refused) => format!(
             "HTTP {}, {}: {}",
             reply.status,
@@ -180,6 +196,7 @@ mod tests {
             ("dust".into(), "dust"),
             ("version 2.".into(), "version 2."),
             ("cafe".into(), "cafe"),
+            ("no '/home/x' in 'y'".into(), "no '<path>' in 'y'"),
         ];
         for (text, masked) in table {
             assert_eq!(mask(&text), masked);
@@ -209,15 +226,22 @@ mod tests {
     }
 
     #[test]
-    fn of_a_help_text_the_first_line_is_told() {
-        let refused = Refused {
-            code: -1,
-            message: "getblock \"blockhash\"\n\nLong.".into(),
-        };
-        let reply = Reply {
-            status: 500,
-            result: Err(refused),
-        };
-        assert_eq!(told(&reply), "HTTP 500, -1: getblock \"blockhash\" …");
+    fn of_a_text_with_pages_the_first_line_is_told_and_of_help_that_it_is_help() {
+        for (message, text) in [
+            ("getblock \"blockhash\"\n\nLong.", "HTTP 500, -1: how to call it"),
+            ("No.\nBecause.", "HTTP 500, -1: No. …"),
+            ("No.\n", "HTTP 500, -1: No."),
+        ] {
+            let refused = Refused {
+                code: -1,
+                message: message.into(),
+            };
+            let reply = Reply {
+                method: "getblock".into(),
+                status: 500,
+                result: Err(refused),
+            };
+            assert_eq!(told(&reply), text);
+        }
     }
 }

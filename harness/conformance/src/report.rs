@@ -30,6 +30,12 @@ pub fn differences(bundled: &Transcript, upstream: &Transcript) -> Vec<Differenc
         };
         let labels: std::collections::BTreeSet<&String> = own.keys().chain(theirs.keys()).collect();
         for label in labels {
+            if let Some(root) = root_of(label)
+                && own.contains_key(&root) != theirs.contains_key(&root)
+            {
+                // The whole answer is missing, which its root tells.
+                continue;
+            }
             let (ours, theirs) = (own.get(label), theirs.get(label));
             if ours != theirs {
                 all.push(Difference {
@@ -43,6 +49,12 @@ pub fn differences(bundled: &Transcript, upstream: &Transcript) -> Vec<Differenc
         }
     }
     all
+}
+
+/// The label of the root of the shape that `label` is a path in; `None` for the root itself, and for what is no shape.
+fn root_of(label: &str) -> Option<String> {
+    let (name, path) = label.rsplit_once(' ')?;
+    (path.len() > 1 && path.starts_with(['.', '['])).then(|| format!("{name} ."))
 }
 
 /// The places of the table of known differences at which nothing differs any more, among those whose case was compared.

@@ -33,6 +33,8 @@ pub struct Refused {
 /// An answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reply {
+    /// The method that was called.
+    pub method: String,
     /// The status of HTTP.
     pub status: u16,
     /// The result, or the error.
@@ -93,7 +95,11 @@ impl NodeRpc {
                 message: error["message"].as_str().unwrap_or_default().to_owned(),
             }),
         };
-        Ok(Reply { status, result })
+        Ok(Reply {
+            method: method.to_owned(),
+            status,
+            result,
+        })
     }
 
     /// Sends any body and gives the status and the text that came back.

@@ -145,8 +145,8 @@ async fn addresses(t: &mut Trial<'_>) -> Step<()> {
             (label, "createrawtransaction", json!([[], [{address.as_str(): 1}]]), None),
         ])
         .await?;
-        let told = t.node("validateaddress", json!([address])).await?;
-        t.see(format!("validateaddress of {label}"), told.to_string());
+        let told = t.reply("validateaddress", json!([address])).await?;
+        t.see(format!("validateaddress of {label}"), told.result.map_or_else(|error| error.message, |told| told.to_string()));
     }
     Ok(())
 }
