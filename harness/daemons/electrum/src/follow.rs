@@ -19,8 +19,11 @@ use crate::node::{Connection, Node, NodeError};
 
 /// How long after a look the next one is, when the node itself tells of new blocks.
 const INTERVAL: Duration = Duration::from_millis(15);
-/// The same when it does not.
-const INTERVAL_WITHOUT_WAIT: Duration = Duration::from_millis(5);
+/// The same when it does not, right after something was new; from look to look it grows by a quarter up to
+/// [`LONGEST_WITHOUT_WAIT`].
+const SHORTEST_WITHOUT_WAIT: Duration = Duration::from_millis(4);
+/// See [`SHORTEST_WITHOUT_WAIT`].
+const LONGEST_WITHOUT_WAIT: Duration = Duration::from_millis(10);
 /// What each transaction in the mempool adds: a look reads all their ids.
 const INTERVAL_PER_TX: Duration = Duration::from_micros(10);
 /// How long after a look that failed the next one is.
@@ -28,9 +31,11 @@ const INTERVAL_WHILE_DOWN: Duration = Duration::from_millis(100);
 /// How long the node is asked to hold a call. Its own limit on idle connections is 30 s.
 const HOLD: Duration = Duration::from_secs(10);
 /// Blocks that are taken in at once, so that a long chain is never held twice.
-const BLOCKS_AT_ONCE: usize = 200;
-/// Blocks that are fetched in one request; each may have megabytes.
-const BLOCKS_A_REQUEST: usize = 8;
+const BLOCKS_AT_ONCE: usize = 500;
+/// Blocks that are fetched in the first request; each may have megabytes.
+const BLOCKS_A_REQUEST: usize = 4;
+/// As long as one request brings less than so many bytes, the next one is for twice as many blocks.
+const LITTLE: usize = 256 * 1024;
 /// Transactions that are fetched in one request.
 const TXS_A_REQUEST: usize = 50;
 /// A block that comes so soon after another one is one of many: they are taken in together, once none has come for
@@ -101,17 +106,22 @@ pub(crate) async fn follow(node: Node, shared: Arc<Shared>) {
         is_down: false,
         last_block: None,
     };
+    let mut quiet = SHORTEST_WITHOUT_WAIT;
     loop {
         let looked = follower.look().await;
         follower.report(looked.as_ref().err());
         let pause = match looked {
-            Ok(true) => continue,
+            Ok(true) => {
+                quiet = SHORTEST_WITHOUT_WAIT;
+                continue;
+            }
             Err(FollowError::Changing(_)) => SETTLED,
             Ok(false) => {
                 let base = match waits.is_finished() {
-                    true => INTERVAL_WITHOUT_WAIT,
+                    true => quiet,
                     false => INTERVAL,
                 };
+                quiet = (quiet * 5 / 4).min(LONGEST_WITHOUT_WAIT);
                 let waiting = follower.shared.read(Index::waiting_count);
                 base + INTERVAL_PER_TX * u32::try_from(waiting).unwrap_or(u32::MAX)
             }
@@ -316,8 +326,17 @@ impl Follower {
             hashes.clear();
         }
         let mut blocks = Vec::new();
-        for some in hashes.chunks(BLOCKS_A_REQUEST) {
-            for block in self.blocks(some).await? {
+        let (mut rest, mut count) = (&hashes[..], BLOCKS_A_REQUEST);
+        while !rest.is_empty() {
+            let (some, later) = rest.split_at(count.min(rest.len()));
+            rest = later;
+            let fetched = self.blocks(some).await?;
+            let txs = fetched.iter().flat_map(|block| &block.txs);
+            count = match txs.map(|tx| tx.raw.len()).sum::<usize>() < LITTLE {
+                true => count * 2,
+                false => BLOCKS_A_REQUEST,
+            };
+            for block in fetched {
                 if prev.is_some_and(|prev| prev != block.prev) {
                     let why = format!("{} follows another block", block.hash);
                     return Err(FollowError::Changing(why));

@@ -141,6 +141,8 @@ async fn handle(stream: TcpStream, service: Arc<Service>, mut is_stopping: watch
             .header_read_timeout(HEAD_TIMEOUT)
             .max_buf_size(MAX_HEAD.max(8192))
             .half_close(true)
+            // electrs looks for `Content-Length` in these very letters, as Elements writes it.
+            .title_case_headers(true)
             .serve_connection(TokioIo::new(stream), respond)
     );
     let ended = tokio::select! {

@@ -178,7 +178,14 @@ pub(crate) async fn fake_node(seed: u64) -> std::net::SocketAddr {
                     let body = request.into_body().collect().await?.to_bytes();
                     let call: Value = serde_json::from_slice(&body).unwrap_or_default();
                     let mut random = random.lock().expect("nobody panics");
-                    let text = node_answer(&call, &mut random).to_string();
+                    let answer = match &call {
+                        Value::Array(calls) => calls
+                            .iter()
+                            .map(|call| node_answer(call, &mut random))
+                            .collect(),
+                        call => node_answer(call, &mut random),
+                    };
+                    let text = answer.to_string();
                     Ok::<_, hyper::Error>(Response::new(Full::<Bytes>::from(text)))
                 }
             });
@@ -190,7 +197,8 @@ pub(crate) async fn fake_node(seed: u64) -> std::net::SocketAddr {
 
 fn node_answer(call: &Value, random: &mut Random) -> Value {
     let genesis = bitcoin::constants::genesis_block(bitcoin::Network::Regtest);
-    let refused = json!({ "result": null, "error": { "code": -5, "message": "no" }, "id": 1 });
+    let id = &call["id"];
+    let refused = json!({ "result": null, "error": { "code": -5, "message": "no" }, "id": id });
     let found = match call["method"].as_str().unwrap_or_default() {
         "getbestblockhash" => json!(genesis.block_hash()),
         "getblockhash" if call["params"][0] == 0 => json!(genesis.block_hash()),
@@ -200,5 +208,5 @@ fn node_answer(call: &Value, random: &mut Random) -> Value {
         _ if random.below(2) == 0 => return refused,
         _ => value(random, 4),
     };
-    json!({ "result": found, "error": null, "id": 1 })
+    json!({ "result": found, "error": null, "id": id })
 }
