@@ -10,7 +10,7 @@ use bytes::Bytes;
 use elements::hashes::{Hash as _, HashEngine as _, HmacEngine, sha256};
 use elements::hex::DisplayHex as _;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -192,7 +192,11 @@ impl Service {
             );
             return response;
         }
-        let body = Limited::new(request.into_body(), MAX_BODY).collect();
+        let body = request.into_body();
+        if body.size_hint().lower() > MAX_BODY as u64 {
+            return plain(StatusCode::PAYLOAD_TOO_LARGE, "");
+        }
+        let body = Limited::new(body, MAX_BODY).collect();
         let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
             Ok(Ok(body)) => body.to_bytes(),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {

@@ -417,7 +417,7 @@ fn params(reader: &Reader<'_>, chain: String) -> Result<Params, OptionsError> {
         con_block_subsidy: reader.number("con_blocksubsidy", 0)?,
         min_relay_fee: reader.fee_rate("minrelaytxfee", 100)?,
         block_min_fee: reader.fee_rate("blockmintxfee", 100)?,
-        dust_relay_fee: reader.fee_rate("dustrelayfee", 3000)?,
+        dust_relay_fee: reader.fee_rate("dustrelayfee", 100)?,
         incremental_relay_fee: reader.fee_rate("incrementalrelayfee", 100)?,
         accept_discount_ct: reader.boolean("acceptdiscountct", false),
         accept_non_std_txn: reader.boolean("acceptnonstdtxn", false),
@@ -450,7 +450,7 @@ fn settings(reader: &Reader<'_>) -> Result<Settings, OptionsError> {
         fallback_fee: fallback.map(FeeRate::from_sat_per_kvb),
         min_tx_fee: reader.fee_rate("mintxfee", 100)?,
         max_tx_fee: reader.amount("maxtxfee")?.unwrap_or(10_000_000),
-        signal_rbf: reader.boolean("walletrbf", false),
+        signal_rbf: reader.boolean("walletrbf", true),
         blinded_addresses: reader.boolean("blindedaddresses", true),
         seed,
     })

@@ -1,5 +1,6 @@
 //! Bitcoin Core's published vectors, read from the package that carries Core's source.
 
+#[path = "../../tests/common/asm.rs"]
 mod asm;
 
 use std::collections::HashMap;

@@ -140,7 +140,8 @@ impl<C: Checker> Machine<'_, C> {
             return Err(ScriptError::SigCount);
         }
         let signatures = signatures as usize;
-        self.need(keys + signatures + 2)?;
+        // The one more that is taken below is missed here already.
+        self.need(keys + signatures + 3)?;
 
         let top = self.stack.len();
         // Both are taken from the top down, as Core does: last key, last signature first.

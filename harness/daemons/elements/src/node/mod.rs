@@ -32,8 +32,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use elements::dynafed::FullParams;
-
-use elements::{AssetId, Block, BlockHash, OutPoint, Script, Transaction, TxOut, Txid, Wtxid};
+use elements::{AssetId, Block, BlockHash, OutPoint, Script, Transaction, Txid, Wtxid};
 
 use accept::{Fees, Judge, fee_is_too_high};
 
@@ -302,8 +301,8 @@ impl Node {
 
 /// Transactions.
 impl Node {
-    /// `sendrawtransaction`: accepts a transaction into the mempool. One that waits already is accepted again.
-    /// With `max_fee_rate` none or zero no fee is too high.
+    /// Accepts a transaction into the mempool: `sendrawtransaction`, but for outputs that still hold a blinding key, which
+    /// it refuses beforehand. One that waits already is accepted again. With `max_fee_rate` none or zero no fee is too high.
     ///
     /// # Errors
     /// The words and codes of elementsd.
@@ -313,10 +312,6 @@ impl Node {
         max_fee_rate: Option<FeeRate>,
     ) -> Result<Txid, Rejection> {
         let txid = tx.txid();
-        let unblinded = |out: &TxOut| !out.nonce.is_null() && out.value.is_explicit();
-        if tx.output.iter().any(unblinded) {
-            return Err(Rejection::not_blinded());
-        }
         if self.has_coin_of(&tx, txid) {
             return Err(Rejection::already_in_chain());
         }
@@ -340,8 +335,7 @@ impl Node {
         }
     }
 
-    /// `testmempoolaccept`: what [`Node::accept`] would say, but for outputs that still hold a blinding key, which only
-    /// sending refuses. More than one transaction are judged in turn, each as
+    /// `testmempoolaccept`: what [`Node::accept`] would say. More than one transaction are judged in turn, each as
     /// though those before it had been accepted, up to the first that is refused.
     pub fn test_accept(
         &self,

@@ -22,7 +22,7 @@ pub const PARENT_GENESIS_HASH: &str =
 /// Consensus: the value of one coin.
 pub const COIN: u64 = 100_000_000;
 
-/// The options of elementsd that the bundled node has, with elementsd's defaults (Elements Core 23.4).
+/// The options of elementsd that the bundled node's chain has, by elementsd's names (Elements Core 23.4).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Params {
     /// `-chain`: a custom chain's name; it is committed to by the genesis block.
@@ -60,8 +60,8 @@ pub struct Params {
 }
 
 impl Params {
-    /// `liquidregtest` as PeerSwap, Boltz and LWK use it: 21 million free coins, no subsidy, 0.1 sat/vB, discounted
-    /// confidential transactions.
+    /// `liquidregtest` as PeerSwap, Boltz and LWK use it: 21 million free coins, no subsidy, discounted confidential
+    /// transactions; the rest, 0.1 sat/vB among it, is elementsd's default.
     pub fn liquid_regtest() -> Self {
         Params {
             chain: "liquidregtest".into(),

@@ -65,17 +65,6 @@ impl Rejection {
         }
     }
 
-    /// `sendrawtransaction` finds a blinding key where an ephemeral key should be.
-    pub(crate) fn not_blinded() -> Self {
-        let message = "Transaction output has nonce, but is not blinded. Did you forget to call blindrawtransaction, \
-                       or rawblindrawtransaction?";
-        Rejection {
-            reason: "not-blinded".into(),
-            code: Self::TRANSACTION_ERROR,
-            message: message.into(),
-        }
-    }
-
     pub(crate) fn already_in_chain() -> Self {
         Rejection {
             reason: "txn-already-known".into(),

@@ -16,6 +16,8 @@ use crate::node::{BranchStatus, Coin, EPOCH_LENGTH, PARENT_GENESIS_HASH, PEGIN_C
 
 /// `CLIENT_VERSION` of the elementsd whose answers these are: 23.4.0.
 const CLIENT_VERSION: u32 = 230_400;
+/// Dynafed epochs whose peg-in programs count (`-total_valid_epochs`).
+const TOTAL_VALID_EPOCHS: u32 = 2;
 /// `-con_parentpowlimit` of custom chains.
 const PARENT_POW_LIMIT: &str = "7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff";
 
@@ -108,7 +110,7 @@ pub(super) fn get_blockchain_info(call: Call<'_>) -> RpcResult {
     let extension: Vec<String> = params.extension_space.iter().map(|item| encode::hex(item)).collect();
     out.put("extension_space", extension);
     out.put("epoch_length", EPOCH_LENGTH);
-    out.put("total_valid_epochs", 1);
+    out.put("total_valid_epochs", TOTAL_VALID_EPOCHS);
     out.put("epoch_age", tip.height % EPOCH_LENGTH);
     out.put("warnings", "");
     Ok(out.into())
@@ -117,7 +119,9 @@ pub(super) fn get_blockchain_info(call: Call<'_>) -> RpcResult {
 pub(super) fn get_chain_tips(call: Call<'_>) -> RpcResult {
     let state = call.shared.lock();
     let node = &state.node;
-    let tips = node.chain_tips().into_iter().map(|(tip, status)| {
+    let mut tips = node.chain_tips();
+    tips.sort_by_key(|(tip, _)| std::cmp::Reverse(tip.height));
+    let tips = tips.into_iter().map(|(tip, status)| {
         let mut length = 0;
         let mut hash = tip.hash;
         while let Some(block) = node.block(&hash) {
@@ -186,14 +190,14 @@ pub(super) fn get_sidechain_info(call: Call<'_>) -> RpcResult {
     let params = state.node.dynafed_params();
     let mut out = Object::new();
     out.put("fedpegscript", encode::hex(&params.fedpegscript));
-    out.put(
-        "current_fedpeg_programs",
-        vec![encode::hex(params.fedpeg_program.as_bytes())],
-    );
-    out.put(
-        "current_fedpegscripts",
-        vec![encode::hex(&params.fedpegscript)],
-    );
+    // One for each epoch that counts for the next block; nobody votes here, so they are the same.
+    let height = state.node.tip().height;
+    let begins_next = u32::from(height % EPOCH_LENGTH == EPOCH_LENGTH - 1);
+    let epochs = (begins_next + 1 + height / EPOCH_LENGTH).min(TOTAL_VALID_EPOCHS);
+    let program = encode::hex(params.fedpeg_program.as_bytes());
+    out.put("current_fedpeg_programs", vec![program; epochs as usize]);
+    let script = encode::hex(&params.fedpegscript);
+    out.put("current_fedpegscripts", vec![script; epochs as usize]);
     out.put("pegged_asset", state.node.policy_asset().to_string());
     out.put("min_peg_diff", PARENT_POW_LIMIT);
     out.put("parent_blockhash", PARENT_GENESIS_HASH);

@@ -174,8 +174,8 @@ pub(super) fn help(call: Call<'_>) -> RpcResult {
         return Ok(usages.collect::<String>().trim_end().into());
     };
     Ok(match methods::find(name) {
-        Some(method) => method.usage().into(),
-        None => format!("help: unknown command: {name}\n").into(),
+        Some(method) => method.usage().trim_end().into(),
+        None => format!("help: unknown command: {name}").into(),
     })
 }
 

@@ -61,8 +61,8 @@ kinds! {
     rejected = -26;
     /// A transaction that is in a block already.
     already_in_chain = -27;
-    /// The wallet of that name is loaded already.
-    already_loaded = -35;
+    /// A parameter that has lost its meaning.
+    deprecated = -32;
 }
 
 impl RpcError {

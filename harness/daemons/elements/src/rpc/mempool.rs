@@ -37,7 +37,8 @@ pub(super) fn get_raw_mempool(call: Call<'_>) -> RpcResult {
     }
     let mut out = Object::new();
     out.put("txids", txids);
-    out.put("mempool_sequence", mempool.sequence());
+    // elementsd counts from one.
+    out.put("mempool_sequence", mempool.sequence() + 1);
     Ok(out.into())
 }
 

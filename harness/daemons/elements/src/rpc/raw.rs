@@ -258,17 +258,17 @@ fn input(value: &Json, sequence: u32) -> RpcResult<TxIn> {
 fn outputs(values: &[Json], policy_asset: AssetId) -> RpcResult<Vec<TxOut>> {
     let mut outputs = Vec::new();
     let mut fee = None;
-    let mut seen = HashSet::new();
+    let mut seen: HashSet<(Script, AssetId)> = HashSet::new();
     let mut has_data = false;
     for value in values {
         let (output, address) = output(value, policy_asset, &mut has_data)?;
         let asset = output.asset.explicit().unwrap_or(policy_asset);
-        // All outputs without an address count as one, as with elementsd.
-        if !seen.insert((address.clone(), asset)) {
-            return Err(RpcError::invalid_parameter(format!(
-                "Invalid parameter, duplicated address and asset: {} {asset}",
-                address.unwrap_or_default()
-            )));
+        if let Some(address) = address {
+            if !seen.insert((output.script_pubkey.clone(), asset)) {
+                return Err(RpcError::invalid_parameter(format!(
+                    "Invalid parameter, duplicated address and asset: {address} {asset}"
+                )));
+            }
         }
         if output.is_fee() {
             fee = Some(output);

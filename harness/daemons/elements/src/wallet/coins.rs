@@ -210,7 +210,7 @@ impl Wallet {
         }
     }
 
-    /// Whether every input is the wallet's.
+    /// Whether it spends a coin of the wallet.
     pub(crate) fn is_from_me(&self, tx: &Transaction) -> bool {
         tx.input
             .iter()

@@ -53,7 +53,7 @@ impl Settings {
             fallback_fee: None,
             min_tx_fee: FeeRate::from_sat_per_kvb(100),
             max_tx_fee: 10_000_000,
-            signal_rbf: false,
+            signal_rbf: true,
             blinded_addresses: true,
             seed,
         }

@@ -586,7 +586,12 @@ impl Plan {
     /// The weight it will have, blinded and signed.
     fn weight(&self, tx: &Transaction, issuance_keys: &HashMap<usize, SecretKey>) -> usize {
         let varint = |length: usize| if length < 253 { 1 } else { 3 };
-        let domain = tx.input.len() + 2 * issuance_keys.len() + usize::from(issuance_keys.is_empty());
+        let issues = |input: &TxIn| {
+            let amounts = [input.asset_issuance.amount, input.asset_issuance.inflation_keys];
+            amounts.iter().filter(|amount| !amount.is_null()).count()
+        };
+        // What a surjection proof chooses from: what comes in, and what is issued.
+        let domain = tx.input.len() + tx.input.iter().map(issues).sum::<usize>();
         let surjection = 2 + domain.div_ceil(8) + 32 * (1 + domain.min(3));
         let proofs = varint(surjection) + surjection + varint(RANGE_PROOF_BYTES) + RANGE_PROOF_BYTES;
         let outputs = tx.output.iter().filter(|output| blinding_key(output).is_some());

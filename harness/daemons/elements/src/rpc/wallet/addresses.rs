@@ -132,6 +132,24 @@ fn describe_mine(wallet: &Wallet, state_secp: &Secp, address: &Address) -> Objec
     out
 }
 
+/// elementsd's words for a text that is no address of this chain.
+fn what_is_wrong_with(text: &str) -> &'static str {
+    let lower = text.to_ascii_lowercase();
+    let is_segwit_here = lower.starts_with("ert1") || lower.starts_with("el1");
+    let is_segwit_elsewhere = lower.split_once("1q").or(lower.split_once("1p")).is_some_and(
+        |(prefix, data)| {
+            prefix.bytes().all(|byte| byte.is_ascii_lowercase())
+                && data.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        },
+    );
+    match (is_segwit_here, is_segwit_elsewhere) {
+        (true, _) if text.len() < 14 => "Invalid separator position",
+        (true, _) => "Invalid or unsupported Segwit (Bech32) or Base58 encoding.",
+        (false, true) => "Invalid prefix for Bech32 address",
+        (false, false) => "Invalid checksum or length of Base58 address",
+    }
+}
+
 type Secp = elements::secp256k1_zkp::Secp256k1<elements::secp256k1_zkp::All>;
 
 pub(crate) fn get_address_info(call: Call<'_>) -> RpcResult {
@@ -139,8 +157,8 @@ pub(crate) fn get_address_info(call: Call<'_>) -> RpcResult {
     let wallet = look(call, &state)?;
     let secp = &state.wallets.secp;
     let text = call.args.str(0)?;
-    let address = args::address(text)
-        .ok_or_else(|| RpcError::not_found("Invalid or unsupported address"))?;
+    let address =
+        args::address(text).ok_or_else(|| RpcError::not_found(what_is_wrong_with(text)))?;
     let script = address.script_pubkey();
     let origin = wallet.keys().origin(&script);
     let blinding = wallet.keys().blinding_pubkey(secp, &script);

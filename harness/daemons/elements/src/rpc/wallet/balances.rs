@@ -17,7 +17,7 @@ pub(crate) fn get_balance(call: Call<'_>) -> RpcResult {
     let state = call.shared.lock();
     let wallet = look(call, &state)?;
     if call.args.opt_str(0)?.is_some_and(|dummy| dummy != "*") {
-        return Err(RpcError::wallet(
+        return Err(RpcError::deprecated(
             "dummy first argument must be excluded or set to \"*\".",
         ));
     }

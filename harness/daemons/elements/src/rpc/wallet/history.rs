@@ -118,7 +118,8 @@ fn entries(
                 out.put("label", label);
             }
             out.put("vout", vout);
-            out.put("fee", amount::signed_to_json(-fee));
+            // Positive, as elementsd has it, though Bitcoin Core has it negative.
+            out.put("fee", amount::signed_to_json(fee));
             if long {
                 out.append(common(state, wallet, txid, tx));
             }

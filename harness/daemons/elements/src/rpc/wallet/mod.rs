@@ -175,9 +175,10 @@ pub(super) fn load_wallet(call: Call<'_>) -> RpcResult {
     let mut state = call.shared.lock();
     let state = &mut *state;
     if state.wallets.is_loaded(name) {
-        return Err(RpcError::already_loaded(format!(
-            "Wallet file verification failed. Refusing to load database. Data file '{name}' is already loaded."
-        )));
+        // elementsd's words for descriptor wallets, which are SQLite files there.
+        return Err(RpcError::wallet(
+            "Wallet file verification failed. SQLiteDatabase: Unable to obtain an exclusive lock on the database, is it being used by another instance of Elements Core?\n",
+        ));
     }
     if !state.wallets.load(name, &state.node) {
         return Err(RpcError::no_wallet(format!(

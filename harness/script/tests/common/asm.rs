@@ -21,7 +21,7 @@ static NAMES: LazyLock<HashMap<String, u8>> = LazyLock::new(|| {
         .collect()
 });
 
-pub fn parse_script(text: &str) -> Vec<u8> {
+pub(crate) fn parse_script(text: &str) -> Vec<u8> {
     let mut script = Vec::new();
     for word in text.split_whitespace() {
         if let Ok(number) = word.parse::<i64>() {
@@ -47,7 +47,7 @@ pub fn parse_script(text: &str) -> Vec<u8> {
     script
 }
 
-pub fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     assert!(text.len().is_multiple_of(2), "odd hex {text}");
     (0..text.len())
         .step_by(2)
