@@ -262,6 +262,9 @@ fn signature_checks_without_a_signature() {
         ("0 0 21", "CHECKMULTISIG", Err(PubkeyCount)),
         ("0 -1 0 1", "CHECKMULTISIG", Err(SigCount)),
         ("0 0", "CHECKMULTISIG", Err(InvalidStackOperation)),
+        // The extra element is missed before the signature, which is no DER, is looked at.
+        ("1 1 0 1", "CHECKMULTISIG", Err(InvalidStackOperation)),
+        ("0 1 1 0 1", "CHECKMULTISIG", Err(SigDer)),
     ]);
 }
 

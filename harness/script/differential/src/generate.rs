@@ -137,7 +137,7 @@ fn spend(input: &Input<'_>, rng: &mut Rng) -> (&'static str, Spend) {
         34..50 => ("p2wsh", p2wsh(input, rng)),
         50..60 => ("taproot key", taproot_key(input, rng)),
         60..90 => ("taproot script", taproot_script(input, rng)),
-        90..95 => ("limits", limits(input, rng)),
+        90..95 => ("limits", limits(rng)),
         95..97 => ("witness program", witness_program(rng)),
         _ => ("junk", junk(rng)),
     }
@@ -502,7 +502,7 @@ fn budget_leaf(rng: &mut Rng) -> Leaf {
 }
 
 /// Scripts at the limits of size, count and depth.
-fn limits(input: &Input<'_>, rng: &mut Rng) -> Spend {
+fn limits(rng: &mut Rng) -> Spend {
     let script = match rng.u8(..6) {
         // 201 operations.
         0 => [vec![0x61; rng.usize(198..=203)], vec![0x51]].concat(),
@@ -515,18 +515,12 @@ fn limits(input: &Input<'_>, rng: &mut Rng) -> Spend {
             code.extend([0x6d].repeat(rng.usize(..4)));
             code
         }
-        // 10,000 bytes.
+        // 10,000 bytes, in pushes that are dropped.
         3 => {
-            let block = [push(&[0; 500]), vec![0x75]].concat();
-            let mut code = block.repeat(19);
-            let pad = rng.usize(9_995..=10_003) - code.len() - 1;
-            code.extend(vec![0x51; pad.min(1)]);
-            while code.len() + 1 < 9_995 {
-                let step = (9_995 - code.len() - 1).clamp(3, 75);
-                code.extend(push(&vec![0; step - 2]));
-                code.push(0x75);
-            }
-            code.extend(vec![0x00; rng.usize(..8)]);
+            let fill = |length: usize| [push(&vec![0; length]), vec![0x75]].concat();
+            let mut code = fill(500).repeat(19);
+            let left = rng.usize(9_998..=10_002) - code.len() - 1;
+            code.extend(fill(left - 4));
             code.push(0x51);
             code
         }
@@ -561,12 +555,12 @@ fn limits(input: &Input<'_>, rng: &mut Rng) -> Spend {
             script_sig: Vec::new(),
             witness: vec![script],
         },
-        _ => tapscript(input, script, rng),
+        _ => tapscript(script, rng),
     }
 }
 
 /// A leaf without signatures.
-fn tapscript(_input: &Input<'_>, script: Vec<u8>, rng: &mut Rng) -> Spend {
+fn tapscript(script: Vec<u8>, rng: &mut Rng) -> Spend {
     let leaf_hash = tagged("TapLeaf", |e| {
         e.input(&[0xc0]);
         e.input(&bitcoin::consensus::serialize(&bitcoin::VarInt::from(
