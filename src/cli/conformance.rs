@@ -2,6 +2,7 @@
 
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
+use swaprig_conformance::known::KNOWN;
 use swaprig_conformance::report::{Difference, differences, is_good, stale, unmet};
 use swaprig_conformance::run::run_cases;
 use swaprig_conformance::start::Programs;
@@ -14,6 +15,8 @@ use swaprig_harness::run_dir::RunDir;
 use super::exit::complain;
 use super::{DaemonFlags, Exit, RunDirFlags, runtime};
 
+/// How many places of a known difference are shown.
+const SHOWN: usize = 3;
 /// Columns of a value that stands beside another one.
 const VALUE_WIDTH: usize = 96;
 
@@ -54,7 +57,10 @@ struct Asked {
 
 pub(super) fn conformance(args: &ConformanceArgs) -> Exit {
     let name = args.name.as_deref().unwrap_or_default();
-    let cases: Vec<Case> = all().into_iter().filter(|case| case.name.contains(name)).collect();
+    let cases: Vec<Case> = all()
+        .into_iter()
+        .filter(|case| case.name.contains(name))
+        .collect();
     if cases.is_empty() {
         eprintln!("swaprig: no case has `{name}` in its name");
         return Exit::Nothing;
@@ -71,7 +77,10 @@ pub(super) fn conformance(args: &ConformanceArgs) -> Exit {
             return Exit::Environment;
         }
     };
-    let passport: Passport = found.iter().flat_map(|programs| [&programs.node, &programs.index]).collect();
+    let passport: Passport = found
+        .iter()
+        .flat_map(|programs| [&programs.node, &programs.index])
+        .collect();
     if !args.json {
         println!("{passport}");
     }
@@ -84,7 +93,11 @@ pub(super) fn conformance(args: &ConformanceArgs) -> Exit {
             }
         };
         match runtime().block_on(run_cases(programs, &cases, &own, told)) {
-            Ok(runs) => asked.push(Asked { kind: programs.kind(), passport: programs.passport(), runs }),
+            Ok(runs) => asked.push(Asked {
+                kind: programs.kind(),
+                passport: programs.passport(),
+                runs,
+            }),
             Err(stop) => {
                 complain(&stop);
                 eprintln!("swaprig: the logs are in {}", dir.path().display());
@@ -136,7 +149,10 @@ fn programs(args: &ConformanceArgs) -> Result<Vec<Programs>, Exit> {
 fn tell(kind: Kind, run: &CaseRun) {
     let verdict = if is_good(kind, run) { "PASS" } else { "FAIL" };
     let (count, took) = (run.seen.len(), run.took.as_secs_f64() * 1000.0);
-    println!("{verdict} {kind:<8} {:<26} {count:>4} observations, {took:.0} ms", run.name);
+    println!(
+        "{verdict} {kind:<8} {:<26} {count:>4} observations, {took:.0} ms",
+        run.name
+    );
     for unmet in unmet(kind, run) {
         println!("     {}", unmet.label);
         println!("       saw       {}", clip(&unmet.saw));
@@ -162,7 +178,11 @@ impl Compared {
             Some(Transcript::of(asked.passport.to_string(), &asked.runs))
         };
         let Some(bundled) = of(Kind::Bundled) else {
-            return Compared { reference: None, differences: Vec::new(), stale: Vec::new() };
+            return Compared {
+                reference: None,
+                differences: Vec::new(),
+                stale: Vec::new(),
+            };
         };
         let (upstream, reference) = match of(Kind::Upstream) {
             Some(upstream) => {
@@ -177,8 +197,14 @@ impl Compared {
         };
         let found = differences(&bundled, &upstream);
         let stale = stale(&bundled, &upstream, &found);
-        let stale = stale.iter().map(|(known, case, label)| format!("{} ({case}: {label})", known.what));
-        Compared { reference: Some(reference), stale: stale.collect(), differences: found }
+        let stale = stale
+            .iter()
+            .map(|(known, case, label)| format!("{} ({case}: {label})", known.what));
+        Compared {
+            reference: Some(reference),
+            stale: stale.collect(),
+            differences: found,
+        }
     }
 
     fn new_ones(&self) -> impl Iterator<Item = &Difference> {
@@ -186,34 +212,57 @@ impl Compared {
     }
 
     fn is_good(&self, asked: &[Asked]) -> bool {
-        let all = asked.iter().all(|asked| asked.runs.iter().all(|run| is_good(asked.kind, run)));
+        let all = asked
+            .iter()
+            .all(|asked| asked.runs.iter().all(|run| is_good(asked.kind, run)));
         all && self.new_ones().next().is_none() && self.stale.is_empty()
     }
 
     fn print(&self, asked: &[Asked]) {
         if let Some(reference) = &self.reference {
             let (all, new) = (self.differences.len(), self.new_ones().count());
-            println!("\nbundled beside {reference}: {} known differences, {new} others", all - new);
+            println!(
+                "\nbundled beside {reference}: {} known differences, {new} others",
+                all - new
+            );
         }
-        for one in &self.differences {
-            let mark = if one.known.is_some() { "known" } else { "DIFFERS" };
-            println!("{mark} {} | {}", one.case, one.label);
-            println!("       bundled   {}", clip(one.bundled.as_deref().unwrap_or("(nothing)")));
-            println!("       upstream  {}", clip(one.upstream.as_deref().unwrap_or("(nothing)")));
-            if let Some(known) = one.known {
-                println!("       {}", known.what);
+        for known in KNOWN {
+            let here = self
+                .differences
+                .iter()
+                .filter(|one| one.known == Some(known));
+            let here: Vec<&Difference> = here.collect();
+            if here.is_empty() {
+                continue;
+            }
+            println!("known  {} ({} places)", known.what, here.len());
+            here.iter().take(SHOWN).for_each(|one| show(one));
+            if here.len() > SHOWN {
+                println!("     … and {} more; --json has all", here.len() - SHOWN);
             }
         }
-        for gone in &self.stale {
-            println!("GONE   {gone} differs no more; take it out of the table of known differences");
+        for one in self.new_ones() {
+            println!("DIFFERS");
+            show(one);
         }
-        let runs = || asked.iter().flat_map(|asked| asked.runs.iter().map(move |run| (asked.kind, run)));
+        for gone in &self.stale {
+            println!(
+                "GONE   {gone} differs no more; take it out of the table of known differences"
+            );
+        }
+        let runs = || {
+            asked
+                .iter()
+                .flat_map(|asked| asked.runs.iter().map(move |run| (asked.kind, run)))
+        };
         let failed = runs().filter(|(kind, run)| !is_good(*kind, run)).count();
         println!("\n{} cases run, {failed} failed", runs().count());
     }
 
     fn json(&self, passport: &Passport, asked: &[Asked]) -> Value {
-        let runs = asked.iter().flat_map(|asked| asked.runs.iter().map(move |run| case(asked.kind, run)));
+        let runs = asked
+            .iter()
+            .flat_map(|asked| asked.runs.iter().map(move |run| case(asked.kind, run)));
         json!({
             "version": 1,
             "passport": passport,
@@ -232,11 +281,13 @@ impl Compared {
 }
 
 fn case(kind: Kind, run: &CaseRun) -> Value {
-    let unmet = unmet(kind, run).into_iter().map(|unmet| json!({
-        "label": unmet.label,
-        "saw": unmet.saw,
-        "expected": unmet.expected,
-    }));
+    let unmet = unmet(kind, run).into_iter().map(|unmet| {
+        json!({
+            "label": unmet.label,
+            "saw": unmet.saw,
+            "expected": unmet.expected,
+        })
+    });
     json!({
         "name": run.name,
         "kind": kind,
@@ -246,6 +297,19 @@ fn case(kind: Kind, run: &CaseRun) -> Value {
         "unmet": unmet.collect::<Vec<_>>(),
         "stopped": run.stopped,
     })
+}
+
+/// A difference, with one value below the other.
+fn show(one: &Difference) {
+    println!("     {} | {}", one.case, one.label);
+    println!(
+        "       bundled   {}",
+        clip(one.bundled.as_deref().unwrap_or("(nothing)"))
+    );
+    println!(
+        "       upstream  {}",
+        clip(one.upstream.as_deref().unwrap_or("(nothing)"))
+    );
 }
 
 /// A value that fits beside another one.

@@ -24,9 +24,18 @@ async fn run(programs: &Programs) -> Vec<CaseRun> {
 fn complaints(kind: Kind, runs: &[CaseRun]) -> String {
     let mut text = String::new();
     for run in runs.iter().filter(|run| !is_good(kind, run)) {
-        let _ = writeln!(text, "{}: {}", run.name, run.stopped.as_deref().unwrap_or("not as expected"));
+        let _ = writeln!(
+            text,
+            "{}: {}",
+            run.name,
+            run.stopped.as_deref().unwrap_or("not as expected")
+        );
         for unmet in unmet(kind, run) {
-            let _ = writeln!(text, "  {}\n    saw       {}\n    expected  {}", unmet.label, unmet.saw, unmet.expected);
+            let _ = writeln!(
+                text,
+                "  {}\n    saw       {}\n    expected  {}",
+                unmet.label, unmet.saw, unmet.expected
+            );
         }
     }
     text
@@ -45,7 +54,11 @@ async fn the_bundled_daemons_answer_as_expected_and_as_upstream_was_recorded() {
     assert_eq!(recorded.cases.len(), all().len(), "every case is recorded");
     let found = differences(&bundled, recorded);
     for new in found.iter().filter(|one| one.known.is_none()) {
-        let _ = writeln!(text, "{} | {}\n    bundled   {:?}\n    upstream  {:?}", new.case, new.label, new.bundled, new.upstream);
+        let _ = writeln!(
+            text,
+            "{} | {}\n    bundled   {:?}\n    upstream  {:?}",
+            new.case, new.label, new.bundled, new.upstream
+        );
     }
     for (known, case, label) in stale(&bundled, recorded, &found) {
         let _ = writeln!(text, "{} | {} differs no more: {}", case, label, known.what);
@@ -66,7 +79,8 @@ async fn upstreams_daemons_answer_as_expected_and_as_they_were_recorded() {
     assert!(text.is_empty(), "{}:\n{text}", programs.passport());
     let own = Transcript::of(programs.passport().to_string(), &runs);
     if update_golden() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("harness/conformance/recorded/upstream.json");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("harness/conformance/recorded/upstream.json");
         std::fs::write(&path, own.text()).unwrap();
         eprintln!("{} is written anew; build again to use it", path.display());
         return;
@@ -80,10 +94,16 @@ async fn upstreams_daemons_answer_as_expected_and_as_they_were_recorded() {
         return;
     }
     let changed = differences(Transcript::recorded(), &own);
-    assert!(changed.is_empty(), "they do not say the same twice: {changed:#?}");
+    assert!(
+        changed.is_empty(),
+        "they do not say the same twice: {changed:#?}"
+    );
 }
 
-#[expect(clippy::disallowed_methods, reason = "the switch of golden files is an environment variable")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the switch of golden files is an environment variable"
+)]
 pub(super) fn update_golden() -> bool {
     std::env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1")
 }

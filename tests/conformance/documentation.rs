@@ -18,5 +18,8 @@ fn the_documentation_lists_every_known_difference() {
         std::fs::write(&path, format!("{before}{BEGIN}{own}{END}{after}")).unwrap();
         return;
     }
-    assert_eq!(list, own, "run `UPDATE_GOLDEN=1 cargo test --test conformance documentation`");
+    assert_eq!(
+        list, own,
+        "run `UPDATE_GOLDEN=1 cargo test --test conformance documentation`"
+    );
 }

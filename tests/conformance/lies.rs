@@ -28,22 +28,89 @@ fn lies() -> Vec<(&'static str, Lie)> {
     let text = |text: &str| FieldValue::Text(text.into());
     let hash = || text(&"ab".repeat(32));
     vec![
-        ("chain/parameters", Lie::Node("getsidechaininfo", Some("pegin_confirmation_depth"), FieldValue::Integer(9))),
-        ("chain/blocks", Lie::Node("getblockheader", Some("merkleroot"), hash())),
+        (
+            "chain/parameters",
+            Lie::Node(
+                "getsidechaininfo",
+                Some("pegin_confirmation_depth"),
+                FieldValue::Integer(9),
+            ),
+        ),
+        (
+            "chain/blocks",
+            Lie::Node("getblockheader", Some("merkleroot"), hash()),
+        ),
         ("error/lookup", Lie::Refuses("getblockhash")),
-        ("amounts/explicit", Lie::Node("testmempoolaccept", Some("0.reject-reason"), text("dust"))),
-        ("amounts/confidential", Lie::Node("testmempoolaccept", Some("0.allowed"), FieldValue::Flag(true))),
-        ("htlc/v0-explicit", Lie::Node("testmempoolaccept", Some("0.allowed"), FieldValue::Flag(true))),
-        ("htlc/taproot-confidential", Lie::Refuses("sendrawtransaction")),
-        ("mempool/replace", Lie::Node("getrawmempool", None, FieldValue::Json(json!([])))),
-        ("shape/outputs", Lie::Node("gettxout", None, FieldValue::Json(json!(null)))),
-        ("wallet/receive", Lie::Node("listunspent", Some("0.amountblinder"), hash())),
-        ("wallet/send", Lie::Node("getbalance", Some("bitcoin"), FieldValue::Integer(3))),
-        ("index-chain/merkle", Lie::Index("blockchain.transaction.get_merkle", Some("pos"), FieldValue::Integer(77))),
-        ("index-chain/headers", Lie::Index("blockchain.block.header", None, text("00"))),
-        ("index/broadcast", Lie::Index("blockchain.transaction.get", None, text("00"))),
-        ("index/unindexed", Lie::Index("blockchain.scripthash.get_history", None, FieldValue::Json(json!([{"tx_hash": "ab", "height": 1}, {"tx_hash": "cd", "height": 2}])))),
-        ("index/history", Lie::Index("blockchain.scripthash.subscribe", None, hash())),
+        (
+            "amounts/explicit",
+            Lie::Node("testmempoolaccept", Some("0.reject-reason"), text("dust")),
+        ),
+        (
+            "amounts/confidential",
+            Lie::Node(
+                "testmempoolaccept",
+                Some("0.allowed"),
+                FieldValue::Flag(true),
+            ),
+        ),
+        (
+            "htlc/v0-explicit",
+            Lie::Node(
+                "testmempoolaccept",
+                Some("0.allowed"),
+                FieldValue::Flag(true),
+            ),
+        ),
+        (
+            "htlc/taproot-confidential",
+            Lie::Refuses("sendrawtransaction"),
+        ),
+        (
+            "mempool/replace",
+            Lie::Node("getrawmempool", None, FieldValue::Json(json!([]))),
+        ),
+        (
+            "shape/outputs",
+            Lie::Node("gettxout", None, FieldValue::Json(json!(null))),
+        ),
+        (
+            "wallet/receive",
+            Lie::Node("listunspent", Some("0.amountblinder"), hash()),
+        ),
+        (
+            "wallet/send",
+            Lie::Node("getbalance", Some("bitcoin"), FieldValue::Integer(3)),
+        ),
+        (
+            "index-chain/merkle",
+            Lie::Index(
+                "blockchain.transaction.get_merkle",
+                Some("pos"),
+                FieldValue::Integer(77),
+            ),
+        ),
+        (
+            "index-chain/headers",
+            Lie::Index("blockchain.block.header", None, text("00")),
+        ),
+        (
+            "index/broadcast",
+            Lie::Index("blockchain.transaction.get", None, text("00")),
+        ),
+        (
+            "index/unindexed",
+            Lie::Index(
+                "blockchain.scripthash.get_history",
+                None,
+                FieldValue::Json(
+                    json!([{"tx_hash": "ab", "height": 1}, {"tx_hash": "cd", "height": 2}]),
+                ),
+            ),
+        ),
+        (
+            "index/history",
+            Lie::Index("blockchain.scripthash.subscribe", None, hash()),
+        ),
     ]
 }
 
@@ -52,7 +119,9 @@ impl Lie {
         let told = match self {
             Lie::Node(method, field, value) => node.tamper(Calls::of(method), field, value),
             Lie::Index(method, field, value) => index.tamper(Calls::of(method), field, value),
-            Lie::Refuses(method) => node.fail(Calls::of(method), Failure::Error("no".into()), false),
+            Lie::Refuses(method) => {
+                node.fail(Calls::of(method), Failure::Error("no".into()), false)
+            }
         };
         told.unwrap();
     }
@@ -67,8 +136,12 @@ async fn a_case_fails_when_a_daemon_lies_and_passes_when_it_does_not() {
     let programs = super::programs(Kind::Bundled).expect("this build contains them");
     let daemons = super::start(&programs, sandbox.path()).await;
     let Endpoints { node, index, poke } = daemons.endpoints();
-    let node = Proxy::start("the node", Upstream::JsonRpc(node.address().to_owned())).await.unwrap();
-    let index = Proxy::start("the index", Upstream::Electrum(index)).await.unwrap();
+    let node = Proxy::start("the node", Upstream::JsonRpc(node.address().to_owned()))
+        .await
+        .unwrap();
+    let index = Proxy::start("the index", Upstream::Electrum(index))
+        .await
+        .unwrap();
     let endpoints = Endpoints {
         node: NodeRpc::new(node.address(), USER, PASSWORD),
         index: index.address(),
@@ -78,7 +151,10 @@ async fn a_case_fails_when_a_daemon_lies_and_passes_when_it_does_not() {
     let cases = all();
     let mut unnoticed = Vec::new();
     for (name, lie) in lies() {
-        let case = cases.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("no case {name}"));
+        let case = cases
+            .iter()
+            .find(|case| case.name == name)
+            .unwrap_or_else(|| panic!("no case {name}"));
         lie.tell(&node, &index);
         let told = run(case, &mut lab).await;
         if is_good(Kind::Bundled, &told) {
@@ -89,12 +165,28 @@ async fn a_case_fails_when_a_daemon_lies_and_passes_when_it_does_not() {
         // A case that was broken off leaves transactions behind.
         lab.mine(1).await.unwrap();
     }
-    assert!(unnoticed.is_empty(), "these passed though their daemon lied: {unnoticed:?}");
+    assert!(
+        unnoticed.is_empty(),
+        "these passed though their daemon lied: {unnoticed:?}"
+    );
     // The truth through the same proxies. Wallets have names that are taken now, so that their cases are left out.
-    for name in ["amounts/explicit", "htlc/v0-explicit", "index-chain/merkle", "index/history", "chain/parameters"] {
+    for name in [
+        "amounts/explicit",
+        "htlc/v0-explicit",
+        "index-chain/merkle",
+        "index/history",
+        "chain/parameters",
+    ] {
         let case = cases.iter().find(|case| case.name == name).unwrap();
         let told = run(case, &mut lab).await;
-        assert!(is_good(Kind::Bundled, &told), "{name}: {:?} {:?}", told.unmet, told.stopped);
+        assert!(
+            is_good(Kind::Bundled, &told),
+            "{name}: {:?} {:?}",
+            told.unmet,
+            told.stopped
+        );
     }
-    daemons.stop(swaprig_harness::time::Deadline::after(support::SOON)).await;
+    daemons
+        .stop(swaprig_harness::time::Deadline::after(support::SOON))
+        .await;
 }

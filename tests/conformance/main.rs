@@ -31,12 +31,17 @@ fn all_programs() -> Vec<Programs> {
     if !support::runs() {
         return Vec::new();
     }
-    [Kind::Bundled, Kind::Upstream].into_iter().filter_map(programs).collect()
+    [Kind::Bundled, Kind::Upstream]
+        .into_iter()
+        .filter_map(programs)
+        .collect()
 }
 
 /// Starts daemons in `dir`.
 async fn start(programs: &Programs, dir: &Path) -> Daemons {
     let own = dir.join(programs.kind().to_string());
     std::fs::create_dir_all(&own).unwrap();
-    Daemons::start(programs, &own, Deadline::after(support::SOON)).await.unwrap()
+    Daemons::start(programs, &own, Deadline::after(support::SOON))
+        .await
+        .unwrap()
 }

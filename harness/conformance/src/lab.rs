@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use elements::{AssetId, BlockHash, OutPoint, Script};
 use elements::secp256k1_zkp::PublicKey;
+use elements::{AssetId, BlockHash, OutPoint, Script};
 use serde_json::{Value, json};
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 
@@ -100,15 +100,21 @@ impl Lab {
     pub async fn new(endpoints: Endpoints) -> Step<Self> {
         let Endpoints { node, index, poke } = endpoints;
         let key = Key::new(&mut Seeded::new("the lab"));
-        let ask = async |method: &str, params: Value| -> Step<Value> { call(&node, None, method, params).await };
+        let ask = async |method: &str, params: Value| -> Step<Value> {
+            call(&node, None, method, params).await
+        };
         let wallets = ask("listwallets", json!([])).await?;
         let faucet = text(&wallets[0]);
         let parse = |what: &str, value: &Value| Stop(format!("{what}: `{value}`"));
         let genesis = ask("getblockhash", json!([0])).await?;
-        let genesis = text(&genesis).parse().map_err(|_| parse("the first block", &genesis))?;
+        let genesis = text(&genesis)
+            .parse()
+            .map_err(|_| parse("the first block", &genesis))?;
         let sidechain = ask("getsidechaininfo", json!([])).await?;
         let lbtc = &sidechain["pegged_asset"];
-        let lbtc = text(lbtc).parse().map_err(|_| parse("pegged_asset", lbtc))?;
+        let lbtc = text(lbtc)
+            .parse()
+            .map_err(|_| parse("pegged_asset", lbtc))?;
         let treasury = match ask("gettxout", json!([FREE_COINS, 0])).await? {
             Value::Null => from_wallet(&node, &faucet, &key, lbtc).await?,
             unspent => from_free_coins(&node, &unspent, &key, lbtc).await?,
@@ -162,10 +168,13 @@ impl Lab {
     ) -> Step<Vec<Coin>> {
         let total: u64 = wanted.iter().map(|out| out.value).sum();
         let change = self.treasury.value() - total - FEE * 5;
-        let mut draft = Draft::spending(&[&self.treasury]).pay(self.key.script(), change, self.lbtc);
+        let mut draft =
+            Draft::spending(&[&self.treasury]).pay(self.key.script(), change, self.lbtc);
         for out in wanted {
             draft = match out.blinder {
-                Some(blinder) => draft.pay_blinded(out.script.clone(), out.value, self.lbtc, blinder),
+                Some(blinder) => {
+                    draft.pay_blinded(out.script.clone(), out.value, self.lbtc, blinder)
+                }
                 None => draft.pay(out.script.clone(), out.value, self.lbtc),
             };
         }
@@ -174,7 +183,8 @@ impl Lab {
             draft = draft.blind(random);
         }
         let draft = draft.sign(0, &self.key);
-        self.call("sendrawtransaction", json!([draft.hex()])).await?;
+        self.call("sendrawtransaction", json!([draft.hex()]))
+            .await?;
         self.treasury = draft.coin(0);
         Ok((1..=wanted.len()).map(|index| draft.coin(index)).collect())
     }
@@ -191,7 +201,11 @@ impl Lab {
         let what = format!("the index to have block {height}");
         let followed = poll_until(what, Deadline::after(FOLLOWS), || async {
             (self.poke.0)();
-            let answer = index.lock().await.ask("blockchain.block.header", json!([height])).await;
+            let answer = index
+                .lock()
+                .await
+                .ask("blockchain.block.header", json!([height]))
+                .await;
             match answer {
                 Ok(Ok(own)) if own == json!(header) => Probe::Ready(()),
                 Ok(Ok(_)) => Probe::Pending("it has another block there".into()),
@@ -213,10 +227,14 @@ async fn call(node: &NodeRpc, wallet: Option<&str>, method: &str, params: Value)
 /// Takes the free coins, which need no signature, and leaves the larger part of them to nobody's harm.
 async fn from_free_coins(node: &NodeRpc, unspent: &Value, key: &Key, lbtc: AssetId) -> Step<Coin> {
     let value = sat(&unspent["value"])?;
-    let txid = FREE_COINS.parse().map_err(|_| Stop("the free coins have no id".into()))?;
+    let txid = FREE_COINS
+        .parse()
+        .map_err(|_| Stop("the free coins have no id".into()))?;
     let anyone = Script::from(vec![0x51]);
     let free = Coin::explicit(OutPoint::new(txid, 0), anyone, value, lbtc);
-    let draft = Draft::spending(&[&free]).pay(key.script(), value - FEE, lbtc).fee(FEE, lbtc);
+    let draft = Draft::spending(&[&free])
+        .pay(key.script(), value - FEE, lbtc)
+        .fee(FEE, lbtc);
     call(node, None, "sendrawtransaction", json!([draft.hex()])).await?;
     Ok(draft.coin(0))
 }
@@ -228,13 +246,24 @@ async fn from_wallet(node: &NodeRpc, wallet: &str, key: &Key, lbtc: AssetId) -> 
     let txid = call(node, Some(wallet), "sendtoaddress", json!([to, amount])).await?;
     let sent = call(node, None, "getrawtransaction", json!([txid, true])).await?;
     let script = key.script();
-    let script_hex: String = script.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let script_hex: String = script
+        .as_bytes()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     let outputs = sent["vout"].as_array().cloned().unwrap_or_default();
     let index = outputs
         .iter()
         .position(|out| out["scriptPubKey"]["hex"] == json!(script_hex))
         .and_then(|index| index.try_into().ok())
         .ok_or_else(|| Stop(format!("{txid} does not pay {to}")))?;
-    let txid = text(&txid).parse().map_err(|_| Stop(format!("{txid} is no id")))?;
-    Ok(Coin::explicit(OutPoint::new(txid, index), script, TREASURY, lbtc))
+    let txid = text(&txid)
+        .parse()
+        .map_err(|_| Stop(format!("{txid} is no id")))?;
+    Ok(Coin::explicit(
+        OutPoint::new(txid, index),
+        script,
+        TREASURY,
+        lbtc,
+    ))
 }

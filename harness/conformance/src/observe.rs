@@ -60,7 +60,11 @@ fn mask_paths(text: &str) -> String {
     let mut masked = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         masked.push('\'');
-        masked.push_str(if part.starts_with('/') { "<path>" } else { part });
+        masked.push_str(if part.starts_with('/') {
+            "<path>"
+        } else {
+            part
+        });
     }
     masked
 }
@@ -228,7 +232,10 @@ mod tests {
     #[test]
     fn of_a_text_with_pages_the_first_line_is_told_and_of_help_that_it_is_help() {
         for (message, text) in [
-            ("getblock \"blockhash\"\n\nLong.", "HTTP 500, -1: how to call it"),
+            (
+                "getblock \"blockhash\"\n\nLong.",
+                "HTTP 500, -1: how to call it",
+            ),
             ("No.\nBecause.", "HTTP 500, -1: No. …"),
             ("No.\n", "HTTP 500, -1: No."),
         ] {

@@ -58,15 +58,23 @@ fn root_of(label: &str) -> Option<String> {
 }
 
 /// The places of the table of known differences at which nothing differs any more, among those whose case was compared.
-pub fn stale(bundled: &Transcript, upstream: &Transcript, found: &[Difference]) -> Vec<(&'static Known, &'static str, &'static str)> {
+pub fn stale(
+    bundled: &Transcript,
+    upstream: &Transcript,
+    found: &[Difference],
+) -> Vec<(&'static Known, &'static str, &'static str)> {
     let compared = |pattern: &str| {
         let names = bundled.cases.keys();
-        names.filter(|name| upstream.cases.contains_key(*name)).any(|name| Known::fits(pattern, name))
+        names
+            .filter(|name| upstream.cases.contains_key(*name))
+            .any(|name| Known::fits(pattern, name))
     };
     let mut all = Vec::new();
     for known in KNOWN {
         for (case, label) in known.places {
-            let differs = found.iter().any(|one| Known::fits(case, &one.case) && Known::fits(label, &one.label));
+            let differs = found
+                .iter()
+                .any(|one| Known::fits(case, &one.case) && Known::fits(label, &one.label));
             if compared(case) && !differs {
                 all.push((known, *case, *label));
             }
@@ -77,7 +85,8 @@ pub fn stale(bundled: &Transcript, upstream: &Transcript, found: &[Difference]) 
 
 /// What is wrong with a run: expectations that were not met, except on bundled daemons where that is a known difference.
 pub fn unmet(kind: Kind, run: &CaseRun) -> Vec<&Unmet> {
-    let accepted = |unmet: &&Unmet| kind == Kind::Bundled && Known::of(run.name, &unmet.label).is_some();
+    let accepted =
+        |unmet: &&Unmet| kind == Kind::Bundled && Known::of(run.name, &unmet.label).is_some();
     run.unmet.iter().filter(|unmet| !accepted(unmet)).collect()
 }
 
@@ -101,17 +110,36 @@ mod tests {
 
     #[test]
     fn what_one_side_alone_has_differs_and_a_case_of_one_side_does_not() {
-        let ours = transcript(&[("a/b", "same", "1"), ("a/b", "other", "1"), ("a/b", "more", "1"), ("only/ours", "x", "1")]);
-        let theirs = transcript(&[("a/b", "same", "1"), ("a/b", "other", "2"), ("a/b", "less", "1")]);
+        let ours = transcript(&[
+            ("a/b", "same", "1"),
+            ("a/b", "other", "1"),
+            ("a/b", "more", "1"),
+            ("only/ours", "x", "1"),
+        ]);
+        let theirs = transcript(&[
+            ("a/b", "same", "1"),
+            ("a/b", "other", "2"),
+            ("a/b", "less", "1"),
+        ]);
         let found = differences(&ours, &theirs);
         let text: Vec<_> = found
             .iter()
-            .map(|one| format!("{} {:?} {:?}", one.label, one.bundled.as_deref(), one.upstream.as_deref()))
+            .map(|one| {
+                format!(
+                    "{} {:?} {:?}",
+                    one.label,
+                    one.bundled.as_deref(),
+                    one.upstream.as_deref()
+                )
+            })
             .collect();
-        assert_eq!(text, [
-            "less None Some(\"1\")",
-            "more Some(\"1\") None",
-            "other Some(\"1\") Some(\"2\")",
-        ]);
+        assert_eq!(
+            text,
+            [
+                "less None Some(\"1\")",
+                "more Some(\"1\") None",
+                "other Some(\"1\") Some(\"2\")",
+            ]
+        );
     }
 }

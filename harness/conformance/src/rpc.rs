@@ -77,7 +77,8 @@ impl NodeRpc {
         params: Value,
     ) -> Result<Reply, NoAnswer> {
         let path = wallet.map_or_else(|| "/".to_owned(), |name| format!("/wallet/{name}"));
-        let body = json!({"jsonrpc": "1.0", "id": "conformance", "method": method, "params": params});
+        let body =
+            json!({"jsonrpc": "1.0", "id": "conformance", "method": method, "params": params});
         let no_answer = |why: String| NoAnswer {
             method: method.to_owned(),
             why,

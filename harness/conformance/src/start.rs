@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use swaprig_harness::binary::{Binary, Choice, Kind, Passport, Progress, ResolveError, Role, Settings, resolve};
+use swaprig_harness::binary::{
+    Binary, Choice, Kind, Passport, Progress, ResolveError, Role, Settings, resolve,
+};
 use swaprig_harness::electrs::{Chain, Electrs, FollowedNode};
 use swaprig_harness::elementsd::{Elementsd, PASSWORD, USER};
 use swaprig_harness::error_chain;
@@ -27,12 +29,19 @@ impl Programs {
     ///
     /// # Errors
     /// Where they were looked for, and what to do.
-    pub fn find(kind: Kind, settings: &Settings, progress: &dyn Progress) -> Result<Self, Box<ResolveError>> {
+    pub fn find(
+        kind: Kind,
+        settings: &Settings,
+        progress: &dyn Progress,
+    ) -> Result<Self, Box<ResolveError>> {
         let choice = match kind {
             Kind::Upstream => Choice::Upstream,
             Kind::Bundled => Choice::Bundled,
         };
-        let mut settings = Settings { choice, ..settings.clone() };
+        let mut settings = Settings {
+            choice,
+            ..settings.clone()
+        };
         if kind == Kind::Bundled {
             // What was named is the other kind's.
             settings.elementsd = None;
@@ -83,7 +92,10 @@ impl Daemons {
         let index = Electrs::start(&programs.index, dir, Chain::Liquid, &followed, deadline)
             .await
             .map_err(|error| failed(&error))?;
-        Ok(Daemons { node, index: Arc::new(index) })
+        Ok(Daemons {
+            node,
+            index: Arc::new(index),
+        })
     }
 
     /// Where they are.

@@ -21,7 +21,10 @@ impl Transcript {
     pub fn of(passport: impl Into<String>, runs: &[CaseRun]) -> Self {
         let ended = runs.iter().filter(|run| run.stopped.is_none());
         let cases = ended.map(|run| {
-            let seen = run.seen.iter().map(|one| (one.label.clone(), one.saw.clone()));
+            let seen = run
+                .seen
+                .iter()
+                .map(|one| (one.label.clone(), one.saw.clone()));
             (run.name.to_owned(), seen.collect())
         });
         Transcript {

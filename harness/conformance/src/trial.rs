@@ -116,12 +116,7 @@ impl Trial<'_> {
     }
 
     /// Calls a method of a wallet; any answer will do.
-    pub async fn wallet_reply(
-        &self,
-        wallet: &str,
-        method: &str,
-        params: Value,
-    ) -> Step<Reply> {
+    pub async fn wallet_reply(&self, wallet: &str, method: &str, params: Value) -> Step<Reply> {
         Ok(self.lab.node.ask(Some(wallet), method, params).await?)
     }
 
@@ -162,7 +157,11 @@ impl Trial<'_> {
     /// The parameters of the next notification of the index that `wanted` is true for.
     pub async fn notified(&mut self, method: &str, wanted: impl Fn(&Value) -> bool) -> Step<Value> {
         let poke = self.lab.poke.clone();
-        Ok(self.index().await?.notified(method, wanted, || (poke.0)()).await?)
+        Ok(self
+            .index()
+            .await?
+            .notified(method, wanted, || (poke.0)())
+            .await?)
     }
 
     /// Calls a method of the index that has to succeed.
@@ -206,11 +205,7 @@ impl Trial<'_> {
 
     /// Notes whether something holds that has to.
     pub fn holds(&self, label: impl Into<String>, holds: bool) {
-        self.expect(
-            label,
-            if holds { "yes" } else { "no" },
-            "yes",
-        );
+        self.expect(label, if holds { "yes" } else { "no" }, "yes");
     }
 
     /// Notes the shape of `value`, a line for each path in it, and that it has the `required` ones, each written
@@ -219,7 +214,11 @@ impl Trial<'_> {
         let paths = shape(value);
         for wanted in required {
             let (path, kind) = wanted.split_once(": ").expect("`path: type`");
-            let path = if path == "." || path.starts_with('[') { path.to_owned() } else { format!(".{path}") };
+            let path = if path == "." || path.starts_with('[') {
+                path.to_owned()
+            } else {
+                format!(".{path}")
+            };
             let found = paths.get(&path).map_or("nothing", String::as_str);
             if found != kind {
                 self.unmet.borrow_mut().push(Unmet {
@@ -248,22 +247,12 @@ impl Trial<'_> {
     }
 
     /// Gives a transaction to `testmempoolaccept` and to `sendrawtransaction`, and notes what they say.
-    pub async fn verdict(
-        &self,
-        label: &str,
-        draft: &Draft,
-        expected: Verdict<'_>,
-    ) -> Step<()> {
+    pub async fn verdict(&self, label: &str, draft: &Draft, expected: Verdict<'_>) -> Step<()> {
         self.verdict_of(label, &draft.hex(), expected).await
     }
 
     /// As [`Trial::verdict`], of a transaction in hexadecimal digits.
-    pub async fn verdict_of(
-        &self,
-        label: &str,
-        hex: &str,
-        expected: Verdict<'_>,
-    ) -> Step<()> {
+    pub async fn verdict_of(&self, label: &str, hex: &str, expected: Verdict<'_>) -> Step<()> {
         let tested = self.node("testmempoolaccept", json!([[hex]])).await?;
         let tested = match (&tested[0]["allowed"], &tested[0]["reject-reason"]) {
             (Value::Bool(true), _) => "allowed".to_owned(),
@@ -286,7 +275,9 @@ impl Trial<'_> {
 
     /// Sends a transaction that has to be accepted; notes nothing.
     pub async fn send(&self, draft: &Draft) -> Step<String> {
-        let txid = self.node("sendrawtransaction", json!([draft.hex()])).await?;
+        let txid = self
+            .node("sendrawtransaction", json!([draft.hex()]))
+            .await?;
         Ok(text(&txid))
     }
 }

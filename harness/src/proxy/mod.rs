@@ -35,9 +35,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use faults::{Calls, Failure, Fault, Way};
 pub use ldk_server_protos::grpc::Code;
-pub use link::{
-    BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, HARNESS, Kind, Link, LinkError,
-};
+pub use link::{BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, HARNESS, Kind, Link, LinkError};
 pub use tamper::{FieldValue, TamperError};
 
 use crate::daemon::StartError;

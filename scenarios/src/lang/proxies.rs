@@ -42,7 +42,11 @@ fn daemons(chains: Option<&Chains>) -> Vec<&'static str> {
         Chain::Bitcoin => ELECTRS,
         Chain::Liquid => ELECTRS_LIQUID,
     });
-    [BITCOIND].into_iter().chain(elementsd).chain(indexes).collect()
+    [BITCOIND]
+        .into_iter()
+        .chain(elementsd)
+        .chain(indexes)
+        .collect()
 }
 
 /// A proxy of the world, by its link.
@@ -133,7 +137,10 @@ fn read_link(
             report
                 .push(node.span(), format!("{} is not a link", quoted(text)))
                 .label("in `proxies`")
-                .help(format!("write who calls, `->`, and who is called; {}", pairs(chains)));
+                .help(format!(
+                    "write who calls, `->`, and who is called; {}",
+                    pairs(chains)
+                ));
             return None;
         }
     };

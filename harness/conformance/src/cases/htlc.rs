@@ -10,10 +10,30 @@ use crate::trial::{Step, Trial, Verdict};
 use crate::tx::{Coin, Draft, FEE, Htlc, Key, Seeded, Spend};
 
 pub(super) const CASES: &[Case] = &[
-    case!("htlc/v0-explicit", Shared, "P2WSH with an explicit amount", v0_explicit),
-    case!("htlc/v0-confidential", Shared, "P2WSH with a confidential amount", v0_confidential),
-    case!("htlc/taproot-explicit", Shared, "taproot script path with an explicit amount", taproot_explicit),
-    case!("htlc/taproot-confidential", Shared, "taproot script path with a confidential amount", taproot_confidential),
+    case!(
+        "htlc/v0-explicit",
+        Shared,
+        "P2WSH with an explicit amount",
+        v0_explicit
+    ),
+    case!(
+        "htlc/v0-confidential",
+        Shared,
+        "P2WSH with a confidential amount",
+        v0_confidential
+    ),
+    case!(
+        "htlc/taproot-explicit",
+        Shared,
+        "taproot script path with an explicit amount",
+        taproot_explicit
+    ),
+    case!(
+        "htlc/taproot-confidential",
+        Shared,
+        "taproot script path with a confidential amount",
+        taproot_confidential
+    ),
 ];
 
 /// How the output is locked.
@@ -95,23 +115,55 @@ async fn spends(t: &mut Trial<'_>, lock: Lock, confidential: bool) -> Step<()> {
         ("preimage of 31 bytes", Spend::WrongLength, EQUALVERIFY),
         ("wrong key", Spend::WrongKey, wrong_key),
     ] {
-        t.verdict(label, &make(&coins[0], spend, 0), verdict).await?;
+        t.verdict(label, &make(&coins[0], spend, 0), verdict)
+            .await?;
     }
-    t.verdict("refund with no nLockTime", &make(&coins[1], Spend::Refund, 0), LOCKTIME).await?;
-    t.verdict("refund with an nLockTime before the timeout", &make(&coins[1], Spend::Refund, timeout - 5), LOCKTIME).await?;
-    t.verdict("refund before the timeout", &make(&coins[1], Spend::Refund, timeout), NON_FINAL).await?;
-    t.verdict("claim", &make(&coins[0], Spend::Claim, 0), Verdict::Accepted).await?;
+    t.verdict(
+        "refund with no nLockTime",
+        &make(&coins[1], Spend::Refund, 0),
+        LOCKTIME,
+    )
+    .await?;
+    t.verdict(
+        "refund with an nLockTime before the timeout",
+        &make(&coins[1], Spend::Refund, timeout - 5),
+        LOCKTIME,
+    )
+    .await?;
+    t.verdict(
+        "refund before the timeout",
+        &make(&coins[1], Spend::Refund, timeout),
+        NON_FINAL,
+    )
+    .await?;
+    t.verdict(
+        "claim",
+        &make(&coins[0], Spend::Claim, 0),
+        Verdict::Accepted,
+    )
+    .await?;
     let height = t.lab.height().await?;
     // nLockTime names the last block that may not have it: at this height the next block is the first that may.
     t.lab.mine(timeout - 1 - height).await?;
-    t.verdict("refund one block before the timeout", &make(&coins[1], Spend::Refund, timeout), NON_FINAL).await?;
+    t.verdict(
+        "refund one block before the timeout",
+        &make(&coins[1], Spend::Refund, timeout),
+        NON_FINAL,
+    )
+    .await?;
     t.lab.mine(1).await?;
     let final_sequence = make(&coins[1], Spend::Refund, timeout);
     let mut final_sequence = final_sequence;
     final_sequence.tx.input[0].sequence = elements::Sequence::MAX;
     let final_sequence = spending.sign(final_sequence, Spend::Refund);
-    t.verdict("refund with a final sequence", &final_sequence, LOCKTIME).await?;
-    t.verdict("refund at the timeout", &make(&coins[1], Spend::Refund, timeout), Verdict::Accepted).await?;
+    t.verdict("refund with a final sequence", &final_sequence, LOCKTIME)
+        .await?;
+    t.verdict(
+        "refund at the timeout",
+        &make(&coins[1], Spend::Refund, timeout),
+        Verdict::Accepted,
+    )
+    .await?;
     let block = t.lab.mine(1).await?.remove(0);
     let block = t.node("getblock", serde_json::json!([block])).await?;
     t.expect("the refund is mined", block["nTx"].to_string(), "2");
@@ -140,7 +192,9 @@ impl Spending<'_> {
                 .pay_blinded(self.to.clone(), 10_000, self.lbtc, key.blinder())
                 .fee(FEE, self.lbtc)
                 .blind(&mut self.random.clone()),
-            None => draft.pay(self.to.clone(), value, self.lbtc).fee(FEE, self.lbtc),
+            None => draft
+                .pay(self.to.clone(), value, self.lbtc)
+                .fee(FEE, self.lbtc),
         };
         self.sign(draft, spend)
     }

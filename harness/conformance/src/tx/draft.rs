@@ -1,7 +1,7 @@
 //! A transaction in the making: inputs whose amounts are known, outputs explicit or blinded, fees anywhere.
 
-use elements::confidential::{AssetBlindingFactor, Nonce, ValueBlindingFactor};
 use elements::confidential::{Asset, Value};
+use elements::confidential::{AssetBlindingFactor, Nonce, ValueBlindingFactor};
 use elements::secp256k1_zkp::{PublicKey, SECP256K1};
 use elements::sighash::SighashCache;
 use elements::{

@@ -3,8 +3,8 @@
 
 use elements::hashes::sha256;
 use elements::opcodes::all::{
-    OP_CHECKSIG, OP_CHECKSIGVERIFY, OP_CLTV, OP_DROP, OP_ELSE, OP_ENDIF, OP_EQUALVERIFY,
-    OP_IF, OP_SHA256, OP_SIZE,
+    OP_CHECKSIG, OP_CHECKSIGVERIFY, OP_CLTV, OP_DROP, OP_ELSE, OP_ENDIF, OP_EQUALVERIFY, OP_IF,
+    OP_SHA256, OP_SIZE,
 };
 use elements::script::Builder;
 use elements::secp256k1_zkp::{Message, SECP256K1, XOnlyPublicKey};

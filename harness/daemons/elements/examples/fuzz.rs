@@ -32,7 +32,9 @@ fn main() -> anyhow::Result<()> {
     let mut seed = 1;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
-        let value = arguments.next().context("usage: fuzz [--seconds N] [--seed N]")?;
+        let value = arguments
+            .next()
+            .context("usage: fuzz [--seconds N] [--seed N]")?;
         match name.as_str() {
             "--seconds" => seconds = value.parse()?,
             "--seed" => seed = value.parse()?,
@@ -107,7 +109,9 @@ impl Watch {
     fn begin(&self, request: &str) {
         self.number.fetch_add(1, Ordering::Relaxed);
         if let Ok(mut current) = self.request.lock() {
-            let end = (0..=request.len().min(4000)).rev().find(|at| request.is_char_boundary(*at));
+            let end = (0..=request.len().min(4000))
+                .rev()
+                .find(|at| request.is_char_boundary(*at));
             *current = (Instant::now(), request[..end.unwrap_or(0)].to_owned());
         }
     }
@@ -157,11 +161,16 @@ impl Fuzzer {
         let (tell, told) = std::sync::mpsc::channel();
         let served = Arc::clone(&shared);
         let server = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             let runtime = runtime.expect("a runtime");
             runtime.block_on(async {
-                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-                tell.send(listener.local_addr().expect("an address")).expect("a listener");
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+                    .await
+                    .expect("a port");
+                tell.send(listener.local_addr().expect("an address"))
+                    .expect("a listener");
                 let credentials = Credentials {
                     passwords: vec![("user".to_owned(), "secret".to_owned())],
                     hashed: Vec::new(),
@@ -196,7 +205,11 @@ impl Fuzzer {
 
     fn call(&mut self, body: &str) -> String {
         self.watch.begin(body);
-        let wallet = if self.rng.gen_ratio(1, 20) { Some("w") } else { None };
+        let wallet = if self.rng.gen_ratio(1, 20) {
+            Some("w")
+        } else {
+            None
+        };
         swaprig_elements::rpc::answer(&self.shared, wallet, body.as_bytes()).body
     }
 
@@ -204,7 +217,9 @@ impl Fuzzer {
     fn prepare(&mut self) -> anyhow::Result<()> {
         let help = self.must("help", json!([]))?;
         for line in help.as_str().unwrap_or_default().lines() {
-            let mut words = line.split_whitespace().filter(|word| !["(", ")"].contains(word));
+            let mut words = line
+                .split_whitespace()
+                .filter(|word| !["(", ")"].contains(word));
             if let Some(name) = words.next() {
                 self.methods.push((name.to_owned(), words.count()));
             }
@@ -225,9 +240,13 @@ impl Fuzzer {
         self.must("sendtoaddress", json!([to, 7]))?;
         for kind in ["legacy", "p2sh-segwit"] {
             let more = self.must("getnewaddress", json!(["", kind]))?;
-            self.known.addresses.extend(more.as_str().map(str::to_owned));
+            self.known
+                .addresses
+                .extend(more.as_str().map(str::to_owned));
         }
-        self.known.addresses.extend([address, to.as_str().unwrap_or_default().to_owned()]);
+        self.known
+            .addresses
+            .extend([address, to.as_str().unwrap_or_default().to_owned()]);
         self.known.txids.push(FREE_COINS.to_owned());
         self.learn()
     }
@@ -238,7 +257,9 @@ impl Fuzzer {
         let block = self.must("getblock", json!([tip, 2]))?;
         self.known.blocks.extend(tip.as_str().map(str::to_owned));
         for tx in block["tx"].as_array().into_iter().flatten() {
-            self.known.txids.extend(tx["txid"].as_str().map(str::to_owned));
+            self.known
+                .txids
+                .extend(tx["txid"].as_str().map(str::to_owned));
             self.known.raw.extend(tx["hex"].as_str().map(str::to_owned));
         }
         let waiting = self.must("getrawmempool", json!([]))?;
@@ -287,14 +308,21 @@ impl Fuzzer {
             return;
         };
         let result = &answer["result"];
-        let hex = result.as_str().or(result["hex"].as_str()).unwrap_or_default();
+        let hex = result
+            .as_str()
+            .or(result["hex"].as_str())
+            .unwrap_or_default();
         if hex.len() > 150 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()) {
             self.known.raw.push(hex.to_owned());
         }
         if result.as_u64().is_some() {
             self.known.snapshots.extend(result.as_u64());
         }
-        for list in [&mut self.known.raw, &mut self.known.txids, &mut self.known.blocks] {
+        for list in [
+            &mut self.known.raw,
+            &mut self.known.txids,
+            &mut self.known.blocks,
+        ] {
             if list.len() > 200 {
                 list.drain(..100);
             }
@@ -304,7 +332,9 @@ impl Fuzzer {
     fn body(&mut self) -> String {
         let body = match self.rng.gen_range(0..40) {
             0 => {
-                let members: Vec<Value> = (0..self.rng.gen_range(0..6)).map(|_| self.request()).collect();
+                let members: Vec<Value> = (0..self.rng.gen_range(0..6))
+                    .map(|_| self.request())
+                    .collect();
                 Value::Array(members).to_string()
             }
             _ => self.request().to_string(),
@@ -318,7 +348,11 @@ impl Fuzzer {
     }
 
     fn request(&mut self) -> Value {
-        let (method, count) = self.methods.choose(&mut self.rng).cloned().unwrap_or_default();
+        let (method, count) = self
+            .methods
+            .choose(&mut self.rng)
+            .cloned()
+            .unwrap_or_default();
         if self.rng.gen_ratio(1, 2) {
             if let Some(params) = self.fitting(&method) {
                 return json!({"id": 1, "method": method, "params": params});
@@ -338,16 +372,37 @@ impl Fuzzer {
         let amount = f64::from(self.rng.gen_range(1..2_000_000_u32)) / 1e5;
         let asset = self.pick(|known| &known.assets);
         Some(match method {
-            "sendtoaddress" => json!([address, amount, "", "", self.rng.r#gen::<bool>(), null, null, null, null, asset]),
+            "sendtoaddress" => json!([
+                address,
+                amount,
+                "",
+                "",
+                self.rng.r#gen::<bool>(),
+                null,
+                null,
+                null,
+                null,
+                asset
+            ]),
             "generatetoaddress" => json!([self.rng.gen_range(0..12), address]),
-            "sim_generate_on" => json!([self.pick(|known| &known.blocks), self.rng.gen_range(0..4), address]),
+            "sim_generate_on" => json!([
+                self.pick(|known| &known.blocks),
+                self.rng.gen_range(0..4),
+                address
+            ]),
             "generateblock" => json!([address, [self.transaction()]]),
             "invalidateblock" | "reconsiderblock" => json!([self.pick(|known| &known.blocks)]),
             "getblock" => json!([self.pick(|known| &known.blocks), self.rng.gen_range(0..4)]),
-            "sendrawtransaction" | "decoderawtransaction" | "fundrawtransaction" | "blindrawtransaction"
-            | "unblindrawtransaction" | "signrawtransactionwithwallet" => json!([self.transaction()]),
+            "sendrawtransaction"
+            | "decoderawtransaction"
+            | "fundrawtransaction"
+            | "blindrawtransaction"
+            | "unblindrawtransaction"
+            | "signrawtransactionwithwallet" => json!([self.transaction()]),
             "testmempoolaccept" => {
-                let txs: Vec<Value> = (0..self.rng.gen_range(1..4)).map(|_| self.transaction()).collect();
+                let txs: Vec<Value> = (0..self.rng.gen_range(1..4))
+                    .map(|_| self.transaction())
+                    .collect();
                 json!([txs])
             }
             "createrawtransaction" => {
@@ -357,7 +412,9 @@ impl Fuzzer {
             "issueasset" => json!([amount, amount, self.rng.r#gen::<bool>()]),
             "reissueasset" => json!([asset, amount]),
             "sim_revert" => json!([self.known.snapshots.choose(&mut self.rng)]),
-            "gettransaction" | "getrawtransaction" => json!([self.pick(|known| &known.txids), true]),
+            "gettransaction" | "getrawtransaction" => {
+                json!([self.pick(|known| &known.txids), true])
+            }
             "gettxout" => json!([self.pick(|known| &known.txids), self.rng.gen_range(0..4)]),
             "setmocktime" => json!([self.rng.gen_range(0..4_000_000_000_u64)]),
             _ => return None,
@@ -365,12 +422,19 @@ impl Fuzzer {
     }
 
     fn pick(&mut self, of: impl Fn(&Known) -> &Vec<String>) -> Value {
-        of(&self.known).choose(&mut self.rng).map_or(Value::Null, |text| json!(text))
+        of(&self.known)
+            .choose(&mut self.rng)
+            .map_or(Value::Null, |text| json!(text))
     }
 
     /// A transaction in hexadecimal, changed more often than not.
     fn transaction(&mut self) -> Value {
-        let text = self.known.raw.choose(&mut self.rng).cloned().unwrap_or_default();
+        let text = self
+            .known
+            .raw
+            .choose(&mut self.rng)
+            .cloned()
+            .unwrap_or_default();
         if self.rng.gen_ratio(1, 4) {
             return json!(text);
         }
@@ -391,11 +455,19 @@ impl Fuzzer {
                 return;
             }
             // Heads of transactions are the more interesting part of them.
-            let end = if self.rng.r#gen() { bytes.len() } else { bytes.len().min(300) };
+            let end = if self.rng.r#gen() {
+                bytes.len()
+            } else {
+                bytes.len().min(300)
+            };
             let at = self.rng.gen_range(0..end);
             match self.rng.gen_range(0..6) {
                 0 => bytes[at] ^= 1 << self.rng.gen_range(0..8),
-                1 => bytes[at] = *[0, 1, 0x7f, 0x80, 0xfc, 0xfd, 0xfe, 0xff].choose(&mut self.rng).unwrap_or(&0),
+                1 => {
+                    bytes[at] = *[0, 1, 0x7f, 0x80, 0xfc, 0xfd, 0xfe, 0xff]
+                        .choose(&mut self.rng)
+                        .unwrap_or(&0)
+                }
                 2 => bytes.truncate(at),
                 3 => bytes.insert(at, self.rng.r#gen()),
                 4 => {
@@ -423,7 +495,12 @@ impl Fuzzer {
             7 => self.transaction(),
             8 => self.text(),
             9 => json!(self.rng.gen_range(-3..20)),
-            10 => json!(["start", "*", "", "bech32", "blech32", "ALL", "w", "raw(51)", "addr(x)"].choose(&mut self.rng)),
+            10 => json!(
+                [
+                    "start", "*", "", "bech32", "blech32", "ALL", "w", "raw(51)", "addr(x)"
+                ]
+                .choose(&mut self.rng)
+            ),
             11 => {
                 let count = self.rng.gen_range(0..4);
                 Value::Array((0..count).map(|_| self.value(depth - 1)).collect())
@@ -438,22 +515,64 @@ impl Fuzzer {
 
     fn key(&mut self) -> String {
         let keys = [
-            "txid", "vout", "sequence", "scriptPubKey", "amount", "asset", "fee", "data", "vdata", "burn",
-            "changePosition", "subtractFeeFromOutputs", "feeRate", "fee_rate", "changeAddress", "minimumAmount",
-            "maximumCount", "desc", "amountcommitment", "issuance_amount", "asset_entropy", "blinder_index", "add_inputs",
-            "change_type", "replaceable",
+            "txid",
+            "vout",
+            "sequence",
+            "scriptPubKey",
+            "amount",
+            "asset",
+            "fee",
+            "data",
+            "vdata",
+            "burn",
+            "changePosition",
+            "subtractFeeFromOutputs",
+            "feeRate",
+            "fee_rate",
+            "changeAddress",
+            "minimumAmount",
+            "maximumCount",
+            "desc",
+            "amountcommitment",
+            "issuance_amount",
+            "asset_entropy",
+            "blinder_index",
+            "add_inputs",
+            "change_type",
+            "replaceable",
         ];
         if self.rng.gen_ratio(1, 4) {
-            return self.pick(|known| &known.addresses).as_str().unwrap_or_default().to_owned();
+            return self
+                .pick(|known| &known.addresses)
+                .as_str()
+                .unwrap_or_default()
+                .to_owned();
         }
         (*keys.choose(&mut self.rng).unwrap_or(&"txid")).to_owned()
     }
 
     fn number(&mut self) -> Value {
         let numbers = [
-            "0", "-1", "1", "0.00000001", "1e-9", "21000000", "21000000.00000001", "2147483647", "2147483648",
-            "4294967295", "4294967296", "-2147483649", "9223372036854775807", "18446744073709551615", "0.1", "1e308",
-            "-0.0", "184467440737.09551615", "92233720368.54775807", "1e3",
+            "0",
+            "-1",
+            "1",
+            "0.00000001",
+            "1e-9",
+            "21000000",
+            "21000000.00000001",
+            "2147483647",
+            "2147483648",
+            "4294967295",
+            "4294967296",
+            "-2147483649",
+            "9223372036854775807",
+            "18446744073709551615",
+            "0.1",
+            "1e308",
+            "-0.0",
+            "184467440737.09551615",
+            "92233720368.54775807",
+            "1e3",
         ];
         let text = numbers.choose(&mut self.rng).copied().unwrap_or("0");
         serde_json::from_str(text).unwrap_or(Value::Null)

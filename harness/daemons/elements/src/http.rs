@@ -75,7 +75,10 @@ fn basic(header: &HeaderValue) -> Option<(String, String)> {
 
 /// Compares in a time that does not depend on where the difference is.
 fn equal(left: &[u8], right: &[u8]) -> bool {
-    let differences = left.iter().zip(right).fold(0, |sum, (left, right)| sum | (left ^ right));
+    let differences = left
+        .iter()
+        .zip(right)
+        .fold(0, |sum, (left, right)| sum | (left ^ right));
     left.len() == right.len() && differences == 0
 }
 
@@ -219,7 +222,8 @@ impl Service {
         let Ok(answer) = answer.await else {
             return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
         };
-        let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status =
+            StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = Response::new(Full::new(Bytes::from(answer.body)));
         *response.status_mut() = status;
         response
@@ -233,7 +237,8 @@ fn route(path: &str) -> Option<Route> {
     if path == "/" {
         return Some(Route::Root);
     }
-    path.strip_prefix("/wallet/").map(|name| Route::Wallet(percent_decoded(name)))
+    path.strip_prefix("/wallet/")
+        .map(|name| Route::Wallet(percent_decoded(name)))
 }
 
 /// A name in a path; what is no escape stays as it is.
@@ -276,15 +281,11 @@ mod tests {
         let credentials = Credentials {
             passwords: vec![("user".to_owned(), "pass:word".to_owned())],
             // `share/rpcauth/rpcauth.py` of Bitcoin Core writes such lines.
-            hashed: vec![(
-                "alice".to_owned(),
-                "salt".to_owned(),
-                {
-                    let mut engine = HmacEngine::<sha256::HashEngine>::new(b"salt");
-                    engine.input(b"secret");
-                    engine.finalize().to_byte_array().to_lower_hex_string()
-                },
-            )],
+            hashed: vec![("alice".to_owned(), "salt".to_owned(), {
+                let mut engine = HmacEngine::<sha256::HashEngine>::new(b"salt");
+                engine.input(b"secret");
+                engine.finalize().to_byte_array().to_lower_hex_string()
+            })],
         };
         let cases = [
             ("user:pass:word", true),

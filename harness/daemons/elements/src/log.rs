@@ -11,7 +11,11 @@ struct Logger;
 pub(crate) fn init(debug: bool) {
     // Tests start more than one node in a process.
     let _ = log::set_logger(&Logger);
-    log::set_max_level(if debug { LevelFilter::Debug } else { LevelFilter::Info });
+    log::set_max_level(if debug {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    });
 }
 
 impl Log for Logger {

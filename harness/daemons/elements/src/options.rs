@@ -20,63 +20,256 @@ const DEFAULT_MAX_TIP_AGE: u64 = 86_400;
 
 /// Honoured.
 const HONOURED: &[&str] = &[
-    "acceptdiscountct", "acceptnonstdtxn", "acceptunlimitedissuances", "blindedaddresses", "blockmintxfee", "chain",
-    "con_blocksubsidy", "conf", "datadir", "debug", "dustrelayfee", "fallbackfee", "incrementalrelayfee",
-    "initialfreecoins", "limitancestorcount", "limitancestorsize", "limitdescendantcount", "limitdescendantsize",
-    "maxtipage", "maxtxfee", "minrelaytxfee", "mintxfee", "mocktime", "multi_data_permitted", "permitbaremultisig",
-    "printtoconsole", "rpcauth", "rpcbind", "rpccookiefile", "rpcpassword", "rpcport", "rpcuser", "simseed",
-    "simsnapshot", "walletrbf",
+    "acceptdiscountct",
+    "acceptnonstdtxn",
+    "acceptunlimitedissuances",
+    "blindedaddresses",
+    "blockmintxfee",
+    "chain",
+    "con_blocksubsidy",
+    "conf",
+    "datadir",
+    "debug",
+    "dustrelayfee",
+    "fallbackfee",
+    "incrementalrelayfee",
+    "initialfreecoins",
+    "limitancestorcount",
+    "limitancestorsize",
+    "limitdescendantcount",
+    "limitdescendantsize",
+    "maxtipage",
+    "maxtxfee",
+    "minrelaytxfee",
+    "mintxfee",
+    "mocktime",
+    "multi_data_permitted",
+    "permitbaremultisig",
+    "printtoconsole",
+    "rpcauth",
+    "rpcbind",
+    "rpccookiefile",
+    "rpcpassword",
+    "rpcport",
+    "rpcuser",
+    "simseed",
+    "simsnapshot",
+    "walletrbf",
 ];
 
 /// Accepted: here they make no difference, or only that value is possible which is given with them.
 const WITHOUT_EFFECT: &[(&str, Option<bool>)] = &[
-    ("addresstype", None), ("anyonecanspendaremine", None), ("bind", None), ("blockfilterindex", Some(false)),
-    ("blocksonly", None), ("changetype", None), ("checkblockindex", None), ("checkblocks", None),
-    ("checklevel", None), ("checkmempool", None), ("checkpoints", None), ("con_connect_genesis_outputs", Some(true)),
-    ("con_elementsmode", Some(true)), ("con_has_parent_chain", Some(true)), ("connect", None),
-    ("creatediscountct", None), ("daemon", Some(false)), ("daemonwait", Some(false)), ("dbcache", None),
-    ("debugexclude", None), ("debuglogfile", None), ("deprecatedrpc", None), ("disablewallet", Some(false)),
-    ("discover", None), ("dns", None), ("dnsseed", None), ("fastprune", None), ("fixedseeds", None),
-    ("flushwallet", None), ("forcednsseed", None), ("keypool", None), ("listen", Some(false)),
-    ("listenonion", Some(false)), ("logips", None), ("logsourcelocations", None), ("logthreadnames", None),
-    ("logtimemicros", None), ("logtimestamps", None), ("maxconnections", None), ("maxmempool", None),
-    ("mempoolexpiry", None), ("natpmp", None), ("networkactive", None), ("par", None), ("persistmempool", None),
-    ("pid", None), ("port", None), ("prune", Some(false)), ("rest", Some(false)), ("rpcallowip", None),
-    ("rpcservertimeout", None), ("rpcthreads", None), ("rpcworkqueue", None), ("server", Some(true)),
-    ("settings", None), ("shrinkdebugfile", None), ("spendzeroconfchange", Some(true)), ("stopatheight", None),
-    ("trim_headers", Some(false)), ("txindex", Some(true)), ("uacomment", None), ("unsafesqlitesync", None),
-    ("upnp", None), ("validatepegin", Some(false)), ("walletbroadcast", Some(true)), ("walletdir", None),
+    ("addresstype", None),
+    ("anyonecanspendaremine", None),
+    ("bind", None),
+    ("blockfilterindex", Some(false)),
+    ("blocksonly", None),
+    ("changetype", None),
+    ("checkblockindex", None),
+    ("checkblocks", None),
+    ("checklevel", None),
+    ("checkmempool", None),
+    ("checkpoints", None),
+    ("con_connect_genesis_outputs", Some(true)),
+    ("con_elementsmode", Some(true)),
+    ("con_has_parent_chain", Some(true)),
+    ("connect", None),
+    ("creatediscountct", None),
+    ("daemon", Some(false)),
+    ("daemonwait", Some(false)),
+    ("dbcache", None),
+    ("debugexclude", None),
+    ("debuglogfile", None),
+    ("deprecatedrpc", None),
+    ("disablewallet", Some(false)),
+    ("discover", None),
+    ("dns", None),
+    ("dnsseed", None),
+    ("fastprune", None),
+    ("fixedseeds", None),
+    ("flushwallet", None),
+    ("forcednsseed", None),
+    ("keypool", None),
+    ("listen", Some(false)),
+    ("listenonion", Some(false)),
+    ("logips", None),
+    ("logsourcelocations", None),
+    ("logthreadnames", None),
+    ("logtimemicros", None),
+    ("logtimestamps", None),
+    ("maxconnections", None),
+    ("maxmempool", None),
+    ("mempoolexpiry", None),
+    ("natpmp", None),
+    ("networkactive", None),
+    ("par", None),
+    ("persistmempool", None),
+    ("pid", None),
+    ("port", None),
+    ("prune", Some(false)),
+    ("rest", Some(false)),
+    ("rpcallowip", None),
+    ("rpcservertimeout", None),
+    ("rpcthreads", None),
+    ("rpcworkqueue", None),
+    ("server", Some(true)),
+    ("settings", None),
+    ("shrinkdebugfile", None),
+    ("spendzeroconfchange", Some(true)),
+    ("stopatheight", None),
+    ("trim_headers", Some(false)),
+    ("txindex", Some(true)),
+    ("uacomment", None),
+    ("unsafesqlitesync", None),
+    ("upnp", None),
+    ("validatepegin", Some(false)),
+    ("walletbroadcast", Some(true)),
+    ("walletdir", None),
 ];
 
 /// Known to elementsd, and too much to ask here.
 const REFUSED: &[&str] = &[
-    "addnode", "addrmantest", "alertnotify", "asmap", "assetdir", "assumevalid", "avoidpartialspends", "bantime",
-    "bech32_hrp", "blech32_hrp", "blindedprefix", "blockmaxweight", "blocknotify", "blockreconstructionextratxn",
-    "blocksdir", "blockversion", "bytespersigop", "capturemessages", "checkaddrman", "cjdnsreachable",
-    "coinstatsindex", "con_blockheightinheader", "con_csv_deploy_start", "con_dyna_deploy_signal",
-    "con_genesis_style", "con_mandatorycoinbase", "con_max_block_sig_size", "con_parent_chain_signblockscript",
-    "con_parent_pegged_asset", "con_parentpowlimit", "con_signed_blocks", "con_start_p2wsh_script",
-    "consolidatefeerate", "ct_bits", "ct_exponent", "datacarrier", "datacarriersize", "dbbatchsize", "dblogsize",
-    "defaultpeggedassetname", "discardfee", "dynamic_epoch_length", "enforce_pak", "evbparams", "externalip",
-    "extprvkeyprefix", "extpubkeyprefix", "fedpegscript", "feeasset", "i2pacceptincoming", "i2psam", "includeconf",
-    "initialreissuancetokens", "loadblock", "mainchainrpccookiefile", "mainchainrpchost", "mainchainrpcpassword",
-    "mainchainrpcport", "mainchainrpctimeout", "mainchainrpcuser", "maxapsfee", "maxorphantx", "maxreceivebuffer",
-    "maxsendbuffer", "maxsigcachesize", "maxtimeadjustment", "maxuploadtarget", "minimumchainwork", "onion",
-    "onlynet", "pak", "parent_bech32_hrp", "parent_blech32_hrp", "parentgenesisblockhash", "parentpubkeyprefix",
-    "parentscriptprefix", "paytxfee", "peerblockfilters", "peerbloomfilters", "peertimeout", "peginconfirmationdepth",
-    "peginminamount", "peginminheight", "peginsubsidyheight", "peginsubsidythreshold", "printpriority", "privdb",
-    "proxy", "proxyrandomize", "pubkeyprefix", "ratelimitlogging", "regtest", "reindex", "reindex-chainstate",
-    "rpcserialversion", "rpcwhitelist", "rpcwhitelistdefault", "sandbox", "scriptprefix", "secretprefix", "seednode",
-    "signblockscript", "signer", "signet", "signetchallenge", "signetseednode", "startupnotify",
-    "stopafterblockimport", "subsidyasset", "sysperms", "testactivationheight", "testnet", "timeout", "torcontrol",
-    "torpassword", "total_valid_epochs", "txconfirmtarget", "vbparams", "wallet", "walletnotify",
-    "walletrejectlongchains", "whitebind", "whitelist", "whitelistforcerelay", "whitelistrelay", "zmqpubhashblock",
-    "zmqpubhashblockhwm", "zmqpubhashtx", "zmqpubhashtxhwm", "zmqpubrawblock", "zmqpubrawblockhwm", "zmqpubrawtx",
-    "zmqpubrawtxhwm", "zmqpubsequence", "zmqpubsequencehwm",
+    "addnode",
+    "addrmantest",
+    "alertnotify",
+    "asmap",
+    "assetdir",
+    "assumevalid",
+    "avoidpartialspends",
+    "bantime",
+    "bech32_hrp",
+    "blech32_hrp",
+    "blindedprefix",
+    "blockmaxweight",
+    "blocknotify",
+    "blockreconstructionextratxn",
+    "blocksdir",
+    "blockversion",
+    "bytespersigop",
+    "capturemessages",
+    "checkaddrman",
+    "cjdnsreachable",
+    "coinstatsindex",
+    "con_blockheightinheader",
+    "con_csv_deploy_start",
+    "con_dyna_deploy_signal",
+    "con_genesis_style",
+    "con_mandatorycoinbase",
+    "con_max_block_sig_size",
+    "con_parent_chain_signblockscript",
+    "con_parent_pegged_asset",
+    "con_parentpowlimit",
+    "con_signed_blocks",
+    "con_start_p2wsh_script",
+    "consolidatefeerate",
+    "ct_bits",
+    "ct_exponent",
+    "datacarrier",
+    "datacarriersize",
+    "dbbatchsize",
+    "dblogsize",
+    "defaultpeggedassetname",
+    "discardfee",
+    "dynamic_epoch_length",
+    "enforce_pak",
+    "evbparams",
+    "externalip",
+    "extprvkeyprefix",
+    "extpubkeyprefix",
+    "fedpegscript",
+    "feeasset",
+    "i2pacceptincoming",
+    "i2psam",
+    "includeconf",
+    "initialreissuancetokens",
+    "loadblock",
+    "mainchainrpccookiefile",
+    "mainchainrpchost",
+    "mainchainrpcpassword",
+    "mainchainrpcport",
+    "mainchainrpctimeout",
+    "mainchainrpcuser",
+    "maxapsfee",
+    "maxorphantx",
+    "maxreceivebuffer",
+    "maxsendbuffer",
+    "maxsigcachesize",
+    "maxtimeadjustment",
+    "maxuploadtarget",
+    "minimumchainwork",
+    "onion",
+    "onlynet",
+    "pak",
+    "parent_bech32_hrp",
+    "parent_blech32_hrp",
+    "parentgenesisblockhash",
+    "parentpubkeyprefix",
+    "parentscriptprefix",
+    "paytxfee",
+    "peerblockfilters",
+    "peerbloomfilters",
+    "peertimeout",
+    "peginconfirmationdepth",
+    "peginminamount",
+    "peginminheight",
+    "peginsubsidyheight",
+    "peginsubsidythreshold",
+    "printpriority",
+    "privdb",
+    "proxy",
+    "proxyrandomize",
+    "pubkeyprefix",
+    "ratelimitlogging",
+    "regtest",
+    "reindex",
+    "reindex-chainstate",
+    "rpcserialversion",
+    "rpcwhitelist",
+    "rpcwhitelistdefault",
+    "sandbox",
+    "scriptprefix",
+    "secretprefix",
+    "seednode",
+    "signblockscript",
+    "signer",
+    "signet",
+    "signetchallenge",
+    "signetseednode",
+    "startupnotify",
+    "stopafterblockimport",
+    "subsidyasset",
+    "sysperms",
+    "testactivationheight",
+    "testnet",
+    "timeout",
+    "torcontrol",
+    "torpassword",
+    "total_valid_epochs",
+    "txconfirmtarget",
+    "vbparams",
+    "wallet",
+    "walletnotify",
+    "walletrejectlongchains",
+    "whitebind",
+    "whitelist",
+    "whitelistforcerelay",
+    "whitelistrelay",
+    "zmqpubhashblock",
+    "zmqpubhashblockhwm",
+    "zmqpubhashtx",
+    "zmqpubhashtxhwm",
+    "zmqpubrawblock",
+    "zmqpubrawblockhwm",
+    "zmqpubrawtx",
+    "zmqpubrawtxhwm",
+    "zmqpubsequence",
+    "zmqpubsequencehwm",
 ];
 
 /// Those that count in a section of the file or on the command line only, except on the main chain.
-const NETWORK_ONLY: &[&str] = &["addnode", "connect", "port", "bind", "rpcport", "rpcbind", "wallet"];
+const NETWORK_ONLY: &[&str] = &[
+    "addnode", "connect", "port", "bind", "rpcport", "rpcbind", "wallet",
+];
 
 /// Why the process does not start, in elementsd's words where elementsd has some.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +278,9 @@ pub enum OptionsError {
     #[error("Error parsing command line arguments: {0}")]
     CommandLine(String),
     /// A word that is no option.
-    #[error("Command line contains unexpected token '{0}', see elementsd -h for a list of options.")]
+    #[error(
+        "Command line contains unexpected token '{0}', see elementsd -h for a list of options."
+    )]
     UnexpectedToken(String),
     /// The data directory.
     #[error("Specified data directory \"{0}\" does not exist.")]
@@ -97,7 +292,9 @@ pub enum OptionsError {
     #[error("{0}")]
     Value(String),
     /// An option that the bundled node does not have.
-    #[error("-{name}{value} is not supported by the bundled Elements node; remove it, or run elementsd")]
+    #[error(
+        "-{name}{value} is not supported by the bundled Elements node; remove it, or run elementsd"
+    )]
     Unsupported {
         /// The option.
         name: String,
@@ -209,7 +406,9 @@ fn command_line(arguments: &[String]) -> Result<Given, OptionsError> {
         };
         let (name, value) = interpret(name, value);
         if !is_known(&name) {
-            return Err(OptionsError::CommandLine(format!("Invalid parameter {argument}")));
+            return Err(OptionsError::CommandLine(format!(
+                "Invalid parameter {argument}"
+            )));
         }
         given.entry(name).or_default().push(value);
     }
@@ -239,7 +438,11 @@ fn read_file(given: &Given, data_dir: Option<&Path>) -> Result<Given, OptionsErr
     })?;
     let lines = parse_file(&text)?;
     let chain = last(given, "chain").map(str::to_owned);
-    let global = |name: &str| lines.iter().find(|line| line.section.is_empty() && line.name == name);
+    let global = |name: &str| {
+        lines
+            .iter()
+            .find(|line| line.section.is_empty() && line.name == name)
+    };
     let chain = chain.or_else(|| global("chain").map(|line| line.value.clone()));
     let chain = chain.unwrap_or_default();
     let mut found = Given::new();
@@ -253,7 +456,9 @@ fn read_file(given: &Given, data_dir: Option<&Path>) -> Result<Given, OptionsErr
             };
             // Unknown keys of a file are passed over, as by elementsd.
             if applies && is_known(&line.name) {
-                part.entry(line.name.clone()).or_default().push(line.value.clone());
+                part.entry(line.name.clone())
+                    .or_default()
+                    .push(line.value.clone());
             }
         }
         for (name, mut values) in part {
@@ -280,11 +485,15 @@ fn parse_file(text: &str) -> Result<Vec<Line>, OptionsError> {
         if line.is_empty() {
             continue;
         }
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        if let Some(name) = line
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+        {
             name.clone_into(&mut section);
             continue;
         }
-        let wrong = |what: String| OptionsError::File(format!("parse error on line {number}: {what}"));
+        let wrong =
+            |what: String| OptionsError::File(format!("parse error on line {number}: {what}"));
         if line.starts_with('-') {
             return Err(wrong(format!(
                 "{line}, options in configuration file must be specified without leading -"
@@ -364,9 +573,11 @@ impl Reader<'_> {
             return Ok(None);
         };
         let sat = parse_fixed_point(text, 8).and_then(|sat| u64::try_from(sat).ok());
-        sat.filter(|sat| *sat <= MAX_MONEY).map(Some).ok_or_else(|| {
-            OptionsError::Value(format!("Invalid amount for -{name}=<amount>: '{text}'"))
-        })
+        sat.filter(|sat| *sat <= MAX_MONEY)
+            .map(Some)
+            .ok_or_else(|| {
+                OptionsError::Value(format!("Invalid amount for -{name}=<amount>: '{text}'"))
+            })
     }
 
     fn fee_rate(&self, name: &str, default: u64) -> Result<FeeRate, OptionsError> {
@@ -378,14 +589,24 @@ impl Reader<'_> {
 fn build(given: &Given, data_dir: Option<PathBuf>) -> Result<Options, OptionsError> {
     let reader = Reader(given);
     let chain = last(given, "chain").unwrap_or("liquidv1").to_owned();
-    let built_in = ["main", "test", "signet", "regtest", "liquidv1", "liquidv1test", "liquidtestnet"];
+    let built_in = [
+        "main",
+        "test",
+        "signet",
+        "regtest",
+        "liquidv1",
+        "liquidv1test",
+        "liquidtestnet",
+    ];
     if built_in.contains(&chain.as_str()) || chain.is_empty() {
         return Err(OptionsError::Value(format!(
             "The bundled Elements node has custom chains only; -chain={chain} is none. Use -chain=liquidregtest"
         )));
     }
     if chain.contains(['/', '\\', '\0']) || chain.starts_with('.') {
-        return Err(OptionsError::Value(format!("-chain={chain} cannot name a directory")));
+        return Err(OptionsError::Value(format!(
+            "-chain={chain} cannot name a directory"
+        )));
     }
     let params = params(&reader, chain.clone())?;
     let settings = settings(&reader)?;
@@ -425,9 +646,13 @@ fn params(reader: &Reader<'_>, chain: String) -> Result<Params, OptionsError> {
         multi_data_permitted: reader.boolean("multi_data_permitted", false),
         permit_bare_multisig: reader.boolean("permitbaremultisig", true),
         limit_ancestor_count: reader.number("limitancestorcount", 25)?,
-        limit_ancestor_size: reader.number("limitancestorsize", 101)?.saturating_mul(1000),
+        limit_ancestor_size: reader
+            .number("limitancestorsize", 101)?
+            .saturating_mul(1000),
         limit_descendant_count: reader.number("limitdescendantcount", 25)?,
-        limit_descendant_size: reader.number("limitdescendantsize", 101)?.saturating_mul(1000),
+        limit_descendant_size: reader
+            .number("limitdescendantsize", 101)?
+            .saturating_mul(1000),
     })
 }
 
@@ -505,8 +730,14 @@ fn rpc_address(given: &Given) -> Result<SocketAddr, OptionsError> {
         Some(address)
     } else {
         let host = text.trim_start_matches('[').trim_end_matches(']');
-        let host = if host == "localhost" { "127.0.0.1" } else { host };
-        host.parse::<IpAddr>().ok().map(|host| SocketAddr::new(host, port))
+        let host = if host == "localhost" {
+            "127.0.0.1"
+        } else {
+            host
+        };
+        host.parse::<IpAddr>()
+            .ok()
+            .map(|host| SocketAddr::new(host, port))
     };
     match address {
         Some(address) if address.ip().is_loopback() => Ok(address),
@@ -528,14 +759,32 @@ mod tests {
     #[test]
     fn the_flags_of_the_facts() {
         let options = parse(&[
-            "-chain=liquidregtest", "-validatepegin=0", "-initialfreecoins=2100000000000000", "-con_blocksubsidy=0",
-            "-anyonecanspendaremine=1", "-fallbackfee=0.000001", "-txindex", "-acceptdiscountct=1",
-            "-minrelaytxfee=0.000001", "-blockmintxfee=0.000001", "-dustrelayfee=0.000001", "-server", "-listen=0",
-            "-rpcuser=user", "-rpcpassword=pass", "-rpcport=0", "--rpcbind=127.0.0.1", "-nodnsseed", "-maxtipage=100",
+            "-chain=liquidregtest",
+            "-validatepegin=0",
+            "-initialfreecoins=2100000000000000",
+            "-con_blocksubsidy=0",
+            "-anyonecanspendaremine=1",
+            "-fallbackfee=0.000001",
+            "-txindex",
+            "-acceptdiscountct=1",
+            "-minrelaytxfee=0.000001",
+            "-blockmintxfee=0.000001",
+            "-dustrelayfee=0.000001",
+            "-server",
+            "-listen=0",
+            "-rpcuser=user",
+            "-rpcpassword=pass",
+            "-rpcport=0",
+            "--rpcbind=127.0.0.1",
+            "-nodnsseed",
+            "-maxtipage=100",
         ])
         .unwrap();
         assert_eq!(options.params, Params::liquid_regtest());
-        assert_eq!(options.settings.fallback_fee, Some(FeeRate::from_sat_per_kvb(100)));
+        assert_eq!(
+            options.settings.fallback_fee,
+            Some(FeeRate::from_sat_per_kvb(100))
+        );
         assert_eq!(options.rpc_address, "127.0.0.1:0".parse().unwrap());
         assert_eq!(options.max_tip_age, 100);
         assert_eq!(
@@ -551,23 +800,62 @@ mod tests {
     fn what_is_wrong_is_said() {
         let base = ["-chain=liquidregtest", "-rpcpassword=x"];
         let cases = [
-            ("-foo", "Error parsing command line arguments: Invalid parameter -foo"),
-            ("-foo=1", "Error parsing command line arguments: Invalid parameter -foo=1"),
-            ("--nofoo", "Error parsing command line arguments: Invalid parameter --nofoo"),
-            ("foo", "Command line contains unexpected token 'foo', see elementsd -h for a list of options."),
-            ("-daemon", "-daemon=1 is not supported by the bundled Elements node; remove it, or run elementsd"),
-            ("-validatepegin", "-validatepegin=1 is not supported by the bundled Elements node; remove it, or run elementsd"),
-            ("-notxindex", "-txindex=0 is not supported by the bundled Elements node; remove it, or run elementsd"),
-            ("-zmqpubrawtx=tcp://x", "-zmqpubrawtx is not supported by the bundled Elements node; remove it, or run elementsd"),
-            ("-fallbackfee=a", "Invalid amount for -fallbackfee=<amount>: 'a'"),
-            ("-rpcport=99999", "Invalid port specified in -rpcport: '99999'"),
+            (
+                "-foo",
+                "Error parsing command line arguments: Invalid parameter -foo",
+            ),
+            (
+                "-foo=1",
+                "Error parsing command line arguments: Invalid parameter -foo=1",
+            ),
+            (
+                "--nofoo",
+                "Error parsing command line arguments: Invalid parameter --nofoo",
+            ),
+            (
+                "foo",
+                "Command line contains unexpected token 'foo', see elementsd -h for a list of options.",
+            ),
+            (
+                "-daemon",
+                "-daemon=1 is not supported by the bundled Elements node; remove it, or run elementsd",
+            ),
+            (
+                "-validatepegin",
+                "-validatepegin=1 is not supported by the bundled Elements node; remove it, or run elementsd",
+            ),
+            (
+                "-notxindex",
+                "-txindex=0 is not supported by the bundled Elements node; remove it, or run elementsd",
+            ),
+            (
+                "-zmqpubrawtx=tcp://x",
+                "-zmqpubrawtx is not supported by the bundled Elements node; remove it, or run elementsd",
+            ),
+            (
+                "-fallbackfee=a",
+                "Invalid amount for -fallbackfee=<amount>: 'a'",
+            ),
+            (
+                "-rpcport=99999",
+                "Invalid port specified in -rpcport: '99999'",
+            ),
             (
                 "-rpcbind=0.0.0.0",
                 "-rpcbind=0.0.0.0: the bundled Elements node listens on loopback addresses only; use -rpcbind=127.0.0.1",
             ),
-            ("-chain=liquidv1", "The bundled Elements node has custom chains only; -chain=liquidv1 is none. Use -chain=liquidregtest"),
-            ("-datadir=/nonexistent/dir", "Specified data directory \"/nonexistent/dir\" does not exist."),
-            ("-simseed=12", "-simseed=12: expected 64 digits of hexadecimal"),
+            (
+                "-chain=liquidv1",
+                "The bundled Elements node has custom chains only; -chain=liquidv1 is none. Use -chain=liquidregtest",
+            ),
+            (
+                "-datadir=/nonexistent/dir",
+                "Specified data directory \"/nonexistent/dir\" does not exist.",
+            ),
+            (
+                "-simseed=12",
+                "-simseed=12: expected 64 digits of hexadecimal",
+            ),
         ];
         for (argument, message) in cases {
             let mut arguments = base.to_vec();
@@ -590,19 +878,33 @@ mod tests {
         let options = parse(&[&data_dir, "-initialfreecoins=7"]).unwrap();
         assert_eq!(options.rpc_address.port(), 3);
         assert_eq!(options.params.initial_free_coins, 7);
-        assert_eq!(options.settings.fallback_fee, Some(FeeRate::from_sat_per_kvb(1000)));
+        assert_eq!(
+            options.settings.fallback_fee,
+            Some(FeeRate::from_sat_per_kvb(1000))
+        );
         assert_eq!(
             options.login,
             Login::Cookie(dir.path().join("liquidregtest").join(".cookie"))
         );
         for (text, message) in [
-            ("noserver", "Error reading configuration file: parse error on line 1: noserver, if you intended to specify a negated option, use noserver=1 instead"),
-            ("\n-server=1", "Error reading configuration file: parse error on line 2: -server=1, options in configuration file must be specified without leading -"),
+            (
+                "noserver",
+                "Error reading configuration file: parse error on line 1: noserver, if you intended to specify a negated option, use noserver=1 instead",
+            ),
+            (
+                "\n-server=1",
+                "Error reading configuration file: parse error on line 2: -server=1, options in configuration file must be specified without leading -",
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             assert_eq!(parse(&[&data_dir]).unwrap_err().to_string(), message);
         }
-        assert!(parse(&[&data_dir, "-conf=missing.conf"]).unwrap_err().to_string().contains("could not be opened"));
+        assert!(
+            parse(&[&data_dir, "-conf=missing.conf"])
+                .unwrap_err()
+                .to_string()
+                .contains("could not be opened")
+        );
     }
 
     #[test]

@@ -37,8 +37,7 @@ pub(crate) fn load(
         let node = Node::new(params.clone()).map_err(anyhow::Error::msg)?;
         return Ok((node, None));
     };
-    let bytes =
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     parse(&bytes, params, settings)
         .with_context(|| format!("cannot use the snapshot {}", path.display()))
 }
@@ -51,9 +50,13 @@ fn parse(
     let Some(rest) = bytes.strip_prefix(HEADER) else {
         bail!("not a snapshot of this version of the bundled Elements node");
     };
-    let (length, rest) = rest.split_first_chunk::<8>().context("the file is cut short")?;
+    let (length, rest) = rest
+        .split_first_chunk::<8>()
+        .context("the file is cut short")?;
     let length = usize::try_from(u64::from_le_bytes(*length))?;
-    let (wallets, node) = rest.split_at_checked(length).context("the file is cut short")?;
+    let (wallets, node) = rest
+        .split_at_checked(length)
+        .context("the file is cut short")?;
     let node = Node::restore(node, Some(params))?;
     let wallets = Json::parse(wallets).context("the wallets are damaged")?;
     let wallets = Wallets::import(&node, settings, wallets.get("wallets"))

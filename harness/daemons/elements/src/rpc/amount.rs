@@ -159,10 +159,17 @@ mod tests {
             (Json::from("abc"), "Invalid amount"),
             (Json::Num("1e-9".to_owned()), "Invalid amount"),
             (Json::Num("-1".to_owned()), "Amount out of range"),
-            (Json::Num("21000000.00000001".to_owned()), "Amount out of range"),
+            (
+                Json::Num("21000000.00000001".to_owned()),
+                "Amount out of range",
+            ),
         ];
         for (value, message) in cases {
-            assert_eq!(from_json(&value), Err(RpcError::wrong_type(message)), "{value:?}");
+            assert_eq!(
+                from_json(&value),
+                Err(RpcError::wrong_type(message)),
+                "{value:?}"
+            );
         }
     }
 
@@ -177,7 +184,10 @@ mod tests {
             assert_eq!(to_json(sat), Json::Num(text.to_owned()));
         }
         assert_eq!(signed_to_json(-250), Json::Num("-0.00000250".to_owned()));
-        assert_eq!(signed_to_json(i64::MIN), Json::Num("-92233720368.54775808".to_owned()));
+        assert_eq!(
+            signed_to_json(i64::MIN),
+            Json::Num("-92233720368.54775808".to_owned())
+        );
     }
 
     proptest! {

@@ -195,9 +195,7 @@ pub(crate) fn bytes(value: &Json, name: &str) -> RpcResult<Vec<u8>> {
     encode::from_hex(text)
         .filter(|bytes| !bytes.is_empty())
         .ok_or_else(|| {
-            RpcError::invalid_parameter(format!(
-                "{name} must be hexadecimal string (not '{text}')"
-            ))
+            RpcError::invalid_parameter(format!("{name} must be hexadecimal string (not '{text}')"))
         })
 }
 

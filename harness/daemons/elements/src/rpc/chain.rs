@@ -12,7 +12,9 @@ use super::json::{Json, Object};
 use super::request::Call;
 use super::state::State;
 use super::{amount, args::Kind};
-use crate::node::{BranchStatus, Coin, EPOCH_LENGTH, PARENT_GENESIS_HASH, PEGIN_CONFIRMATION_DEPTH, StoredBlock};
+use crate::node::{
+    BranchStatus, Coin, EPOCH_LENGTH, PARENT_GENESIS_HASH, PEGIN_CONFIRMATION_DEPTH, StoredBlock,
+};
 
 /// `CLIENT_VERSION` of the elementsd whose answers these are: 23.4.0.
 const CLIENT_VERSION: u32 = 230_400;
@@ -102,12 +104,25 @@ pub(super) fn get_blockchain_info(call: Call<'_>) -> RpcResult {
     out.put("pruned", false);
     out.put("trim_headers", false);
     out.put("current_params_root", params.calculate_root().to_string());
-    out.put("current_signblock_asm", encode::asm(&params.signblockscript, false));
-    out.put("current_signblock_hex", encode::hex(params.signblockscript.as_bytes()));
+    out.put(
+        "current_signblock_asm",
+        encode::asm(&params.signblockscript, false),
+    );
+    out.put(
+        "current_signblock_hex",
+        encode::hex(params.signblockscript.as_bytes()),
+    );
     out.put("max_block_witness", params.signblock_witness_limit);
-    out.put("current_fedpeg_program", encode::hex(params.fedpeg_program.as_bytes()));
+    out.put(
+        "current_fedpeg_program",
+        encode::hex(params.fedpeg_program.as_bytes()),
+    );
     out.put("current_fedpeg_script", encode::hex(&params.fedpegscript));
-    let extension: Vec<String> = params.extension_space.iter().map(|item| encode::hex(item)).collect();
+    let extension: Vec<String> = params
+        .extension_space
+        .iter()
+        .map(|item| encode::hex(item))
+        .collect();
     out.put("extension_space", extension);
     out.put("epoch_length", EPOCH_LENGTH);
     out.put("total_valid_epochs", TOTAL_VALID_EPOCHS);
@@ -166,7 +181,11 @@ pub(super) fn get_network_info(call: Call<'_>) -> RpcResult {
     // Honest about what answers: elementsd says "Elements Core" here.
     out.put(
         "subversion",
-        concat!("/Elements Core:23.4.0(swaprig bundled ", env!("CARGO_PKG_VERSION"), ")/"),
+        concat!(
+            "/Elements Core:23.4.0(swaprig bundled ",
+            env!("CARGO_PKG_VERSION"),
+            ")/"
+        ),
     );
     out.put("protocolversion", 70016);
     out.put("localservices", "0000000000000000");
@@ -178,8 +197,14 @@ pub(super) fn get_network_info(call: Call<'_>) -> RpcResult {
     out.put("connections_in", 0);
     out.put("connections_out", 0);
     out.put("networks", Json::Arr(networks.into()));
-    out.put("relayfee", amount::to_json(params.min_relay_fee.sat_per_kvb()));
-    out.put("incrementalfee", amount::to_json(params.incremental_relay_fee.sat_per_kvb()));
+    out.put(
+        "relayfee",
+        amount::to_json(params.min_relay_fee.sat_per_kvb()),
+    );
+    out.put(
+        "incrementalfee",
+        amount::to_json(params.incremental_relay_fee.sat_per_kvb()),
+    );
     out.put("localaddresses", Json::Arr(Vec::new()));
     out.put("warnings", "");
     Ok(out.into())
@@ -243,14 +268,26 @@ pub(super) fn get_tx_out(call: Call<'_>) -> RpcResult {
     out.put("confirmations", confirmations);
     match coin.output.value.explicit() {
         Some(sat) => out.put("value", amount::to_json(sat)),
-        None => out.put("valuecommitment", encode::commitment_hex(&coin.output.value)),
+        None => out.put(
+            "valuecommitment",
+            encode::commitment_hex(&coin.output.value),
+        ),
     }
     match coin.output.asset.explicit() {
         Some(asset) => out.put("asset", asset.to_string()),
-        None => out.put("assetcommitment", encode::commitment_hex(&coin.output.asset)),
+        None => out.put(
+            "assetcommitment",
+            encode::commitment_hex(&coin.output.asset),
+        ),
     }
-    out.put("commitmentnonce", encode::commitment_hex(&coin.output.nonce));
-    out.put("scriptPubKey", encode::script_pub_key(&coin.output.script_pubkey));
+    out.put(
+        "commitmentnonce",
+        encode::commitment_hex(&coin.output.nonce),
+    );
+    out.put(
+        "scriptPubKey",
+        encode::script_pub_key(&coin.output.script_pubkey),
+    );
     out.put("coinbase", coin.coinbase);
     Ok(out.into())
 }

@@ -53,9 +53,9 @@ fn named_transaction(state: &State, value: &Json) -> RpcResult<Transaction> {
     let text = args::string(value)?;
     if let Ok(txid) = text.parse::<Txid>() {
         let waiting = state.node.mempool().get(&txid);
-        return waiting.map(|entry| (*entry.tx).clone()).ok_or_else(|| {
-            RpcError::not_found(format!("Transaction {text} not in mempool."))
-        });
+        return waiting
+            .map(|entry| (*entry.tx).clone())
+            .ok_or_else(|| RpcError::not_found(format!("Transaction {text} not in mempool.")));
     }
     args::transaction(text)
         .filter(|tx| !tx.input.is_empty())

@@ -359,7 +359,10 @@ impl Parser<'_> {
             self.digits()?;
         }
         // `01` and `1x` are no numbers.
-        if matches!(self.peek(), Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.')) {
+        if matches!(
+            self.peek(),
+            Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.')
+        ) {
             return Err(ParseError);
         }
         Ok(Json::Num(self.text[start..self.at].to_owned()))
@@ -436,16 +439,46 @@ mod tests {
 
     #[test]
     fn digits_and_order_survive() {
-        let text = r#"{"b":21000000.00000001,"a":[1e-8,-0,123456789012345678901234567890],"b":null}"#;
+        let text =
+            r#"{"b":21000000.00000001,"a":[1e-8,-0,123456789012345678901234567890],"b":null}"#;
         assert_eq!(Json::parse(text.as_bytes()).unwrap().write(), text);
     }
 
     #[test]
     fn what_is_no_json() {
         for text in [
-            "", " ", "{", "[", "[1", "[1,", "[1,]", "{\"a\"", "{\"a\":", "{\"a\":1,}", "{a:1}", "tru", "nul",
-            "01", "1.", ".5", "-", "1e", "+1", "1x", "0x10", "\"", "\"\\", "\"\\q\"", "\"\\u12\"", "\"\n\"",
-            "\"\\ud800\"", "\"\\ud800\\u0041\"", "\"\\udc00\"", "1 2", "{}{}", "NaN",
+            "",
+            " ",
+            "{",
+            "[",
+            "[1",
+            "[1,",
+            "[1,]",
+            "{\"a\"",
+            "{\"a\":",
+            "{\"a\":1,}",
+            "{a:1}",
+            "tru",
+            "nul",
+            "01",
+            "1.",
+            ".5",
+            "-",
+            "1e",
+            "+1",
+            "1x",
+            "0x10",
+            "\"",
+            "\"\\",
+            "\"\\q\"",
+            "\"\\u12\"",
+            "\"\n\"",
+            "\"\\ud800\"",
+            "\"\\ud800\\u0041\"",
+            "\"\\udc00\"",
+            "1 2",
+            "{}{}",
+            "NaN",
         ] {
             assert_eq!(Json::parse(text.as_bytes()), Err(ParseError), "{text}");
         }

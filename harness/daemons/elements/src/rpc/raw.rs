@@ -60,7 +60,10 @@ pub(super) fn get_raw_transaction(call: Call<'_>) -> RpcResult {
     let mut out = Object::new();
     let confirmations = block.and_then(|hash| node.confirmations(&hash));
     if call.args.given(2).is_some() {
-        out.put("in_active_chain", confirmations.is_some_and(|depth| depth > 0));
+        out.put(
+            "in_active_chain",
+            confirmations.is_some_and(|depth| depth > 0),
+        );
     }
     let accept_discount_ct = node.params().accept_discount_ct;
     out.append(encode::transaction(&tx, accept_discount_ct, true));
@@ -174,9 +177,8 @@ pub(super) fn create_raw_transaction(call: Call<'_>) -> RpcResult {
     }
     let lock_time = match call.args.given(2) {
         None => 0,
-        Some(value) => u32::try_from(args::integer::<i64>(value)?).map_err(|_| {
-            RpcError::invalid_parameter("Invalid parameter, locktime out of range")
-        })?,
+        Some(value) => u32::try_from(args::integer::<i64>(value)?)
+            .map_err(|_| RpcError::invalid_parameter("Invalid parameter, locktime out of range"))?,
     };
     let replaceable = call.args.opt_bool(3)?.unwrap_or(false);
     let inputs = match call.args.given(0) {
@@ -217,9 +219,8 @@ pub(super) fn outpoint(value: &Json) -> RpcResult<OutPoint> {
         ));
     };
     let vout: i32 = args::integer(value.get("vout"))?;
-    let vout = u32::try_from(vout).map_err(|_| {
-        RpcError::invalid_parameter("Invalid parameter, vout cannot be negative")
-    })?;
+    let vout = u32::try_from(vout)
+        .map_err(|_| RpcError::invalid_parameter("Invalid parameter, vout cannot be negative"))?;
     Ok(OutPoint::new(txid, vout))
 }
 
@@ -231,14 +232,23 @@ fn input(value: &Json, sequence: u32) -> RpcResult<TxIn> {
         })?,
         _ => sequence,
     };
-    for key in ["pegin_bitcoin_tx", "pegin_txout_proof", "pegin_claim_script"] {
+    for key in [
+        "pegin_bitcoin_tx",
+        "pegin_txout_proof",
+        "pegin_claim_script",
+    ] {
         if !value.get(key).is_null() {
             return Err(RpcError::invalid_parameter(
                 "pegin_ arguments provided but this command does not support peg-ins",
             ));
         }
     }
-    for key in ["asset_blinding_nonce", "asset_entropy", "issuance_tokens", "blind_reissuance"] {
+    for key in [
+        "asset_blinding_nonce",
+        "asset_entropy",
+        "issuance_tokens",
+        "blind_reissuance",
+    ] {
         if !value.get(key).is_null() {
             return Err(RpcError::invalid_parameter(
                 "auxiliary issuance arguments provided without issuance amount",

@@ -52,7 +52,10 @@ pub fn answer(shared: &Shared, wallet: Option<&str>, body: &[u8]) -> Answer {
             status: 200,
             body: batch(shared, wallet, members),
         },
-        _ => failed(&RpcError::parse("Top-level object parse error"), &Json::Null),
+        _ => failed(
+            &RpcError::parse("Top-level object parse error"),
+            &Json::Null,
+        ),
     }
 }
 
@@ -60,7 +63,9 @@ fn batch(shared: &Shared, wallet: Option<&str>, members: &[Json]) -> String {
     let mut body = "[".to_owned();
     for (index, member) in members.iter().enumerate() {
         let result = if body.len() > MAX_BATCH_ANSWER_BYTES {
-            Err(RpcError::internal("The answer to the batch is too large; send smaller batches"))
+            Err(RpcError::internal(
+                "The answer to the batch is too large; send smaller batches",
+            ))
         } else {
             execute(shared, wallet, member)
         };
@@ -107,9 +112,12 @@ fn execute(shared: &Shared, wallet: Option<&str>, request: &Json) -> RpcResult {
     };
     let params = request.get("params");
     if !matches!(params, Json::Null | Json::Arr(_) | Json::Obj(_)) {
-        return Err(RpcError::invalid_request("Params must be an array or object"));
+        return Err(RpcError::invalid_request(
+            "Params must be an array or object",
+        ));
     }
-    let method = methods::find(name).ok_or_else(|| RpcError::method_not_found("Method not found"))?;
+    let method =
+        methods::find(name).ok_or_else(|| RpcError::method_not_found("Method not found"))?;
     let by_name;
     let args = match params {
         Json::Arr(items) => items.as_slice(),
@@ -145,7 +153,10 @@ fn positions(method: &Method, entries: &[(String, Json)]) -> RpcResult<Vec<Json>
         }
     }
     // Elementsd names any of the unknown ones; this names the first that was sent.
-    match entries.iter().find(|(name, _)| given.contains_key(name.as_str())) {
+    match entries
+        .iter()
+        .find(|(name, _)| given.contains_key(name.as_str()))
+    {
         Some((name, _)) => Err(RpcError::invalid_parameter(format!(
             "Unknown named parameter {name}"
         ))),

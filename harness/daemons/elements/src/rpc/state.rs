@@ -65,7 +65,10 @@ impl State {
     pub(crate) fn in_initial_download(&mut self) -> bool {
         if self.in_initial_download {
             let tip = self.node.tip();
-            let time = self.node.block(&tip.hash).map_or(0, |block| block.header().time);
+            let time = self
+                .node
+                .block(&tip.hash)
+                .map_or(0, |block| block.header().time);
             self.in_initial_download =
                 u64::from(time).saturating_add(self.max_tip_age) < self.node.now();
         }
@@ -94,11 +97,10 @@ impl State {
     /// # Errors
     /// When there is none of that number.
     pub(crate) fn revert(&mut self, number: u64) -> RpcResult<()> {
-        let (node, wallets) = self
-            .checkpoints
-            .get(&number)
-            .cloned()
-            .ok_or_else(|| RpcError::invalid_parameter(format!("There is no snapshot {number}")))?;
+        let (node, wallets) =
+            self.checkpoints.get(&number).cloned().ok_or_else(|| {
+                RpcError::invalid_parameter(format!("There is no snapshot {number}"))
+            })?;
         self.checkpoints.retain(|other, _| *other <= number);
         self.node = node;
         self.wallets = wallets;

@@ -202,9 +202,7 @@ impl Wallet {
     /// How deep a transaction is: 0 while it waits, negative when it is gone.
     pub(crate) fn depth(&self, tx: &WalletTx) -> i64 {
         match tx.status {
-            Status::Confirmed { height, .. } => {
-                i64::from(self.tip_height) - i64::from(height) + 1
-            }
+            Status::Confirmed { height, .. } => i64::from(self.tip_height) - i64::from(height) + 1,
             Status::Waiting => 0,
             Status::Gone => -1,
         }
@@ -358,7 +356,10 @@ impl Wallet {
     }
 
     fn drop_waiting(&mut self, txid: &Txid) {
-        let is_waiting = self.txs.get(txid).is_some_and(|tx| tx.status == Status::Waiting);
+        let is_waiting = self
+            .txs
+            .get(txid)
+            .is_some_and(|tx| tx.status == Status::Waiting);
         if is_waiting {
             self.change_status(txid, Status::Gone);
         }
@@ -384,9 +385,7 @@ impl Wallet {
         if !self.txs.contains_key(&txid) {
             let mine: Vec<(u32, KeyOrigin)> = (0u32..)
                 .zip(&tx.output)
-                .filter_map(|(vout, output)| {
-                    Some((vout, self.keys.origin(&output.script_pubkey)?))
-                })
+                .filter_map(|(vout, output)| Some((vout, self.keys.origin(&output.script_pubkey)?)))
                 .collect();
             if mine.is_empty() && !self.is_from_me(tx) {
                 return;

@@ -251,7 +251,11 @@ mod tests {
     fn addresses_are_distinct_and_found_again() {
         let secp = Secp256k1::new();
         let mut keys = Keys::new([7; 32]);
-        let kinds = [AddressType::Legacy, AddressType::P2shSegwit, AddressType::Bech32];
+        let kinds = [
+            AddressType::Legacy,
+            AddressType::P2shSegwit,
+            AddressType::Bech32,
+        ];
         let mut seen = std::collections::HashSet::new();
         for kind in kinds {
             for change in [false, true] {
@@ -270,7 +274,9 @@ mod tests {
             }
         }
         let mut again = Keys::new([7; 32]);
-        let script = again.next_address(&secp, AddressType::Bech32, false).script_pubkey();
+        let script = again
+            .next_address(&secp, AddressType::Bech32, false)
+            .script_pubkey();
         assert!(seen.contains(&script));
     }
 }

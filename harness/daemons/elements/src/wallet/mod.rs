@@ -23,9 +23,7 @@ pub(crate) use blind::{Blinder, InputSecrets, blinding_key};
 pub(crate) use coins::{Coin, Status, Wallet, WalletTx, address_of, explicit_secrets};
 pub(crate) use keys::AddressType;
 pub(crate) use sign::{sign_all, witness_program};
-pub(crate) use spend::{
-    Funded, Issuance, Order, Recipient, STANDS_FOR_ASSET, STANDS_FOR_TOKEN,
-};
+pub(crate) use spend::{Funded, Issuance, Order, Recipient, STANDS_FOR_ASSET, STANDS_FOR_TOKEN};
 
 use crate::node::{Event, FeeRate, Node};
 

@@ -29,7 +29,8 @@ pub(super) fn select(
     let can_follow = |outpoint: &OutPoint| {
         let txid = &outpoint.txid;
         let ancestors = mempool.ancestors(txid).len() as u64 + 2;
-        let fits = |txid| mempool.descendants(txid).len() as u64 + 2 <= params.limit_descendant_count;
+        let fits =
+            |txid| mempool.descendants(txid).len() as u64 + 2 <= params.limit_descendant_count;
         ancestors <= params.limit_ancestor_count
             && fits(txid)
             && mempool.ancestors(txid).iter().all(fits)

@@ -13,12 +13,12 @@ use elements::{
     opcodes,
 };
 
+use super::Tools;
 use super::blind::{Blinder, InputSecrets, blinding_key, issued_assets};
 use super::coins::Wallet;
 use super::keys::AddressType;
 use super::select::select;
 use super::sign::sign_all;
-use super::Tools;
 use crate::node::{FeeRate, Node};
 
 /// Bytes of a range proof over 52 bits with a minimum.
@@ -176,7 +176,11 @@ fn fee_rate(tools: &Tools<'_>, node: &Node, order: &Order) -> Result<FeeRate, Sp
         (Some(rate), _) => {
             if rate < required {
                 let sat_per_vb = |rate: FeeRate| {
-                    format!("{}.{:03} sat/vB", rate.sat_per_kvb() / 1000, rate.sat_per_kvb() % 1000)
+                    format!(
+                        "{}.{:03} sat/vB",
+                        rate.sat_per_kvb() / 1000,
+                        rate.sat_per_kvb() % 1000
+                    )
                 };
                 return Err(SpendError(format!(
                     "Fee rate ({}) is lower than the minimum fee rate setting ({})",
@@ -234,7 +238,8 @@ struct Draft {
 
 impl Draft {
     fn vsize(&self) -> Result<u64, SpendError> {
-        u64::try_from(self.weight.div_ceil(4)).map_err(|_| SpendError("Transaction too large".into()))
+        u64::try_from(self.weight.div_ceil(4))
+            .map_err(|_| SpendError("Transaction too large".into()))
     }
 }
 
@@ -242,7 +247,9 @@ impl Plan {
     fn new(wallet: &Wallet, node: &Node, order: &Order) -> Result<Self, SpendError> {
         let mut preset = Vec::new();
         for (outpoint, sequence) in &order.inputs {
-            let known = wallet.coin(outpoint).map(|coin| (coin.output.clone(), coin.secrets));
+            let known = wallet
+                .coin(outpoint)
+                .map(|coin| (coin.output.clone(), coin.secrets));
             let known = known.or_else(|| {
                 let output = node.coin_with_mempool(outpoint)?.output;
                 let secrets = super::coins::explicit_secrets(
@@ -308,13 +315,23 @@ impl Plan {
             targets.insert(wallet.policy_asset(), 1);
         }
         for (asset, target) in targets {
-            let preset = self.preset.iter().filter(|coin| coin.secrets.asset == asset);
+            let preset = self
+                .preset
+                .iter()
+                .filter(|coin| coin.secrets.asset == asset);
             let preset: u64 = preset.map(|coin| coin.secrets.value).sum();
             let missing = target.saturating_sub(preset);
             if missing > 0 && order.no_more_inputs {
                 return refuse("Insufficient funds");
             }
-            let coins = select(wallet, node.mempool(), node.params(), asset, missing, &taken);
+            let coins = select(
+                wallet,
+                node.mempool(),
+                node.params(),
+                asset,
+                missing,
+                &taken,
+            );
             let Some(coins) = coins else {
                 return refuse("Insufficient funds");
             };
@@ -420,9 +437,14 @@ impl Plan {
         self.make_blindable(wallet, tools, &mut tx, &issuance_keys, order)?;
         let weight = self.weight(&tx, &issuance_keys);
         let change_position = change_script.and_then(|script| {
-            tx.output.iter().position(|output| output.script_pubkey == script)
+            tx.output
+                .iter()
+                .position(|output| output.script_pubkey == script)
         });
-        let blinds = tx.output.iter().any(|output| blinding_key(output).is_some());
+        let blinds = tx
+            .output
+            .iter()
+            .any(|output| blinding_key(output).is_some());
         Ok(Draft {
             tx,
             weight,
@@ -444,11 +466,9 @@ impl Plan {
             if to.pays_fee {
                 let rest = if first { fee % payers } else { 0 };
                 first = false;
-                value = value
-                    .checked_sub(fee / payers + rest)
-                    .ok_or_else(|| {
-                        SpendError("The transaction amount is too small to pay the fee".into())
-                    })?;
+                value = value.checked_sub(fee / payers + rest).ok_or_else(|| {
+                    SpendError("The transaction amount is too small to pay the fee".into())
+                })?;
                 if value == 0 {
                     return refuse(
                         "The transaction amount is too small to send after the fee has been deducted",
@@ -557,7 +577,10 @@ impl Plan {
     ) -> Result<(), SpendError> {
         let is_blinded = |coin: &Chosen| !coin.coin.value.is_explicit();
         let blinded_inputs = self.chosen.iter().any(is_blinded);
-        let outputs = tx.output.iter().filter(|output| blinding_key(output).is_some());
+        let outputs = tx
+            .output
+            .iter()
+            .filter(|output| blinding_key(output).is_some());
         let outputs = outputs.count();
         if outputs == 0 && (blinded_inputs || !issuance_keys.is_empty()) {
             // One output of nothing takes up the blinding factors.
@@ -568,7 +591,8 @@ impl Plan {
             let script = Script::from(script.as_bytes()[..1].to_vec());
             let key = wallet.keys().blinding_pubkey(tools.secp, &script);
             let position = tx.output.len();
-            tx.output.insert(position, explicit_output(script, Some(key), asset, 0));
+            tx.output
+                .insert(position, explicit_output(script, Some(key), asset, 0));
         } else if outputs == 1 && !blinded_inputs && issuance_keys.is_empty() {
             if !order.ignore_blind_fail {
                 return refuse(
@@ -587,25 +611,43 @@ impl Plan {
     fn weight(&self, tx: &Transaction, issuance_keys: &HashMap<usize, SecretKey>) -> usize {
         let varint = |length: usize| if length < 253 { 1 } else { 3 };
         let issues = |input: &TxIn| {
-            let amounts = [input.asset_issuance.amount, input.asset_issuance.inflation_keys];
+            let amounts = [
+                input.asset_issuance.amount,
+                input.asset_issuance.inflation_keys,
+            ];
             amounts.iter().filter(|amount| !amount.is_null()).count()
         };
         // What a surjection proof chooses from: what comes in, and what is issued.
         let domain = tx.input.len() + tx.input.iter().map(issues).sum::<usize>();
         let surjection = 2 + domain.div_ceil(8) + 32 * (1 + domain.min(3));
-        let proofs = varint(surjection) + surjection + varint(RANGE_PROOF_BYTES) + RANGE_PROOF_BYTES;
-        let outputs = tx.output.iter().filter(|output| blinding_key(output).is_some());
+        let proofs =
+            varint(surjection) + surjection + varint(RANGE_PROOF_BYTES) + RANGE_PROOF_BYTES;
+        let outputs = tx
+            .output
+            .iter()
+            .filter(|output| blinding_key(output).is_some());
         // Value and nonce become commitments of 33 bytes; the nonce is a key of 33 bytes already.
         let outputs = outputs.count() * (4 * (33 - 9) + proofs - 2);
         let witnesses = 2 * tx.output.len() + 4 * tx.input.len();
         let has_witness = tx.has_witness();
         let inputs = tx.input.len() * KEY_WITNESS_WEIGHT;
-        let nested = self.chosen.iter().filter(|coin| coin.coin.script_pubkey.is_p2sh());
-        let legacy = self.chosen.iter().filter(|coin| coin.coin.script_pubkey.is_p2pkh());
+        let nested = self
+            .chosen
+            .iter()
+            .filter(|coin| coin.coin.script_pubkey.is_p2sh());
+        let legacy = self
+            .chosen
+            .iter()
+            .filter(|coin| coin.coin.script_pubkey.is_p2pkh());
         let scripts = 4 * (23 * nested.count() + 107 * legacy.count());
-        let issued = issuance_keys.keys().filter_map(|index| tx.input.get(*index));
+        let issued = issuance_keys
+            .keys()
+            .filter_map(|index| tx.input.get(*index));
         let issued = issued.map(|input| {
-            let amounts = [input.asset_issuance.amount, input.asset_issuance.inflation_keys];
+            let amounts = [
+                input.asset_issuance.amount,
+                input.asset_issuance.inflation_keys,
+            ];
             let explicit = amounts.iter().filter(|amount| amount.is_explicit()).count();
             explicit * (4 * (33 - 9) + RANGE_PROOF_BYTES + 2)
         });
@@ -624,7 +666,10 @@ impl Plan {
         let mut secrets = HashMap::new();
         if !order.unsigned {
             if draft.blinds {
-                let known = self.chosen.iter().map(|coin| InputSecrets::Known(coin.secrets));
+                let known = self
+                    .chosen
+                    .iter()
+                    .map(|coin| InputSecrets::Known(coin.secrets));
                 let known: Vec<InputSecrets> = known.collect();
                 let mut blinder = Blinder {
                     secp: tools.secp,
@@ -633,7 +678,10 @@ impl Plan {
                 secrets = blinder
                     .blind(&mut tx, &known, &draft.issuance_keys)
                     .map_err(|_| {
-                        SpendError("Unable to blind the transaction properly. This should not happen.".into())
+                        SpendError(
+                            "Unable to blind the transaction properly. This should not happen."
+                                .into(),
+                        )
                     })?;
             }
             let coins: HashMap<OutPoint, TxOut> = self

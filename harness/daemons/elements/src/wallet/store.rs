@@ -51,7 +51,9 @@ impl Wallets {
         let mut all = Wallets::new(node, settings);
         for entry in wallets.as_arr()? {
             let name = entry.get("name").as_str()?.to_owned();
-            let seed = encode::from_hex(entry.get("seed").as_str()?)?.try_into().ok()?;
+            let seed = encode::from_hex(entry.get("seed").as_str()?)?
+                .try_into()
+                .ok()?;
             let blank = *entry.get("blank") == Json::Bool(true);
             let created = entry.get("created").as_num()?.parse().ok()?;
             let tip = node.tip().height;

@@ -16,7 +16,8 @@ use tokio::sync::watch;
 /// `user:secret`
 const AUTHORIZATION: &str = "Basic dXNlcjpzZWNyZXQ=";
 /// The transaction whose output 0 anybody can spend, and what it is worth.
-pub(crate) const FREE_COINS: &str = "12a51d3e6441abbdb3a5b35983260dec3ff457a301a24a4e76d41b0c0adfb99b";
+pub(crate) const FREE_COINS: &str =
+    "12a51d3e6441abbdb3a5b35983260dec3ff457a301a24a4e76d41b0c0adfb99b";
 
 pub(crate) struct TestNode {
     pub(crate) address: SocketAddr,
@@ -72,7 +73,9 @@ impl TestNode {
 
     pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
         stream
     }
 
@@ -84,7 +87,11 @@ impl TestNode {
 
     pub(crate) fn post_as(&self, authorization: &str, path: &str, body: &[u8]) -> (u16, String) {
         let mut stream = self.connect();
-        let head = head(authorization, path, &format!("Content-Length: {}", body.len()));
+        let head = head(
+            authorization,
+            path,
+            &format!("Content-Length: {}", body.len()),
+        );
         stream.write_all(head.as_bytes()).unwrap();
         // A server that has heard enough answers and closes before it has read all.
         let _ = stream.write_all(body);
@@ -139,13 +146,18 @@ impl Drop for TestNode {
         self.stop.send_replace(true);
         if let Some(server) = self.server.take() {
             let ended = server.join();
-            assert!(ended.is_ok() || std::thread::panicking(), "the server panicked");
+            assert!(
+                ended.is_ok() || std::thread::panicking(),
+                "the server panicked"
+            );
         }
     }
 }
 
 pub(crate) fn head(authorization: &str, path: &str, more: &str) -> String {
-    format!("POST {path} HTTP/1.1\r\nHost: node\r\nAuthorization: {authorization}\r\n{more}\r\n\r\n")
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: node\r\nAuthorization: {authorization}\r\n{more}\r\n\r\n"
+    )
 }
 
 pub(crate) fn authorized_head(path: &str, more: &str) -> String {
@@ -164,7 +176,12 @@ pub(crate) fn read_answer(stream: &mut TcpStream) -> (u16, String) {
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     let length = head
         .lines()
-        .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())
+        .find_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("content-length: ")?
+                .parse()
+                .ok()
+        })
         .unwrap_or(0);
     let mut body = vec![0; length];
     stream.read_exact(&mut body).unwrap();

@@ -15,18 +15,37 @@ fn alive(node: &TestNode) {
 fn bodies_that_are_no_request() {
     let node = TestNode::start();
     let deep = "[".repeat(100_000);
-    let nested = format!("{{\"method\":\"help\",\"params\":{}{}}}", "[".repeat(600), "]".repeat(600));
+    let nested = format!(
+        "{{\"method\":\"help\",\"params\":{}{}}}",
+        "[".repeat(600),
+        "]".repeat(600)
+    );
     let cases: &[(&[u8], u16, i64, &str)] = &[
         (b"", 500, -32700, "Parse error"),
         (b"{", 500, -32700, "Parse error"),
         (b"{\"method\":\"getblockcount\"", 500, -32700, "Parse error"),
-        (b"{\"method\":\"getblockcount\"}x", 500, -32700, "Parse error"),
+        (
+            b"{\"method\":\"getblockcount\"}x",
+            500,
+            -32700,
+            "Parse error",
+        ),
         (b"\xff\xfe", 500, -32700, "Parse error"),
         (b"1", 500, -32700, "Top-level object parse error"),
-        (b"\"getblockcount\"", 500, -32700, "Top-level object parse error"),
+        (
+            b"\"getblockcount\"",
+            500,
+            -32700,
+            "Top-level object parse error",
+        ),
         (b"{}", 400, -32600, "Missing method"),
         (b"{\"method\":1}", 400, -32600, "Method must be a string"),
-        (b"{\"method\":\"help\",\"params\":1}", 400, -32600, "Params must be an array or object"),
+        (
+            b"{\"method\":\"help\",\"params\":1}",
+            400,
+            -32600,
+            "Params must be an array or object",
+        ),
         (b"{\"method\":\"nosuch\"}", 404, -32601, "Method not found"),
         (deep.as_bytes(), 500, -32700, "Parse error"),
         (nested.as_bytes(), 500, -32700, "Parse error"),
@@ -47,35 +66,121 @@ fn parameters_by_position_and_name() {
     let node = TestNode::start();
     let genesis = "00902a6b70c2ca83b5d9c815d96a0e2f4202179316970d14ea1847dae5b1ca21";
     assert_eq!(node.ok("getblockhash", json!([0])), json!(genesis));
-    assert_eq!(node.ok("getblockhash", json!({"height": 0})), json!(genesis));
+    assert_eq!(
+        node.ok("getblockhash", json!({"height": 0})),
+        json!(genesis)
+    );
     let by_alias = node.ok("getblock", json!({"blockhash": genesis, "verbose": 0}));
     let by_name = node.ok("getblock", json!({"verbosity": 0, "blockhash": genesis}));
     assert_eq!(by_alias, by_name);
     let cases = [
         ("getblockhash", json!([]), -1, "getblockhash height\n"),
         ("getblockhash", json!([1, 2]), -1, "getblockhash height\n"),
-        ("getblockhash", json!({"hight": 1}), -8, "Unknown named parameter hight"),
-        ("getblockhash", json!(["0"]), -1, "JSON value is not an integer as expected"),
-        ("getblockhash", json!([0.5]), -1, "JSON integer out of range"),
-        ("getblockhash", json!([1e30]), -1, "JSON integer out of range"),
+        (
+            "getblockhash",
+            json!({"hight": 1}),
+            -8,
+            "Unknown named parameter hight",
+        ),
+        (
+            "getblockhash",
+            json!(["0"]),
+            -1,
+            "JSON value is not an integer as expected",
+        ),
+        (
+            "getblockhash",
+            json!([0.5]),
+            -1,
+            "JSON integer out of range",
+        ),
+        (
+            "getblockhash",
+            json!([1e30]),
+            -1,
+            "JSON integer out of range",
+        ),
         ("getblockhash", json!([-1]), -8, "Block height out of range"),
         ("getblockhash", json!([1]), -8, "Block height out of range"),
-        ("getblock", json!([1]), -1, "JSON value is not a string as expected"),
-        ("getblock", json!(["00"]), -8, "blockhash must be of length 64 (not 2, for '00')"),
+        (
+            "getblock",
+            json!([1]),
+            -1,
+            "JSON value is not a string as expected",
+        ),
+        (
+            "getblock",
+            json!(["00"]),
+            -8,
+            "blockhash must be of length 64 (not 2, for '00')",
+        ),
         ("getblock", json!(["0".repeat(64)]), -5, "Block not found"),
-        ("getblockheader", json!(["0".repeat(64)]), -5, "Block not found"),
-        ("getrawtransaction", json!(["0".repeat(64)]), -5,
-         "No such mempool or blockchain transaction. Use gettransaction for wallet transactions."),
-        ("sendrawtransaction", json!([1]), -3, "Expected type string, got number"),
-        ("sendrawtransaction", json!(["zz"]), -22, "TX decode failed. Make sure the tx has at least one input."),
-        ("testmempoolaccept", json!([[]]), -8, "Array must contain between 1 and 25 transactions."),
-        ("generatetoaddress", json!([1, "nowhere"]), -5, "Error: Invalid address"),
-        ("createrawtransaction", json!([[], [{"nowhere": 1}]]), -5, "Invalid Bitcoin address: nowhere"),
-        ("createrawtransaction", json!([[], [{"fee": "x"}]]), -3, "Invalid amount"),
-        ("createrawtransaction", json!([[], [{"fee": 22000000}]]), -3, "Amount out of range"),
-        ("getnewaddress", json!([]), -18,
-         "No wallet is loaded. Load a wallet using loadwallet or create a new one with createwallet. (Note: A default wallet is no longer automatically created)"),
-        ("setmocktime", json!([-1]), -8, "Mocktime cannot be negative: -1."),
+        (
+            "getblockheader",
+            json!(["0".repeat(64)]),
+            -5,
+            "Block not found",
+        ),
+        (
+            "getrawtransaction",
+            json!(["0".repeat(64)]),
+            -5,
+            "No such mempool or blockchain transaction. Use gettransaction for wallet transactions.",
+        ),
+        (
+            "sendrawtransaction",
+            json!([1]),
+            -3,
+            "Expected type string, got number",
+        ),
+        (
+            "sendrawtransaction",
+            json!(["zz"]),
+            -22,
+            "TX decode failed. Make sure the tx has at least one input.",
+        ),
+        (
+            "testmempoolaccept",
+            json!([[]]),
+            -8,
+            "Array must contain between 1 and 25 transactions.",
+        ),
+        (
+            "generatetoaddress",
+            json!([1, "nowhere"]),
+            -5,
+            "Error: Invalid address",
+        ),
+        (
+            "createrawtransaction",
+            json!([[], [{"nowhere": 1}]]),
+            -5,
+            "Invalid Bitcoin address: nowhere",
+        ),
+        (
+            "createrawtransaction",
+            json!([[], [{"fee": "x"}]]),
+            -3,
+            "Invalid amount",
+        ),
+        (
+            "createrawtransaction",
+            json!([[], [{"fee": 22000000}]]),
+            -3,
+            "Amount out of range",
+        ),
+        (
+            "getnewaddress",
+            json!([]),
+            -18,
+            "No wallet is loaded. Load a wallet using loadwallet or create a new one with createwallet. (Note: A default wallet is no longer automatically created)",
+        ),
+        (
+            "setmocktime",
+            json!([-1]),
+            -8,
+            "Mocktime cannot be negative: -1.",
+        ),
     ];
     for (method, params, code, message) in cases {
         let found = node.fails(method, params.clone());
@@ -123,9 +228,14 @@ fn strangers_and_wrong_doors() {
     assert_eq!(status, 500);
     assert_eq!(answer["error"]["code"], json!(-18));
     let mut stream = node.connect();
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n").unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nHost: node\r\n\r\n")
+        .unwrap();
     let (status, body) = read_answer(&mut stream);
-    assert_eq!((status, body.as_str()), (405, "JSONRPC server handles only POST requests"));
+    assert_eq!(
+        (status, body.as_str()),
+        (405, "JSONRPC server handles only POST requests")
+    );
     alive(&node);
 }
 
@@ -148,13 +258,17 @@ fn pipelined_chunked_and_endless() {
     for byte in body.chars() {
         request += &format!("1\r\n{byte}\r\n");
     }
-    stream.write_all((request + "0\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all((request + "0\r\n\r\n").as_bytes())
+        .unwrap();
     assert_eq!(read_answer(&mut stream).0, 200);
     // Larger than allowed: said, and in chunks.
     let said = authorized_head("/", "Content-Length: 99999999");
     let chunk = format!("100000\r\n{}\r\n", "x".repeat(0x10_0000));
     let mut stream = node.connect();
-    stream.write_all(authorized_head("/", "Transfer-Encoding: chunked").as_bytes()).unwrap();
+    stream
+        .write_all(authorized_head("/", "Transfer-Encoding: chunked").as_bytes())
+        .unwrap();
     for _ in 0..40 {
         if stream.write_all(chunk.as_bytes()).is_err() {
             break;
@@ -165,7 +279,11 @@ fn pipelined_chunked_and_endless() {
     assert_eq!(read_answer(&mut stream).0, 413);
     // A head that does not end, and one that is no HTTP.
     let endless = authorized_head("/", &format!("X: {}", "y".repeat(1_000_000)));
-    for bytes in [endless.as_bytes(), b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\r\n\r\n\0\0"] {
+    for bytes in [
+        endless.as_bytes(),
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\r\n\r\n\0\0",
+    ] {
         let mut stream = node.connect();
         let _ = stream.write_all(bytes);
         let _ = stream.shutdown(std::net::Shutdown::Write);

@@ -34,49 +34,94 @@ fn amounts_locks_and_witnesses() {
     let input = json!({"txid": coin["txid"], "vout": coin["vout"]});
     let to = |value: f64| json!({ NOBODY: value });
     let refuse = |inputs: Value, outputs: Value, locktime, reason, code, message| {
-        refused(&node, &signed(&node, inputs, outputs, locktime), reason, code, message);
+        refused(
+            &node,
+            &signed(&node, inputs, outputs, locktime),
+            reason,
+            code,
+            message,
+        );
     };
     let fee = json!({"fee": 0.001});
     refuse(
-        json!([input]), json!([to(20_999_999.997), fee]), 0,
-        "bad-txns-in-ne-out", -26, "bad-txns-in-ne-out, value in != value out",
+        json!([input]),
+        json!([to(20_999_999.997), fee]),
+        0,
+        "bad-txns-in-ne-out",
+        -26,
+        "bad-txns-in-ne-out, value in != value out",
     );
     refuse(
-        json!([input]), json!([to(20_999_999.998), {"burn": 0.000_000_01, "asset": "11".repeat(32)}, fee]), 0,
-        "bad-txns-in-ne-out", -26, "bad-txns-in-ne-out, value in != value out",
+        json!([input]),
+        json!([to(20_999_999.998), {"burn": 0.000_000_01, "asset": "11".repeat(32)}, fee]),
+        0,
+        "bad-txns-in-ne-out",
+        -26,
+        "bad-txns-in-ne-out, value in != value out",
     );
     refuse(
-        json!([input]), json!([to(20_999_999.998_999_99), {"fee": 0.000_000_01}]), 0,
-        "min relay fee not met", -26, "min relay fee not met, 1 < 20",
+        json!([input]),
+        json!([to(20_999_999.998_999_99), {"fee": 0.000_000_01}]),
+        0,
+        "min relay fee not met",
+        -26,
+        "min relay fee not met, 1 < 20",
     );
-    let with_sequence = |sequence: u32| json!([{"txid": coin["txid"], "vout": coin["vout"], "sequence": sequence}]);
+    let with_sequence =
+        |sequence: u32| json!([{"txid": coin["txid"], "vout": coin["vout"], "sequence": sequence}]);
     refuse(
-        with_sequence(0), json!([to(20_999_999.998), fee]), 1000, "non-final", -26, "non-final",
+        with_sequence(0),
+        json!([to(20_999_999.998), fee]),
+        1000,
+        "non-final",
+        -26,
+        "non-final",
     );
     refuse(
-        with_sequence(50), json!([to(20_999_999.998), fee]), 0, "non-BIP68-final", -26, "non-BIP68-final",
+        with_sequence(50),
+        json!([to(20_999_999.998), fee]),
+        0,
+        "non-BIP68-final",
+        -26,
+        "non-BIP68-final",
     );
-    let unsigned = node.ok("createrawtransaction", json!([[input], [to(20_999_999.998), fee]]));
+    let unsigned = node.ok(
+        "createrawtransaction",
+        json!([[input], [to(20_999_999.998), fee]]),
+    );
     let mismatch = "mempool-script-verify-flag-failed (Witness program hash mismatch)";
     refused(&node, unsigned.as_str().unwrap(), mismatch, -26, mismatch);
     let unknown = json!([{"txid": "22".repeat(32), "vout": 0}]);
     let raw = node.ok("createrawtransaction", json!([unknown, [to(1.0), fee]]));
     refused(
-        &node, raw.as_str().unwrap(), "missing-inputs", -25, "bad-txns-inputs-missingorspent",
+        &node,
+        raw.as_str().unwrap(),
+        "missing-inputs",
+        -25,
+        "bad-txns-inputs-missingorspent",
     );
     refuse(
         json!([input]),
         json!([to(20_999_999.997_999_99), { "XBSYj6CMJecriz5U3572ikuxCXF2grfMdH": 0.000_000_01 }, fee]),
-        0, "dust", -26, "dust",
+        0,
+        "dust",
+        -26,
+        "dust",
     );
 }
 
 #[test]
 fn conflicts_and_repetitions() {
     let (node, coin) = funded();
-    let input = |sequence: u32| json!([{"txid": coin["txid"], "vout": coin["vout"], "sequence": sequence}]);
+    let input =
+        |sequence: u32| json!([{"txid": coin["txid"], "vout": coin["vout"], "sequence": sequence}]);
     let pay = |sequence, value: f64, fee: f64| {
-        signed(&node, input(sequence), json!([{ NOBODY: value }, {"fee": fee}]), 0)
+        signed(
+            &node,
+            input(sequence),
+            json!([{ NOBODY: value }, {"fee": fee}]),
+            0,
+        )
     };
     let first = pay(0xffff_fffd, 20_999_999.998, 0.001);
     let txid = node.ok("sendrawtransaction", json!([first]));
@@ -86,15 +131,27 @@ fn conflicts_and_repetitions() {
         json!([pay(0xffff_fffd, 20_999_999.998_9, 0.000_1)]),
     );
     assert_eq!(code, -26);
-    assert!(message.starts_with("insufficient fee, rejecting replacement "), "{message}");
+    assert!(
+        message.starts_with("insufficient fee, rejecting replacement "),
+        "{message}"
+    );
     // One that says it will not be replaced replaces one that may be.
     let last = pay(0xffff_ffff, 20_999_999.997, 0.002);
     let last_txid = node.ok("sendrawtransaction", json!([last]));
     assert_eq!(node.ok("getrawmempool", json!([])), json!([last_txid]));
-    refused(&node, &first, "txn-mempool-conflict", -26, "txn-mempool-conflict");
+    refused(
+        &node,
+        &first,
+        "txn-mempool-conflict",
+        -26,
+        "txn-mempool-conflict",
+    );
     node.mine(1);
     let (code, message) = node.fails("sendrawtransaction", json!([last]));
-    assert_eq!((code, message.as_str()), (-27, "Transaction already in block chain"));
+    assert_eq!(
+        (code, message.as_str()),
+        (-27, "Transaction already in block chain")
+    );
     assert_eq!(node.balance("bitcoin"), "0.0");
 }
 
@@ -102,9 +159,17 @@ fn conflicts_and_repetitions() {
 fn too_much_fee_and_coins_too_young() {
     let (node, coin) = funded();
     let input = json!([{"txid": coin["txid"], "vout": coin["vout"]}]);
-    let generous = signed(&node, input, json!([{ NOBODY: 20_999_998.999 }, {"fee": 1}]), 0);
+    let generous = signed(
+        &node,
+        input,
+        json!([{ NOBODY: 20_999_998.999 }, {"fee": 1}]),
+        0,
+    );
     refused(
-        &node, &generous, "max-fee-exceeded", -25,
+        &node,
+        &generous,
+        "max-fee-exceeded",
+        -25,
         "Fee exceeds maximum configured by user (e.g. -maxtxfee, maxfeerate)",
     );
     let txid = node.ok("sendrawtransaction", json!([generous, 0]));
@@ -113,12 +178,21 @@ fn too_much_fee_and_coins_too_young() {
     let block = node.ok("getblock", json!([block, 2]));
     assert_eq!(block["tx"][1]["txid"], txid);
     let coinbase = block["tx"][0]["txid"].clone();
-    assert_eq!(node.ok("getbalances", json!([]))["mine"]["immature"]["bitcoin"], json!(1.0));
+    assert_eq!(
+        node.ok("getbalances", json!([]))["mine"]["immature"]["bitcoin"],
+        json!(1.0)
+    );
     let early = signed(
-        &node, json!([{"txid": coinbase, "vout": 0}]), json!([{ NOBODY: 0.999 }, {"fee": 0.001}]), 0,
+        &node,
+        json!([{"txid": coinbase, "vout": 0}]),
+        json!([{ NOBODY: 0.999 }, {"fee": 0.001}]),
+        0,
     );
     refused(
-        &node, &early, "bad-txns-premature-spend-of-coinbase", -26,
+        &node,
+        &early,
+        "bad-txns-premature-spend-of-coinbase",
+        -26,
         "bad-txns-premature-spend-of-coinbase, tried to spend coinbase at depth 1",
     );
     let (code, message) = node.fails("sendtoaddress", json!([NOBODY, 0.1]));

@@ -1,7 +1,7 @@
 //! Blocks, their headers, and what waits for one.
 
-use elements::{BlockExtData, OutPoint};
 use elements::dynafed::{FullParams, Params};
+use elements::{BlockExtData, OutPoint};
 
 use super::hex;
 use super::script::{asm, script_pub_key};
@@ -124,11 +124,9 @@ pub(crate) fn block(node: &Node, block: &StoredBlock, detail: Detail) -> Object 
             .iter()
             .map(|tx| {
                 let discount = node.params().accept_discount_ct;
-                with_prevouts(tx, discount, true, |outpoint| {
-                    match detail {
-                        Detail::TransactionsAndPrevouts => prevout(node, outpoint),
-                        Detail::Txids | Detail::Transactions => None,
-                    }
+                with_prevouts(tx, discount, true, |outpoint| match detail {
+                    Detail::TransactionsAndPrevouts => prevout(node, outpoint),
+                    Detail::Txids | Detail::Transactions => None,
                 })
                 .into()
             })

@@ -6,9 +6,7 @@ mod script;
 mod tx;
 
 pub(crate) use block::{Detail, block, header, mempool_entry};
-pub(crate) use script::{
-    asm, descriptor_with_checksum, inferred_descriptor, script_pub_key,
-};
+pub(crate) use script::{asm, descriptor_with_checksum, inferred_descriptor, script_pub_key};
 pub(crate) use tx::{commitment_hex, transaction};
 
 use elements::encode::Encodable;

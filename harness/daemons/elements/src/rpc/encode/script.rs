@@ -1,6 +1,5 @@
 //! Scripts: assembly, types, addresses, descriptors.
 
-
 use elements::secp256k1_zkp::{PublicKey, ecdsa};
 use elements::{Address, AddressParams, Script};
 
@@ -88,11 +87,14 @@ fn script_number(data: &[u8]) -> i64 {
     let Some((&last, low)) = data.split_last() else {
         return 0;
     };
-    let magnitude = low
-        .iter()
-        .rev()
-        .fold(i64::from(last & 0x7f), |sum, byte| sum << 8 | i64::from(*byte));
-    if last & 0x80 == 0 { magnitude } else { -magnitude }
+    let magnitude = low.iter().rev().fold(i64::from(last & 0x7f), |sum, byte| {
+        sum << 8 | i64::from(*byte)
+    });
+    if last & 0x80 == 0 {
+        magnitude
+    } else {
+        -magnitude
+    }
 }
 
 fn signature(data: &[u8]) -> Option<String> {
@@ -104,7 +106,11 @@ fn signature(data: &[u8]) -> Option<String> {
         _ => return None,
     };
     ecdsa::Signature::from_der(der).ok()?;
-    let suffix = if sighash & 0x80 == 0 { "" } else { "|ANYONECANPAY" };
+    let suffix = if sighash & 0x80 == 0 {
+        ""
+    } else {
+        "|ANYONECANPAY"
+    };
     Some(format!("{}[{base}{suffix}]", hex(der)))
 }
 
@@ -283,7 +289,6 @@ pub(crate) fn script_pub_key(script: &Script) -> Object {
     out
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -308,8 +313,14 @@ mod tests {
             ("4c", "[error]"),
             ("4d0100", "[error]"),
             ("4effffffff00", "[error]"),
-            ("b1b2ba", "OP_CHECKLOCKTIMEVERIFY OP_CHECKSEQUENCEVERIFY OP_CHECKSIGADD"),
-            ("c1e4e5ff", "OP_CHECKSIGFROMSTACK OP_TWEAKVERIFY OP_UNKNOWN OP_INVALIDOPCODE"),
+            (
+                "b1b2ba",
+                "OP_CHECKLOCKTIMEVERIFY OP_CHECKSEQUENCEVERIFY OP_CHECKSIGADD",
+            ),
+            (
+                "c1e4e5ff",
+                "OP_CHECKSIGFROMSTACK OP_TWEAKVERIFY OP_UNKNOWN OP_INVALIDOPCODE",
+            ),
         ];
         for (hex, text) in cases {
             assert_eq!(asm(&script(hex), false), text, "{hex}");
@@ -325,9 +336,18 @@ mod tests {
             ("6a", "nulldata"),
             ("6a0401020304", "nulldata"),
             ("6a04010203", "nonstandard"),
-            ("a914000000000000000000000000000000000000000087", "scripthash"),
-            ("76a914000000000000000000000000000000000000000088ac", "pubkeyhash"),
-            ("00140000000000000000000000000000000000000000", "witness_v0_keyhash"),
+            (
+                "a914000000000000000000000000000000000000000087",
+                "scripthash",
+            ),
+            (
+                "76a914000000000000000000000000000000000000000088ac",
+                "pubkeyhash",
+            ),
+            (
+                "00140000000000000000000000000000000000000000",
+                "witness_v0_keyhash",
+            ),
             (
                 "00204ae81572f06e1b88fd5ced7a1a000945432e83e1551e6f721ee9c00b8cc33260",
                 "witness_v0_scripthash",

@@ -203,7 +203,10 @@ fn output(index: usize, output: &TxOut) -> Json {
         matches!(output.nonce, Nonce::Confidential(_)),
     );
     out.put("n", index);
-    out.put("scriptPubKey", script::script_pub_key(&output.script_pubkey));
+    out.put(
+        "scriptPubKey",
+        script::script_pub_key(&output.script_pubkey),
+    );
     out.into()
 }
 

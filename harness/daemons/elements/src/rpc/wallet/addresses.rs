@@ -20,7 +20,9 @@ pub(super) fn address_type(name: &str) -> RpcResult<(AddressType, Option<bool>)>
         "bech32m" => Err(RpcError::invalid_parameter(
             "Wallets of the bundled node cannot provide bech32m addresses",
         )),
-        _ => Err(RpcError::not_found(format!("Unknown address type '{name}'"))),
+        _ => Err(RpcError::not_found(format!(
+            "Unknown address type '{name}'"
+        ))),
     }
 }
 
@@ -136,12 +138,13 @@ fn describe_mine(wallet: &Wallet, state_secp: &Secp, address: &Address) -> Objec
 fn what_is_wrong_with(text: &str) -> &'static str {
     let lower = text.to_ascii_lowercase();
     let is_segwit_here = lower.starts_with("ert1") || lower.starts_with("el1");
-    let is_segwit_elsewhere = lower.split_once("1q").or(lower.split_once("1p")).is_some_and(
-        |(prefix, data)| {
+    let is_segwit_elsewhere = lower
+        .split_once("1q")
+        .or(lower.split_once("1p"))
+        .is_some_and(|(prefix, data)| {
             prefix.bytes().all(|byte| byte.is_ascii_lowercase())
                 && data.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        },
-    );
+        });
     match (is_segwit_here, is_segwit_elsewhere) {
         (true, _) if text.len() < 14 => "Invalid separator position",
         (true, _) => "Invalid or unsupported Segwit (Bech32) or Base58 encoding.",
@@ -198,7 +201,10 @@ pub(crate) fn get_address_info(call: Call<'_>) -> RpcResult {
         key.map_or_else(String::new, |key| encode::hex(&key.serialize())),
     );
     out.put("unconfidential", unconfidential.to_string());
-    out.put("ischange", origin.is_some() && wallet.label(&script).is_none());
+    out.put(
+        "ischange",
+        origin.is_some() && wallet.label(&script).is_none(),
+    );
     if let Some(origin) = origin {
         out.put("timestamp", wallet.created);
         out.put("hdkeypath", format!("m/{}", origin.path()));

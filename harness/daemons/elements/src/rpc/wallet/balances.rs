@@ -73,13 +73,15 @@ struct Filter {
 
 impl Filter {
     fn of(call: Call<'_>) -> RpcResult<Self> {
-        let depth = |at, default| -> RpcResult<i64> { match call.args.given(at) {
-            None => Ok(default),
-            Some(value) => {
-                Kind::Num.check(value)?;
-                Ok(i64::from(call.args.int(at)?))
+        let depth = |at, default| -> RpcResult<i64> {
+            match call.args.given(at) {
+                None => Ok(default),
+                Some(value) => {
+                    Kind::Num.check(value)?;
+                    Ok(i64::from(call.args.int(at)?))
+                }
             }
-        }};
+        };
         let mut filter = Filter {
             min_depth: depth(0, 1)?,
             max_depth: depth(1, 9_999_999)?,
@@ -165,14 +167,20 @@ pub(crate) fn list_unspent(call: Call<'_>) -> RpcResult {
         }
     }
     listed.sort_by_key(|(order, _)| *order);
-    Ok(Json::Arr(listed.into_iter().map(|(_, entry)| entry).collect()))
+    Ok(Json::Arr(
+        listed.into_iter().map(|(_, entry)| entry).collect(),
+    ))
 }
 
 fn entry(state: &State, wallet: &Wallet, tx: &WalletTx, coin: &Coin, is_safe: bool) -> Json {
     let secp = &state.wallets.secp;
     let script = &coin.output.script_pubkey;
     let depth = wallet.depth(tx);
-    let key = wallet.keys().private_key(secp, coin.origin).public_key(secp).serialize();
+    let key = wallet
+        .keys()
+        .private_key(secp, coin.origin)
+        .public_key(secp)
+        .serialize();
     let mut out = Object::new();
     out.put("txid", coin.outpoint.txid.to_string());
     out.put("vout", coin.outpoint.vout);
@@ -182,17 +190,26 @@ fn entry(state: &State, wallet: &Wallet, tx: &WalletTx, coin: &Coin, is_safe: bo
             out.put("label", label);
         }
         if coin.origin.kind == AddressType::P2shSegwit {
-            out.put("redeemScript", encode::hex(witness_program(&key).as_bytes()));
+            out.put(
+                "redeemScript",
+                encode::hex(witness_program(&key).as_bytes()),
+            );
         }
     }
     out.put("scriptPubKey", encode::hex(script.as_bytes()));
     out.put("amount", amount::to_json(coin.secrets.value));
     if !coin.output.asset.is_explicit() {
-        out.put("assetcommitment", encode::commitment_hex(&coin.output.asset));
+        out.put(
+            "assetcommitment",
+            encode::commitment_hex(&coin.output.asset),
+        );
     }
     out.put("asset", coin.secrets.asset.to_string());
     if !coin.output.value.is_explicit() {
-        out.put("amountcommitment", encode::commitment_hex(&coin.output.value));
+        out.put(
+            "amountcommitment",
+            encode::commitment_hex(&coin.output.value),
+        );
     }
     out.put("amountblinder", coin.secrets.value_bf.to_string());
     out.put("assetblinder", coin.secrets.asset_bf.to_string());

@@ -95,7 +95,10 @@ fn entries(
         let known = tx.secrets.get(&vout).copied();
         let known = known.or_else(|| {
             let asset = output.asset.explicit()?;
-            Some(crate::wallet::explicit_secrets(asset, output.value.explicit()?))
+            Some(crate::wallet::explicit_secrets(
+                asset,
+                output.value.explicit()?,
+            ))
         });
         let mine = wallet.coin(&OutPoint::new(*txid, vout)).is_some();
         let script = &output.script_pubkey;
@@ -202,7 +205,10 @@ pub(crate) fn get_transaction(call: Call<'_>) -> RpcResult {
     out.put("hex", encode::encode_hex(&*tx.tx));
     if verbose {
         let accept_discount_ct = state.node.params().accept_discount_ct;
-        out.put("decoded", encode::transaction(&tx.tx, accept_discount_ct, false));
+        out.put(
+            "decoded",
+            encode::transaction(&tx.tx, accept_discount_ct, false),
+        );
     }
     Ok(out.into())
 }

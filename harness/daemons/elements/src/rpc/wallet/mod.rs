@@ -89,11 +89,7 @@ fn asset_or_error(text: &str, policy_asset: AssetId) -> RpcResult<AssetId> {
 }
 
 /// Amounts by asset label or id; the policy asset is always there. With a label or id the amount of that asset alone.
-fn amount_map(
-    map: &BTreeMap<AssetId, i64>,
-    policy_asset: AssetId,
-    asset: Option<&str>,
-) -> Json {
+fn amount_map(map: &BTreeMap<AssetId, i64>, policy_asset: AssetId, asset: Option<&str>) -> Json {
     let amount = |asset: AssetId| amount::signed_to_json(map.get(&asset).copied().unwrap_or(0));
     if let Some(text) = asset.filter(|text| !text.is_empty()) {
         return asset_of(text, policy_asset).map_or_else(|| amount::to_json(0), amount);
@@ -119,7 +115,9 @@ fn amount_map(
 /// Unsigned amounts by asset, with signs.
 fn signed(map: &BTreeMap<AssetId, u64>) -> BTreeMap<AssetId, i64> {
     let signed = |value: &u64| i64::try_from(*value).unwrap_or(i64::MAX);
-    map.iter().map(|(asset, value)| (*asset, signed(value))).collect()
+    map.iter()
+        .map(|(asset, value)| (*asset, signed(value)))
+        .collect()
 }
 
 fn refuse_flag(call: Call<'_>, at: usize, what: &str) -> RpcResult<()> {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use elements::confidential::{Asset, Nonce, Value};
 use elements::secp256k1_zkp::Generator;
-use elements::{
-    EcdsaSighashType, OutPoint, RangeProof, Script, Transaction, TxOut, TxOutWitness,
-};
+use elements::{EcdsaSighashType, OutPoint, RangeProof, Script, Transaction, TxOut, TxOutWitness};
 
 use super::sending::fee_rate;
 use super::{addresses, amount, args, change, look};
@@ -21,8 +19,7 @@ use crate::wallet::{
 };
 
 pub(crate) fn fund_raw_transaction(call: Call<'_>) -> RpcResult {
-    call.args
-        .expect(&[Some(Kind::Str), None, None])?;
+    call.args.expect(&[Some(Kind::Str), None, None])?;
     let tx = decode(call.args.str(0)?, "TX decode failed")?;
     let mut state = call.shared.lock();
     let mut order = order_of(&tx)?;
@@ -191,7 +188,9 @@ fn subtract_fee(positions: &[Json], order: &mut Order) -> RpcResult<()> {
             RpcError::invalid_parameter(format!("Invalid parameter, negative position: {position}"))
         })?;
         let to = order.recipients.get_mut(to).ok_or_else(|| {
-            RpcError::invalid_parameter(format!("Invalid parameter, position too large: {position}"))
+            RpcError::invalid_parameter(format!(
+                "Invalid parameter, position too large: {position}"
+            ))
         })?;
         if to.pays_fee {
             return Err(RpcError::invalid_parameter(format!(
@@ -242,7 +241,12 @@ pub(crate) fn blind_raw_transaction(call: Call<'_>) -> RpcResult {
     let mut tx: Transaction = elements::encode::deserialize(&bytes)
         .map_err(|_| RpcError::deserialization("TX decode failed"))?;
     let ignore_blind_fail = call.args.opt_bool(1)?.unwrap_or(true);
-    let commitments = call.args.given(2).map(args::array).transpose()?.unwrap_or_default();
+    let commitments = call
+        .args
+        .given(2)
+        .map(args::array)
+        .transpose()?
+        .unwrap_or_default();
     if !commitments.is_empty() && commitments.len() < tx.input.len() {
         return Err(RpcError::invalid_parameter(
             "Asset commitment array must have at least as many entries as transaction inputs.",
@@ -260,7 +264,11 @@ pub(crate) fn blind_raw_transaction(call: Call<'_>) -> RpcResult {
             keys.insert(index, wallet.issuance_key(&input.previous_output));
         }
     }
-    let to_blind = tx.output.iter().filter(|output| blinding_key(output).is_some()).count();
+    let to_blind = tx
+        .output
+        .iter()
+        .filter(|output| blinding_key(output).is_some())
+        .count();
     match to_blind + keys.len() {
         0 if !blinded_input => return Ok(encode::encode_hex(&tx).into()),
         0 => {
@@ -343,7 +351,10 @@ fn unblind_issuance(wallet: &Wallet, state: &crate::rpc::State, input: &mut elem
     let open = |value: Value, proof: &RangeProof, asset: elements::AssetId| {
         let commitment = value.commitment()?;
         let generator = Generator::new_unblinded(secp, asset.into_tag());
-        let (opening, _) = proof.as_ref()?.rewind(secp, commitment, key, &[], generator).ok()?;
+        let (opening, _) = proof
+            .as_ref()?
+            .rewind(secp, commitment, key, &[], generator)
+            .ok()?;
         Some(Value::Explicit(opening.value))
     };
     let issuance = &input.asset_issuance;
@@ -369,7 +380,11 @@ fn given_coins(value: Option<&Json>) -> RpcResult<HashMap<OutPoint, TxOut>> {
                 "expected object with {\"txid'\",\"vout\",\"scriptPubKey\"}",
             ));
         };
-        for (key, kind) in [("txid", Kind::Str), ("vout", Kind::Num), ("scriptPubKey", Kind::Str)] {
+        for (key, kind) in [
+            ("txid", Kind::Str),
+            ("vout", Kind::Num),
+            ("scriptPubKey", Kind::Str),
+        ] {
             if !value.has(key) {
                 return Err(RpcError::wrong_type(format!("Missing {key}")));
             }
@@ -457,7 +472,11 @@ pub(crate) fn sign_raw_transaction(call: Call<'_>) -> RpcResult {
 }
 
 /// What elementsd warns of: a transaction whose explicit amounts do not add up.
-fn imbalance(wallet: &Wallet, tx: &Transaction, coins: &HashMap<OutPoint, TxOut>) -> Option<&'static str> {
+fn imbalance(
+    wallet: &Wallet,
+    tx: &Transaction,
+    coins: &HashMap<OutPoint, TxOut>,
+) -> Option<&'static str> {
     let mut sums: BTreeMap<[u8; 32], i128> = BTreeMap::new();
     for input in &tx.input {
         let secrets = match wallet.coin(&input.previous_output) {
@@ -477,7 +496,6 @@ fn imbalance(wallet: &Wallet, tx: &Transaction, coins: &HashMap<OutPoint, TxOut>
         *sums.entry(asset.to_byte_array()).or_insert(0) -= i128::from(output.value.explicit()?);
     }
     let unbalanced = sums.values().any(|sum| *sum != 0);
-    unbalanced.then_some(
-        "Possibly incorrect values or blinding: the inputs and outputs do not add up",
-    )
+    unbalanced
+        .then_some("Possibly incorrect values or blinding: the inputs and outputs do not add up")
 }

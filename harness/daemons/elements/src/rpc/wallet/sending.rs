@@ -39,7 +39,9 @@ pub(super) fn fee_rate(
             "Cannot specify both estimate_mode and fee_rate",
         ));
     }
-    Ok(Some(FeeRate::from_sat_per_kvb(amount::fixed_point(rate, 3)?)))
+    Ok(Some(FeeRate::from_sat_per_kvb(amount::fixed_point(
+        rate, 3,
+    )?)))
 }
 
 fn recipient(text: &str, value: &Json, asset: AssetId, policy: AssetId) -> RpcResult<Recipient> {
@@ -92,7 +94,10 @@ fn sent(txid: Txid, verbose: bool) -> Json {
     out.into()
 }
 
-fn comments(call: Call<'_>, keys: &[(&'static str, usize)]) -> RpcResult<Vec<(&'static str, String)>> {
+fn comments(
+    call: Call<'_>,
+    keys: &[(&'static str, usize)],
+) -> RpcResult<Vec<(&'static str, String)>> {
     let mut comments = Vec::new();
     for (key, at) in keys {
         if let Some(text) = call.args.opt_str(*at)?.filter(|text| !text.is_empty()) {
@@ -134,7 +139,13 @@ pub(crate) fn send_to_address(call: Call<'_>) -> RpcResult {
         lock_time: state.node.tip().height,
         ..Order::default()
     };
-    let (txid, _) = send(call, &mut state, &order, comments, RpcError::insufficient_funds)?;
+    let (txid, _) = send(
+        call,
+        &mut state,
+        &order,
+        comments,
+        RpcError::insufficient_funds,
+    )?;
     Ok(sent(txid, verbose))
 }
 
@@ -148,11 +159,18 @@ pub(crate) fn send_many(call: Call<'_>) -> RpcResult {
     let mut state = call.shared.lock();
     super::wallet_name(call, &state.wallets)?;
     if call.args.opt_str(0)?.is_some_and(|dummy| !dummy.is_empty()) {
-        return Err(RpcError::invalid_parameter("Dummy value must be set to \"\""));
+        return Err(RpcError::invalid_parameter(
+            "Dummy value must be set to \"\"",
+        ));
     }
     let amounts = args::object(call.args.get(1))?;
     let comments = comments(call, &[("comment", 3)])?;
-    let payers = call.args.given(4).map(args::array).transpose()?.unwrap_or_default();
+    let payers = call
+        .args
+        .given(4)
+        .map(args::array)
+        .transpose()?
+        .unwrap_or_default();
     let signal_rbf = call.args.opt_bool(5)?;
     let fee_rate = fee_rate(call.args.given(6), call.args.given(7), call.args.given(10))?;
     let assets = call.args.get(8);
@@ -196,7 +214,13 @@ pub(crate) fn send_many(call: Call<'_>) -> RpcResult {
         lock_time: state.node.tip().height,
         ..Order::default()
     };
-    let (txid, _) = send(call, &mut state, &order, comments, RpcError::insufficient_funds)?;
+    let (txid, _) = send(
+        call,
+        &mut state,
+        &order,
+        comments,
+        RpcError::insufficient_funds,
+    )?;
     Ok(sent(txid, verbose))
 }
 
@@ -224,7 +248,10 @@ pub(crate) fn issue_asset(call: Call<'_>) -> RpcResult {
         Some(value) => args::hash(value, "contract_hash")?,
     };
     let mut recipients = Vec::new();
-    for (asset, value) in [(STANDS_FOR_ASSET, asset_value), (STANDS_FOR_TOKEN, token_value)] {
+    for (asset, value) in [
+        (STANDS_FOR_ASSET, asset_value),
+        (STANDS_FOR_TOKEN, token_value),
+    ] {
         if value > 0 {
             recipients.push(to_self(call, &mut state, asset, value)?);
         }
