@@ -95,11 +95,11 @@ impl Watch {
             loop {
                 // Waits for the time to pass, and for nothing else.
                 std::thread::park_timeout(Duration::from_secs(1));
-                if let Ok(request) = looks.request.lock() {
-                    if request.0.elapsed() > LIMIT {
-                        eprintln!("hangs: seed {seed}, request: {}", request.1);
-                        std::process::abort();
-                    }
+                if let Ok(request) = looks.request.lock()
+                    && request.0.elapsed() > LIMIT
+                {
+                    eprintln!("hangs: seed {seed}, request: {}", request.1);
+                    std::process::abort();
                 }
             }
         });
@@ -353,10 +353,10 @@ impl Fuzzer {
             .choose(&mut self.rng)
             .cloned()
             .unwrap_or_default();
-        if self.rng.gen_ratio(1, 2) {
-            if let Some(params) = self.fitting(&method) {
-                return json!({"id": 1, "method": method, "params": params});
-            }
+        if self.rng.gen_ratio(1, 2)
+            && let Some(params) = self.fitting(&method)
+        {
+            return json!({"id": 1, "method": method, "params": params});
         }
         let count = match self.rng.gen_range(0..8) {
             0 => self.rng.gen_range(0..count + 3),

@@ -3,9 +3,15 @@
 //! An option is honoured, or without effect here and accepted, or refused by name. One that elementsd does not know gets
 //! elementsd's own error.
 
+mod names;
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+
+use names::Kind;
 
 use crate::node::{FeeRate, MAX_MONEY, Params};
 use crate::rpc::amount::parse_fixed_point;
@@ -17,259 +23,6 @@ const DEFAULT_RPC_PORT: u16 = 7040;
 const DEFAULT_CONF: &str = "elements.conf";
 /// `-maxtipage`, seconds.
 const DEFAULT_MAX_TIP_AGE: u64 = 86_400;
-
-/// Honoured.
-const HONOURED: &[&str] = &[
-    "acceptdiscountct",
-    "acceptnonstdtxn",
-    "acceptunlimitedissuances",
-    "blindedaddresses",
-    "blockmintxfee",
-    "chain",
-    "con_blocksubsidy",
-    "conf",
-    "datadir",
-    "debug",
-    "dustrelayfee",
-    "fallbackfee",
-    "incrementalrelayfee",
-    "initialfreecoins",
-    "limitancestorcount",
-    "limitancestorsize",
-    "limitdescendantcount",
-    "limitdescendantsize",
-    "maxtipage",
-    "maxtxfee",
-    "minrelaytxfee",
-    "mintxfee",
-    "mocktime",
-    "multi_data_permitted",
-    "permitbaremultisig",
-    "printtoconsole",
-    "rpcauth",
-    "rpcbind",
-    "rpccookiefile",
-    "rpcpassword",
-    "rpcport",
-    "rpcuser",
-    "simseed",
-    "simsnapshot",
-    "walletrbf",
-];
-
-/// Accepted: here they make no difference, or only that value is possible which is given with them.
-const WITHOUT_EFFECT: &[(&str, Option<bool>)] = &[
-    ("addresstype", None),
-    ("anyonecanspendaremine", None),
-    ("bind", None),
-    ("blockfilterindex", Some(false)),
-    ("blocksonly", None),
-    ("changetype", None),
-    ("checkblockindex", None),
-    ("checkblocks", None),
-    ("checklevel", None),
-    ("checkmempool", None),
-    ("checkpoints", None),
-    ("con_connect_genesis_outputs", Some(true)),
-    ("con_elementsmode", Some(true)),
-    ("con_has_parent_chain", Some(true)),
-    ("connect", None),
-    ("creatediscountct", None),
-    ("daemon", Some(false)),
-    ("daemonwait", Some(false)),
-    ("dbcache", None),
-    ("debugexclude", None),
-    ("debuglogfile", None),
-    ("deprecatedrpc", None),
-    ("disablewallet", Some(false)),
-    ("discover", None),
-    ("dns", None),
-    ("dnsseed", None),
-    ("fastprune", None),
-    ("fixedseeds", None),
-    ("flushwallet", None),
-    ("forcednsseed", None),
-    ("keypool", None),
-    ("listen", Some(false)),
-    ("listenonion", Some(false)),
-    ("logips", None),
-    ("logsourcelocations", None),
-    ("logthreadnames", None),
-    ("logtimemicros", None),
-    ("logtimestamps", None),
-    ("maxconnections", None),
-    ("maxmempool", None),
-    ("mempoolexpiry", None),
-    ("natpmp", None),
-    ("networkactive", None),
-    ("par", None),
-    ("persistmempool", None),
-    ("pid", None),
-    ("port", None),
-    ("prune", Some(false)),
-    ("rest", Some(false)),
-    ("rpcallowip", None),
-    ("rpcservertimeout", None),
-    ("rpcthreads", None),
-    ("rpcworkqueue", None),
-    ("server", Some(true)),
-    ("settings", None),
-    ("shrinkdebugfile", None),
-    ("spendzeroconfchange", Some(true)),
-    ("stopatheight", None),
-    ("trim_headers", Some(false)),
-    ("txindex", Some(true)),
-    ("uacomment", None),
-    ("unsafesqlitesync", None),
-    ("upnp", None),
-    ("validatepegin", Some(false)),
-    ("walletbroadcast", Some(true)),
-    ("walletdir", None),
-];
-
-/// Known to elementsd, and too much to ask here.
-const REFUSED: &[&str] = &[
-    "addnode",
-    "addrmantest",
-    "alertnotify",
-    "asmap",
-    "assetdir",
-    "assumevalid",
-    "avoidpartialspends",
-    "bantime",
-    "bech32_hrp",
-    "blech32_hrp",
-    "blindedprefix",
-    "blockmaxweight",
-    "blocknotify",
-    "blockreconstructionextratxn",
-    "blocksdir",
-    "blockversion",
-    "bytespersigop",
-    "capturemessages",
-    "checkaddrman",
-    "cjdnsreachable",
-    "coinstatsindex",
-    "con_blockheightinheader",
-    "con_csv_deploy_start",
-    "con_dyna_deploy_signal",
-    "con_genesis_style",
-    "con_mandatorycoinbase",
-    "con_max_block_sig_size",
-    "con_parent_chain_signblockscript",
-    "con_parent_pegged_asset",
-    "con_parentpowlimit",
-    "con_signed_blocks",
-    "con_start_p2wsh_script",
-    "consolidatefeerate",
-    "ct_bits",
-    "ct_exponent",
-    "datacarrier",
-    "datacarriersize",
-    "dbbatchsize",
-    "dblogsize",
-    "defaultpeggedassetname",
-    "discardfee",
-    "dynamic_epoch_length",
-    "enforce_pak",
-    "evbparams",
-    "externalip",
-    "extprvkeyprefix",
-    "extpubkeyprefix",
-    "fedpegscript",
-    "feeasset",
-    "i2pacceptincoming",
-    "i2psam",
-    "includeconf",
-    "initialreissuancetokens",
-    "loadblock",
-    "mainchainrpccookiefile",
-    "mainchainrpchost",
-    "mainchainrpcpassword",
-    "mainchainrpcport",
-    "mainchainrpctimeout",
-    "mainchainrpcuser",
-    "maxapsfee",
-    "maxorphantx",
-    "maxreceivebuffer",
-    "maxsendbuffer",
-    "maxsigcachesize",
-    "maxtimeadjustment",
-    "maxuploadtarget",
-    "minimumchainwork",
-    "onion",
-    "onlynet",
-    "pak",
-    "parent_bech32_hrp",
-    "parent_blech32_hrp",
-    "parentgenesisblockhash",
-    "parentpubkeyprefix",
-    "parentscriptprefix",
-    "paytxfee",
-    "peerblockfilters",
-    "peerbloomfilters",
-    "peertimeout",
-    "peginconfirmationdepth",
-    "peginminamount",
-    "peginminheight",
-    "peginsubsidyheight",
-    "peginsubsidythreshold",
-    "printpriority",
-    "privdb",
-    "proxy",
-    "proxyrandomize",
-    "pubkeyprefix",
-    "ratelimitlogging",
-    "regtest",
-    "reindex",
-    "reindex-chainstate",
-    "rpcserialversion",
-    "rpcwhitelist",
-    "rpcwhitelistdefault",
-    "sandbox",
-    "scriptprefix",
-    "secretprefix",
-    "seednode",
-    "signblockscript",
-    "signer",
-    "signet",
-    "signetchallenge",
-    "signetseednode",
-    "startupnotify",
-    "stopafterblockimport",
-    "subsidyasset",
-    "sysperms",
-    "testactivationheight",
-    "testnet",
-    "timeout",
-    "torcontrol",
-    "torpassword",
-    "total_valid_epochs",
-    "txconfirmtarget",
-    "vbparams",
-    "wallet",
-    "walletnotify",
-    "walletrejectlongchains",
-    "whitebind",
-    "whitelist",
-    "whitelistforcerelay",
-    "whitelistrelay",
-    "zmqpubhashblock",
-    "zmqpubhashblockhwm",
-    "zmqpubhashtx",
-    "zmqpubhashtxhwm",
-    "zmqpubrawblock",
-    "zmqpubrawblockhwm",
-    "zmqpubrawtx",
-    "zmqpubrawtxhwm",
-    "zmqpubsequence",
-    "zmqpubsequencehwm",
-];
-
-/// Those that count in a section of the file or on the command line only, except on the main chain.
-const NETWORK_ONLY: &[&str] = &[
-    "addnode", "connect", "port", "bind", "rpcport", "rpcbind", "wallet",
-];
 
 /// Why the process does not start, in elementsd's words where elementsd has some.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -378,9 +131,7 @@ fn interpret(name: &str, value: Option<&str>) -> (String, String) {
 }
 
 fn is_known(name: &str) -> bool {
-    HONOURED.contains(&name)
-        || REFUSED.contains(&name)
-        || WITHOUT_EFFECT.iter().any(|(known, _)| *known == name)
+    names::kind(name).is_some()
 }
 
 /// `InterpretBool`: an option without a value is on, and any number but zero is.
@@ -452,7 +203,7 @@ fn read_file(given: &Given, data_dir: Option<&Path>) -> Result<Given, OptionsErr
             let applies = if of_chain {
                 line.section == chain
             } else {
-                line.section.is_empty() && !NETWORK_ONLY.contains(&line.name.as_str())
+                line.section.is_empty() && !names::is_network_only(&line.name)
             };
             // Unknown keys of a file are passed over, as by elementsd.
             if applies && is_known(&line.name) {
@@ -528,24 +279,20 @@ fn parse_file(text: &str) -> Result<Vec<Line>, OptionsError> {
 }
 
 fn refuse_unsupported(given: &Given) -> Result<(), OptionsError> {
-    for name in REFUSED {
-        if given.contains_key(*name) {
-            return Err(OptionsError::Unsupported {
-                name: (*name).to_owned(),
-                value: String::new(),
-            });
-        }
-    }
-    for (name, only) in WITHOUT_EFFECT {
-        let (Some(only), Some(value)) = (only, last(given, name)) else {
-            continue;
+    let mut names: Vec<&String> = given.keys().collect();
+    names.sort_unstable();
+    for name in names {
+        let value = match names::kind(name) {
+            Some(Kind::Refused) => String::new(),
+            Some(Kind::Only(only)) if last(given, name).map(is_true) != Some(only) => {
+                format!("={}", u8::from(!only))
+            }
+            _ => continue,
         };
-        if is_true(value) != *only {
-            return Err(OptionsError::Unsupported {
-                name: (*name).to_owned(),
-                value: format!("={}", u8::from(!only)),
-            });
-        }
+        return Err(OptionsError::Unsupported {
+            name: name.clone(),
+            value,
+        });
     }
     Ok(())
 }
@@ -642,7 +389,7 @@ fn params(reader: &Reader<'_>, chain: String) -> Result<Params, OptionsError> {
         incremental_relay_fee: reader.fee_rate("incrementalrelayfee", 100)?,
         accept_discount_ct: reader.boolean("acceptdiscountct", false),
         accept_non_std_txn: reader.boolean("acceptnonstdtxn", false),
-        accept_unlimited_issuances: reader.boolean("acceptunlimitedissuances", true),
+        accept_unlimited_issuances: reader.boolean("acceptunlimitedissuances", false),
         multi_data_permitted: reader.boolean("multi_data_permitted", false),
         permit_bare_multisig: reader.boolean("permitbaremultisig", true),
         limit_ancestor_count: reader.number("limitancestorcount", 25)?,
@@ -744,177 +491,5 @@ fn rpc_address(given: &Given) -> Result<SocketAddr, OptionsError> {
         _ => Err(OptionsError::Value(format!(
             "-rpcbind={text}: the bundled Elements node listens on loopback addresses only; use -rpcbind=127.0.0.1"
         ))),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<Options, OptionsError> {
-        let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
-        Options::parse(&arguments)
-    }
-
-    #[test]
-    fn the_flags_of_the_facts() {
-        let options = parse(&[
-            "-chain=liquidregtest",
-            "-validatepegin=0",
-            "-initialfreecoins=2100000000000000",
-            "-con_blocksubsidy=0",
-            "-anyonecanspendaremine=1",
-            "-fallbackfee=0.000001",
-            "-txindex",
-            "-acceptdiscountct=1",
-            "-minrelaytxfee=0.000001",
-            "-blockmintxfee=0.000001",
-            "-dustrelayfee=0.000001",
-            "-server",
-            "-listen=0",
-            "-rpcuser=user",
-            "-rpcpassword=pass",
-            "-rpcport=0",
-            "--rpcbind=127.0.0.1",
-            "-nodnsseed",
-            "-maxtipage=100",
-        ])
-        .unwrap();
-        assert_eq!(options.params, Params::liquid_regtest());
-        assert_eq!(
-            options.settings.fallback_fee,
-            Some(FeeRate::from_sat_per_kvb(100))
-        );
-        assert_eq!(options.rpc_address, "127.0.0.1:0".parse().unwrap());
-        assert_eq!(options.max_tip_age, 100);
-        assert_eq!(
-            options.login,
-            Login::Password {
-                user: "user".to_owned(),
-                password: "pass".to_owned()
-            }
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_is_said() {
-        let base = ["-chain=liquidregtest", "-rpcpassword=x"];
-        let cases = [
-            (
-                "-foo",
-                "Error parsing command line arguments: Invalid parameter -foo",
-            ),
-            (
-                "-foo=1",
-                "Error parsing command line arguments: Invalid parameter -foo=1",
-            ),
-            (
-                "--nofoo",
-                "Error parsing command line arguments: Invalid parameter --nofoo",
-            ),
-            (
-                "foo",
-                "Command line contains unexpected token 'foo', see elementsd -h for a list of options.",
-            ),
-            (
-                "-daemon",
-                "-daemon=1 is not supported by the bundled Elements node; remove it, or run elementsd",
-            ),
-            (
-                "-validatepegin",
-                "-validatepegin=1 is not supported by the bundled Elements node; remove it, or run elementsd",
-            ),
-            (
-                "-notxindex",
-                "-txindex=0 is not supported by the bundled Elements node; remove it, or run elementsd",
-            ),
-            (
-                "-zmqpubrawtx=tcp://x",
-                "-zmqpubrawtx is not supported by the bundled Elements node; remove it, or run elementsd",
-            ),
-            (
-                "-fallbackfee=a",
-                "Invalid amount for -fallbackfee=<amount>: 'a'",
-            ),
-            (
-                "-rpcport=99999",
-                "Invalid port specified in -rpcport: '99999'",
-            ),
-            (
-                "-rpcbind=0.0.0.0",
-                "-rpcbind=0.0.0.0: the bundled Elements node listens on loopback addresses only; use -rpcbind=127.0.0.1",
-            ),
-            (
-                "-chain=liquidv1",
-                "The bundled Elements node has custom chains only; -chain=liquidv1 is none. Use -chain=liquidregtest",
-            ),
-            (
-                "-datadir=/nonexistent/dir",
-                "Specified data directory \"/nonexistent/dir\" does not exist.",
-            ),
-            (
-                "-simseed=12",
-                "-simseed=12: expected 64 digits of hexadecimal",
-            ),
-        ];
-        for (argument, message) in cases {
-            let mut arguments = base.to_vec();
-            arguments.push(argument);
-            assert_eq!(parse(&arguments).unwrap_err().to_string(), message);
-        }
-    }
-
-    #[test]
-    fn a_file_is_read_and_the_command_line_wins() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("elements.conf");
-        std::fs::write(
-            &path,
-            "# comment\nchain=liquidregtest\nrpcport=1 # not for a custom chain\nfallbackfee=0.00002\nunknown=1\n\
-             [other]\nrpcport=2\n[liquidregtest]\nrpcport=3\nfallbackfee=0.00001\ninitialfreecoins=5\n",
-        )
-        .unwrap();
-        let data_dir = format!("-datadir={}", dir.path().display());
-        let options = parse(&[&data_dir, "-initialfreecoins=7"]).unwrap();
-        assert_eq!(options.rpc_address.port(), 3);
-        assert_eq!(options.params.initial_free_coins, 7);
-        assert_eq!(
-            options.settings.fallback_fee,
-            Some(FeeRate::from_sat_per_kvb(1000))
-        );
-        assert_eq!(
-            options.login,
-            Login::Cookie(dir.path().join("liquidregtest").join(".cookie"))
-        );
-        for (text, message) in [
-            (
-                "noserver",
-                "Error reading configuration file: parse error on line 1: noserver, if you intended to specify a negated option, use noserver=1 instead",
-            ),
-            (
-                "\n-server=1",
-                "Error reading configuration file: parse error on line 2: -server=1, options in configuration file must be specified without leading -",
-            ),
-        ] {
-            std::fs::write(&path, text).unwrap();
-            assert_eq!(parse(&[&data_dir]).unwrap_err().to_string(), message);
-        }
-        assert!(
-            parse(&[&data_dir, "-conf=missing.conf"])
-                .unwrap_err()
-                .to_string()
-                .contains("could not be opened")
-        );
-    }
-
-    #[test]
-    fn every_option_stands_in_one_list() {
-        let mut all: Vec<&str> = HONOURED.to_vec();
-        all.extend(REFUSED);
-        all.extend(WITHOUT_EFFECT.iter().map(|(name, _)| *name));
-        let count = all.len();
-        all.sort_unstable();
-        all.dedup();
-        assert_eq!(all.len(), count);
     }
 }

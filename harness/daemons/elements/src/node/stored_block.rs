@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use elements::encode::{VarInt, serialize};
-use elements::{Block, BlockHash, BlockHeader, Transaction, Txid};
+use elements::{Block, BlockExtData, BlockHash, BlockHeader, Transaction, Txid};
 
 /// A block with what was computed about it. Never changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +70,9 @@ impl StoredBlock {
         self.overhead() + self.transactions.iter().map(|tx| tx.size()).sum::<usize>()
     }
 
-    /// Weight of the block: header and count four times, transactions by their weight.
+    /// Weight of the block: header and count four times but for the signature, transactions by their weight.
     pub fn weight(&self) -> usize {
-        4 * self.overhead()
+        4 * self.overhead() - 3 * self.signature_size()
             + self
                 .transactions
                 .iter()
@@ -80,10 +80,21 @@ impl StoredBlock {
                 .sum::<usize>()
     }
 
-    /// Bytes of the block without witnesses of transactions.
+    /// Bytes of the block without its signature and the witnesses of its transactions.
     pub fn stripped_size(&self) -> usize {
         let stripped = |tx: &Arc<Transaction>| (tx.weight() - tx.size()) / 3;
-        self.overhead() + self.transactions.iter().map(stripped).sum::<usize>()
+        self.overhead() - self.signature_size()
+            + self.transactions.iter().map(stripped).sum::<usize>()
+    }
+
+    /// Bytes of the header's witness, which counts as one.
+    fn signature_size(&self) -> usize {
+        match &self.header.ext {
+            BlockExtData::Dynafed {
+                signblock_witness, ..
+            } => serialize(signblock_witness).len(),
+            BlockExtData::Proof { .. } => 0,
+        }
     }
 
     fn overhead(&self) -> usize {

@@ -62,10 +62,10 @@ impl<'a> Args<'a> {
 
     fn check(self, kinds: &[Option<Kind>], null_allowed: bool) -> RpcResult<()> {
         for (value, kind) in self.0.iter().zip(kinds) {
-            if let Some(kind) = kind {
-                if !(null_allowed && value.is_null()) {
-                    kind.check(value)?;
-                }
+            if let Some(kind) = kind
+                && !(null_allowed && value.is_null())
+            {
+                kind.check(value)?;
             }
         }
         Ok(())

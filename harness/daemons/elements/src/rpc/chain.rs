@@ -303,14 +303,10 @@ pub(super) fn scan_tx_out_set(call: Call<'_>) -> RpcResult {
     }
 }
 
-fn scan(call: Call<'_>) -> RpcResult {
-    let Some(objects) = call.args.given(1) else {
-        return Err(RpcError::misc(
-            "scanobjects argument is required for the start action",
-        ));
-    };
+/// Scripts and the descriptors that elementsd infers for them.
+fn wanted_scripts(objects: &[Json]) -> RpcResult<HashMap<Script, String>> {
     let mut wanted: HashMap<Script, String> = HashMap::new();
-    for object in args::array(objects)? {
+    for object in objects {
         let text = match object {
             Json::Str(text) => text,
             Json::Obj(_) => match object.get("desc") {
@@ -335,6 +331,16 @@ fn scan(call: Call<'_>) -> RpcResult {
         let descriptor = encode::inferred_descriptor(&script);
         wanted.insert(script, descriptor);
     }
+    Ok(wanted)
+}
+
+fn scan(call: Call<'_>) -> RpcResult {
+    let Some(objects) = call.args.given(1) else {
+        return Err(RpcError::misc(
+            "scanobjects argument is required for the start action",
+        ));
+    };
+    let wanted = wanted_scripts(args::array(objects)?)?;
     let state = call.shared.lock();
     let node = &state.node;
     let mut found = Vec::new();

@@ -273,12 +273,12 @@ fn outputs(values: &[Json], policy_asset: AssetId) -> RpcResult<Vec<TxOut>> {
     for value in values {
         let (output, address) = output(value, policy_asset, &mut has_data)?;
         let asset = output.asset.explicit().unwrap_or(policy_asset);
-        if let Some(address) = address {
-            if !seen.insert((output.script_pubkey.clone(), asset)) {
-                return Err(RpcError::invalid_parameter(format!(
-                    "Invalid parameter, duplicated address and asset: {address} {asset}"
-                )));
-            }
+        if let Some(address) = address
+            && !seen.insert((output.script_pubkey.clone(), asset))
+        {
+            return Err(RpcError::invalid_parameter(format!(
+                "Invalid parameter, duplicated address and asset: {address} {asset}"
+            )));
         }
         if output.is_fee() {
             fee = Some(output);

@@ -498,10 +498,10 @@ impl Wallet {
         }
         let (asset, entry) = (coin.secrets.asset, (coin.secrets.value, *outpoint));
         let before = std::mem::replace(&mut coin.class, class);
-        if let Some(before) = before {
-            if let Some(coins) = self.index.get_mut(&(before, asset)) {
-                coins.remove(&entry);
-            }
+        if let Some(before) = before
+            && let Some(coins) = self.index.get_mut(&(before, asset))
+        {
+            coins.remove(&entry);
         }
         if let Some(class) = class {
             self.index.entry((class, asset)).or_default().insert(entry);

@@ -6,6 +6,7 @@
 mod blind;
 mod coins;
 mod keys;
+mod plan;
 mod select;
 mod sign;
 mod spend;

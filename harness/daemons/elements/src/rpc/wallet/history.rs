@@ -92,14 +92,7 @@ fn entries(
         if output.is_fee() {
             continue;
         }
-        let known = tx.secrets.get(&vout).copied();
-        let known = known.or_else(|| {
-            let asset = output.asset.explicit()?;
-            Some(crate::wallet::explicit_secrets(
-                asset,
-                output.value.explicit()?,
-            ))
-        });
+        let known = secrets_of(tx, vout, output);
         let mine = wallet.coin(&OutPoint::new(*txid, vout)).is_some();
         let script = &output.script_pubkey;
         let address = address_of(script).map(|address| address.to_string());
@@ -149,6 +142,15 @@ fn entries(
     }
     sent.append(&mut received);
     sent
+}
+
+/// What is in an output: the wallet knows, or everybody does.
+fn secrets_of(tx: &WalletTx, vout: u32, output: &elements::TxOut) -> Option<TxOutSecrets> {
+    let known = tx.secrets.get(&vout).copied();
+    known.or_else(|| {
+        let (asset, value) = (output.asset.explicit()?, output.value.explicit()?);
+        Some(crate::wallet::explicit_secrets(asset, value))
+    })
 }
 
 fn category(wallet: &Wallet, tx: &WalletTx) -> &'static str {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use elements::confidential::{Asset, Nonce, Value};
-use elements::secp256k1_zkp::Generator;
+use elements::secp256k1_zkp::{Generator, PublicKey};
 use elements::{EcdsaSighashType, OutPoint, RangeProof, Script, Transaction, TxOut, TxOutWitness};
 
 use super::sending::fee_rate;
@@ -234,6 +234,24 @@ fn input_secrets(
     Ok(secrets)
 }
 
+/// Adds a blinded output of nothing, which takes up the blinding factors of the inputs.
+fn push_nothing(tx: &mut Transaction, script: Script, key: PublicKey) -> RpcResult<()> {
+    let asset = tx.output.last().and_then(|output| output.asset.explicit());
+    let asset = asset.ok_or_else(|| {
+        RpcError::invalid_parameter(
+            "Unable to blind transaction: transaction has no outputs to balance blinded inputs against.",
+        )
+    })?;
+    tx.output.push(TxOut {
+        asset: Asset::Explicit(asset),
+        value: Value::Explicit(0),
+        nonce: Nonce::Confidential(key),
+        script_pubkey: script,
+        witness: TxOutWitness::empty(),
+    });
+    Ok(())
+}
+
 pub(crate) fn blind_raw_transaction(call: Call<'_>) -> RpcResult {
     let mut state = call.shared.lock();
     let (wallet, tools, _) = change(call, &mut state)?;
@@ -272,21 +290,9 @@ pub(crate) fn blind_raw_transaction(call: Call<'_>) -> RpcResult {
     match to_blind + keys.len() {
         0 if !blinded_input => return Ok(encode::encode_hex(&tx).into()),
         0 => {
-            let asset = tx.output.last().and_then(|output| output.asset.explicit());
-            let asset = asset.ok_or_else(|| {
-                RpcError::invalid_parameter(
-                    "Unable to blind transaction: transaction has no outputs to balance blinded inputs against.",
-                )
-            })?;
             let script = Script::from(vec![0x6a]);
             let key = wallet.keys().blinding_pubkey(tools.secp, &script);
-            tx.output.push(TxOut {
-                asset: Asset::Explicit(asset),
-                value: Value::Explicit(0),
-                nonce: Nonce::Confidential(key),
-                script_pubkey: script,
-                witness: TxOutWitness::empty(),
-            });
+            push_nothing(&mut tx, script, key)?;
         }
         1 if !blinded_input => {
             if !ignore_blind_fail {
