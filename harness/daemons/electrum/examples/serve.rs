@@ -1,10 +1,5 @@
 //! The server alone, for a look at it: `serve regtest|liquidregtest NODE_ADDR USER:PASSWORD [LISTEN_ADDR]`.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "an example is told by its command line"
-)]
-
 use swaprig_electrum::{Auth, Node, Options};
 
 fn main() -> anyhow::Result<()> {

@@ -246,10 +246,6 @@ impl Connection {
             let (status, body) = open.post(&self.node.address, body).await?;
             Ok::<_, Failure>((open, status, body))
         };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a daemon is no test: the node has nobody's deadline here"
-        )]
         let done = tokio::time::timeout(limit, work).await;
         let (open, status, body) =
             done.map_err(|_| Failure::Other(format!("no answer within {limit:?}")))??;

@@ -19,8 +19,8 @@ use crate::protocol::{Server, Session};
 
 /// Connections at a time; a further one is closed at once.
 const MAX_CONNECTIONS: usize = 128;
-/// Bytes of one line at most. The hexadecimal digits of a transaction as large as nodes relay are a fifth of it.
-const MAX_LINE: usize = 4 * 1024 * 1024;
+/// Bytes of one line at most. The hexadecimal digits of a transaction as large as nodes relay are two fifths of it.
+const MAX_LINE: usize = 2 * 1024 * 1024;
 /// Bytes of answers that wait for a client to read them, before its next request waits, too.
 const MUCH_UNREAD: usize = 4 * 1024 * 1024;
 /// How long a client may read nothing of what there is for it.

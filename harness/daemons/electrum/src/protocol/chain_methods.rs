@@ -85,32 +85,32 @@ impl Session {
             params.push(json!(args.text(1, "a mode of estimatesmartfee")?));
         }
         let node = &self.server.node;
-        let mut estimate = node.call("estimatesmartfee", &json!(params)).await?;
-        Ok(match estimate["feerate"].take() {
+        let estimate = node.call("estimatesmartfee", &json!(params)).await?;
+        Ok(match &estimate["feerate"] {
             Value::Null => json!(-1),
-            rate => rate,
+            rate => rate.clone(),
         })
     }
 
     /// The lowest fee rate that the node relays, in coins per kvB.
     pub(super) async fn relay_fee(&self) -> Answer {
-        let mut info = self.server.node.call("getmempoolinfo", &json!([])).await?;
-        Ok(info["minrelaytxfee"].take())
+        let info = self.server.node.call("getmempoolinfo", &json!([])).await?;
+        Ok(info["minrelaytxfee"].clone())
     }
 
     /// The node's limits on fee rates, in coins per kvB.
     pub(super) async fn mempool_info(&self) -> Answer {
         let node = &self.server.node;
-        let mut info = node.call("getmempoolinfo", &json!([])).await?;
-        let mut increment = info["incrementalrelayfee"].take();
+        let info = node.call("getmempoolinfo", &json!([])).await?;
+        let mut increment = info["incrementalrelayfee"].clone();
         if increment.is_null() {
             // Nodes of before Core 24 tell it elsewhere.
-            let mut network = node.call("getnetworkinfo", &json!([])).await?;
-            increment = network["incrementalfee"].take();
+            let network = node.call("getnetworkinfo", &json!([])).await?;
+            increment = network["incrementalfee"].clone();
         }
         Ok(json!({
-            "mempoolminfee": info["mempoolminfee"].take(),
-            "minrelaytxfee": info["minrelaytxfee"].take(),
+            "mempoolminfee": info["mempoolminfee"],
+            "minrelaytxfee": info["minrelaytxfee"],
             "incrementalrelayfee": increment,
         }))
     }

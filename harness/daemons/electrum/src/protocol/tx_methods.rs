@@ -36,10 +36,6 @@ impl Session {
                 }
             }
         };
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "a daemon is no test: it waits for nobody's deadline here"
-        )]
         // Without it the answer is as right as that of a server that is behind.
         let _ = tokio::time::timeout(INDEXED_WITHIN, known).await;
     }
