@@ -55,6 +55,8 @@ fn desk() -> ServerSpec {
             ("RPC_PASSWORD".into(), filled("{bitcoind.password}")),
         ],
         ready: Ready::Http("/health".into()),
+        api: None,
+        tls: None,
     }
 }
 

@@ -26,6 +26,7 @@ mod daemon;
 pub mod doctor;
 pub mod electrs;
 pub mod elementsd;
+pub mod grpc;
 pub mod http;
 pub mod ldk_server;
 pub mod port;

@@ -1,7 +1,6 @@
 //! The driver of a server that this project knows nothing of: a command line with endpoints filled in, a way to tell
 //! that it is ready, kill and restart.
 
-use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,10 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use prost_reflect::DescriptorPool;
+
 use crate::daemon::{StartError, port_lost, ports_taken, wait_ready};
+use crate::grpc::{self, NoHealth, Target};
 use crate::http::{self, Request};
 use crate::port::PortClaim;
 use crate::process::{Exit, LogFiles, Running, Spec, Stdin, Stopped};
+use crate::proxy::ServerEnd;
 use crate::template::Template;
 use crate::time::{Deadline, Probe};
 
@@ -32,6 +35,20 @@ pub struct ServerSpec {
     pub env: Vec<(String, Template)>,
     /// How it shows that it is ready.
     pub ready: Ready,
+    /// The messages of its gRPC API; `None` when it has none or tells them by reflection.
+    pub api: Option<DescriptorPool>,
+    /// The certificate (PEM) that it shows at `{listen}`; `None` when its connections are not encrypted.
+    pub tls: Option<Template>,
+}
+
+impl ServerSpec {
+    /// It as the end of a link.
+    pub fn end(&self) -> ServerEnd {
+        ServerEnd {
+            name: self.name.clone(),
+            is_grpc: self.api.is_some() && self.tls.is_none(),
+        }
+    }
 }
 
 /// How a server shows that it is ready.
@@ -43,6 +60,8 @@ pub enum Ready {
     Http(String),
     /// It has printed this, on either stream.
     Log(String),
+    /// Its gRPC health service says that this service is serving; `""` is the server as a whole.
+    GrpcHealth(String),
 }
 
 /// A server of a world.
@@ -53,6 +72,8 @@ pub struct Server {
     port: PortClaim,
     spec: Spec,
     ready: Ready,
+    api: Option<DescriptorPool>,
+    certificate: Option<PathBuf>,
     running: Mutex<Arc<Running>>,
     /// Whether its last end was asked for, so that its exit status says nothing.
     ended: AtomicBool,
@@ -96,8 +117,14 @@ impl Server {
                     name => value(name),
                 })
             };
+            let certificate = server.tls.as_ref().map(&fill).transpose()?;
+            let certificate = certificate.map(|path| home.join(path));
             let spec = command(server, dir, &home, fill)?;
-            let error = match launch(&spec, &server.ready, &port, deadline).await {
+            let target = Target {
+                address: port.address(),
+                certificate,
+            };
+            let error = match launch(&spec, &server.ready, &target, deadline).await {
                 Ok(running) => {
                     return Ok(Server {
                         name: server.name.clone(),
@@ -105,6 +132,8 @@ impl Server {
                         port,
                         spec,
                         ready: server.ready.clone(),
+                        api: server.api.clone(),
+                        certificate: target.certificate,
                         running: Mutex::new(Arc::new(running)),
                         ended: AtomicBool::new(false),
                     });
@@ -133,6 +162,16 @@ impl Server {
     /// Its own directory, in which it runs.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The messages of its gRPC API, as the world was told them.
+    pub fn api(&self) -> Option<&DescriptorPool> {
+        self.api.as_ref()
+    }
+
+    /// The certificate (PEM) that it shows; `None` when its connections are not encrypted.
+    pub fn certificate(&self) -> Option<&Path> {
+        self.certificate.as_deref()
     }
 
     /// The process that runs now, or ran last.
@@ -179,7 +218,11 @@ impl Server {
     /// [`StartError`]; the server is then not running.
     pub async fn restart(&self, deadline: Deadline) -> Result<(), StartError> {
         self.stop(deadline).await;
-        let running = launch(&self.spec, &self.ready, &self.port, deadline).await?;
+        let target = Target {
+            address: self.address(),
+            certificate: self.certificate.clone(),
+        };
+        let running = launch(&self.spec, &self.ready, &target, deadline).await?;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(running);
         self.ended.store(false, Ordering::Relaxed);
         Ok(())
@@ -214,24 +257,32 @@ fn command(
 async fn launch(
     spec: &Spec,
     ready: &Ready,
-    port: &PortClaim,
+    target: &Target,
     deadline: Deadline,
 ) -> Result<Running, StartError> {
     let LogFiles { stdout, stderr } = &spec.logs;
     // What an earlier run of it printed does not count.
     let printed = [stdout, stderr].map(|path| (path, length(path)));
     let running = spec.clone().start()?;
-    let address = port.address();
+    let address = &target.address;
     let what = match ready {
         Ready::Tcp => format!("{} to listen on {address}", spec.name),
         Ready::Http(path) => format!("{} to answer GET http://{address}{path}", spec.name),
         Ready::Log(text) => format!("{} to print {text:?}", spec.name),
+        Ready::GrpcHealth(service) => {
+            let of = match service.as_str() {
+                "" => String::new(),
+                service => format!(" {service}"),
+            };
+            let name = &spec.name;
+            format!("{name} to say at {address} (grpc.health.v1) that it is SERVING{of}")
+        }
     };
     wait_ready(&running, what, deadline, || async {
         match ready {
-            Ready::Tcp => match tokio::net::TcpStream::connect(&address).await {
+            Ready::Tcp => match tokio::net::TcpStream::connect(address).await {
                 Ok(_) => Probe::Ready(()),
-                Err(error) => Probe::<_, Infallible>::Pending(error.to_string()),
+                Err(error) => Probe::<_, NoHealth>::Pending(error.to_string()),
             },
             Ready::Http(path) => {
                 let request = Request {
@@ -243,6 +294,13 @@ async fn launch(
                     Ok(answer) if (200..300).contains(&answer.status) => Probe::Ready(()),
                     Ok(answer) => Probe::Pending(format!("it answered {}", answer.status)),
                     Err(error) => Probe::Pending(error.to_string()),
+                }
+            }
+            Ready::GrpcHealth(service) => {
+                match grpc::is_serving(target, service, deadline.at_most(LOOK)).await {
+                    Ok(Ok(())) => Probe::Ready(()),
+                    Ok(Err(reason)) => Probe::Pending(reason),
+                    Err(never) => Probe::Fatal(never),
                 }
             }
             Ready::Log(text) => match printed.iter().any(|(path, from)| says(path, *from, text)) {

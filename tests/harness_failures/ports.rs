@@ -5,12 +5,13 @@ use std::convert::Infallible;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use swaprig_harness::StartError;
+use swaprig_harness::binary::Binary;
 use swaprig_harness::bitcoind::FIRST_BLOCKS;
 use swaprig_harness::ldk_server::LdkServer;
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{BlockDelta, Height};
-use swaprig_harness::world::WorldErrorKind;
+use swaprig_harness::world::{Binaries, WorldErrorKind};
+use swaprig_harness::{StartError, World};
 
 use crate::support::processes::{Fake, ports_below};
 use crate::support::sandbox::Sandbox;
@@ -129,18 +130,22 @@ async fn a_bitcoind_that_loses_its_port_every_time_is_given_up() {
     );
 }
 
+/// A world of a bitcoind alone, its RPC address, and a Lightning node for it that lets others look at its configuration
+/// first.
+async fn bitcoind_and_patience(real: &Binaries, sandbox: &Sandbox) -> (World, String, Binary) {
+    let world = world_of(only(real.bitcoind.clone()), sandbox);
+    let world = world.start().await.unwrap();
+    let rpc = world.bitcoind().rpc_address();
+    (world, rpc, Fake::waiting(support::ldk_server(real)))
+}
+
 #[tokio::test]
 async fn a_lightning_node_that_loses_a_port_gets_others() {
     let Some(real) = support::binaries().await else {
         return;
     };
     let sandbox = Sandbox::new();
-    let world = world_of(only(real.bitcoind.clone()), &sandbox)
-        .start()
-        .await
-        .unwrap();
-    let rpc = world.bitcoind().rpc_address();
-    let patient = Fake::waiting(support::ldk_server(&real));
+    let (world, rpc, patient) = bitcoind_and_patience(&real, &sandbox).await;
     for (name, read) in [
         ("alice", grpc_port as fn(&Path) -> u16),
         ("bob", lightning_p2p_port),
@@ -166,12 +171,7 @@ async fn a_lightning_node_that_loses_its_port_every_time_is_given_up() {
         return;
     };
     let sandbox = Sandbox::new();
-    let world = world_of(only(real.bitcoind.clone()), &sandbox)
-        .start()
-        .await
-        .unwrap();
-    let rpc = world.bitcoind().rpc_address();
-    let patient = Fake::waiting(support::ldk_server(&real));
+    let (world, rpc, patient) = bitcoind_and_patience(&real, &sandbox).await;
     let stolen = Default::default();
     let start = LdkServer::start(
         &patient,

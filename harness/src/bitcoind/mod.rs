@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use swaprig_units::{BlockDelta, Height, Sat};
 
 pub use chain_cache::ChainCache;
-pub use rpc::{PASSWORD, Rpc, RpcError, RpcErrorKind, Tip, USER};
+pub use rpc::{NO_WALLET, PASSWORD, Rpc, RpcError, RpcErrorKind, Tip, USER};
 
 use crate::binary::Binary;
 use crate::daemon::{StartError, port_lost, ports_taken, wait_ready};

@@ -18,6 +18,8 @@ pub(super) const WALLET: &str = "miner";
 
 /// No such transaction or address (`RPC_INVALID_ADDRESS_OR_KEY` in Bitcoin Core's `rpc/protocol.h`).
 const NOT_FOUND: i32 = -5;
+/// There is no wallet of that name, or it is not loaded (`RPC_WALLET_NOT_FOUND` in Bitcoin Core's `rpc/protocol.h`).
+pub const NO_WALLET: i32 = -18;
 /// Still starting (`RPC_IN_WARMUP` in Bitcoin Core's `rpc/protocol.h`).
 const IN_WARMUP: i32 = -28;
 
@@ -94,16 +96,16 @@ pub struct Rpc {
     wallet: corepc_client::Client,
 }
 
+fn client(url: &str) -> corepc_client::Client {
+    let auth = corepc_client::Auth::UserPass(USER.into(), PASSWORD.into());
+    corepc_client::Client::new_with_auth(url, auth).expect("a user and a password are given")
+}
+
 impl Rpc {
     /// A client of the bitcoind that answers on `port` of this machine, directly or through a proxy. `instance` is its
     /// name in messages.
     pub fn new(instance: &str, port: u16) -> Self {
         let url = format!("http://127.0.0.1:{port}");
-        let client = |url: &str| {
-            let auth = corepc_client::Auth::UserPass(USER.into(), PASSWORD.into());
-            corepc_client::Client::new_with_auth(url, auth)
-                .expect("a user and a password are given")
-        };
         Rpc {
             instance: instance.to_owned(),
             node: client(&url),
@@ -147,6 +149,24 @@ impl Rpc {
         T: for<'de> Deserialize<'de>,
     {
         self.send(&self.wallet, method, params, deadline).await
+    }
+
+    /// Calls a method of another wallet of the node.
+    ///
+    /// # Errors
+    /// As [`Rpc::call`]; a wallet that is not loaded is refused with [`NO_WALLET`].
+    pub async fn call_of_wallet<T>(
+        &self,
+        wallet: &str,
+        method: &str,
+        params: &[Value],
+        deadline: Deadline,
+    ) -> Result<T, RpcError>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        let client = client(&format!("{}/wallet/{wallet}", self.url));
+        self.send(&client, method, params, deadline).await
     }
 
     async fn send<T>(

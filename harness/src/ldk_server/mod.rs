@@ -23,7 +23,7 @@ use crate::binary::Binary;
 use crate::daemon::StartError;
 use crate::port::PortClaim;
 use crate::process::{Exit, LogFiles, Running, Stopped};
-use crate::proxy::{Grpc, ldk_server_descriptors};
+use crate::proxy::{Grpc, Tls, ldk_server_descriptors};
 use crate::time::Deadline;
 use held::Held;
 use launch::Launched;
@@ -191,8 +191,10 @@ impl LdkServer {
         let storage = launch::storage(&self.dir);
         Grpc {
             address: self.grpc_address(),
-            certificate: storage.join("tls.crt"),
-            key: storage.join("tls.key"),
+            tls: Some(Tls {
+                certificate: storage.join("tls.crt"),
+                key: storage.join("tls.key"),
+            }),
             api: ldk_server_descriptors().clone(),
         }
     }

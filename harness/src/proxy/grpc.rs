@@ -1,4 +1,4 @@
-//! The proxy for gRPC over TLS: HTTP/2 on both sides, messages, streams and trailers passed on.
+//! The proxy for gRPC, over TLS where the server speaks it: HTTP/2 on both sides, messages, streams and trailers passed on.
 //! It offers HTTP/2 alone; a server's pages for browsers are asked for directly.
 
 use std::io;
@@ -9,7 +9,7 @@ use futures_util::stream;
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Empty, StreamBody};
 use hyper::body::{Body, Frame, Incoming};
-use hyper::client::conn::http2::{self as client, SendRequest};
+use hyper::client::conn::http2::SendRequest;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::server::conn::http2 as server;
 use hyper::service::service_fn;
@@ -19,16 +19,16 @@ use ldk_server_protos::grpc::{FRAME_HEADER_LEN, Status};
 use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::faults::{Failure, Faults, Way};
-use super::{Grpc, tamper};
+use super::{Grpc, Tls, tamper};
+use crate::grpc::{ALPN_H2, certificates, connect};
 use crate::time::Deadline;
 
-const ALPN_H2: &[u8] = b"h2";
 /// Longest message that is looked into, in bytes; a longer one passes in pieces.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
@@ -48,8 +48,8 @@ enum NoAnswer {
 pub(super) async fn carry(tcp: TcpStream, target: &Grpc, faults: &Arc<Faults>) -> io::Result<()> {
     faults.pass(Way::There, None).await;
     tcp.set_nodelay(true)?;
-    let (sender, to_server) = connect(target).await?;
-    let tls = acceptor(target)?.accept(tcp).await?;
+    let certificate = target.tls.as_ref().map(|tls| tls.certificate.as_path());
+    let (sender, to_server) = connect(&target.address, certificate).await?;
     let shared = Arc::new(Call {
         sender,
         target: target.clone(),
@@ -59,54 +59,31 @@ pub(super) async fn carry(tcp: TcpStream, target: &Grpc, faults: &Arc<Faults>) -
         let call = shared.clone();
         async move { call.respond(request).await }
     });
-    let serving =
-        server::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(tls), respond);
+    let http2 = server::Builder::new(TokioExecutor::new());
+    let serving = async {
+        let served = match &target.tls {
+            Some(tls) => {
+                let stream = acceptor(tls)?.accept(tcp).await?;
+                http2.serve_connection(TokioIo::new(stream), respond).await
+            }
+            None => http2.serve_connection(TokioIo::new(tcp), respond).await,
+        };
+        served.map_err(io::Error::other)
+    };
     tokio::select! {
-        served = serving => served.map_err(io::Error::other),
+        served = serving => served,
         ended = to_server => ended.map_err(io::Error::other),
     }
 }
 
-/// A connection to the server, and what drives it.
-async fn connect(
-    target: &Grpc,
-) -> io::Result<(
-    SendRequest<Incoming>,
-    impl Future<Output = hyper::Result<()>>,
-)> {
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(target)? {
-        roots.add(certificate).map_err(io::Error::other)?;
-    }
-    let mut config = ClientConfig::builder()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_H2.to_vec()];
-    let host = target.address.rsplit_once(':').map_or("", |(host, _)| host);
-    let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let tcp = TcpStream::connect(&target.address).await?;
-    tcp.set_nodelay(true)?;
-    let tls = TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
-        .await?;
-    client::handshake(TokioExecutor::new(), TokioIo::new(tls))
-        .await
-        .map_err(io::Error::other)
-}
-
-fn acceptor(target: &Grpc) -> io::Result<TlsAcceptor> {
-    let key = PrivateKeyDer::from_pem_file(&target.key).map_err(io::Error::other)?;
+fn acceptor(tls: &Tls) -> io::Result<TlsAcceptor> {
+    let key = PrivateKeyDer::from_pem_file(&tls.key).map_err(io::Error::other)?;
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
-        .with_single_cert(certificates(target)?, key)
+        .with_single_cert(certificates(&tls.certificate)?, key)
         .map_err(io::Error::other)?;
     config.alpn_protocols = vec![ALPN_H2.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-fn certificates(target: &Grpc) -> io::Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(&target.certificate).map_err(io::Error::other)?;
-    all.collect::<Result<_, _>>().map_err(io::Error::other)
 }
 
 /// What the calls of one connection share.

@@ -16,8 +16,17 @@ pub enum End {
     Electrs,
     /// The index of the Liquid chain.
     ElectrsLiquid,
-    /// The Lightning node of this name.
+    /// The Lightning node of this name, or the server: names of both are distinct in a world.
     Node(String),
+}
+
+/// A server of a world, as the end of a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerEnd {
+    /// Its name.
+    pub name: String,
+    /// Whether what it speaks is gRPC, by messages that are known, so that a proxy can look into it.
+    pub is_grpc: bool,
 }
 
 /// Who calls whom.
@@ -32,13 +41,13 @@ pub struct Link {
 /// What passes over a link, and with it which faults it can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Bytes that are not looked into: two Lightning peers.
+    /// Bytes that are not looked into: two Lightning peers, or a server whose messages are not known.
     Tcp,
     /// JSON-RPC over HTTP: bitcoind's API.
     JsonRpc,
     /// Lines of JSON, with answers and with news that nobody asked for: an index.
     Electrum,
-    /// gRPC over TLS: a Lightning node's API.
+    /// gRPC: a Lightning node's API, or that of a server.
     Grpc,
 }
 
@@ -60,6 +69,12 @@ pub enum LinkError {
     /// The harness is never called.
     #[error("nobody calls the harness: `{0}` has its ends the wrong way round")]
     ToHarness(Link),
+    /// A Lightning node knows of bitcoind alone.
+    #[error("a Lightning node calls bitcoind and its peers, so `{0}` carries nothing")]
+    NodeBeyondBitcoin(Link),
+    /// A Lightning node never calls a server.
+    #[error("a Lightning node calls no server: `{0}` has its ends the wrong way round")]
+    NodeToServer(Link),
 }
 
 /// The name of the harness as an end.
@@ -119,11 +134,12 @@ impl Link {
         }
     }
 
-    /// What passes over it.
+    /// What passes over it in a world with these servers; its other ends are Lightning nodes.
     ///
     /// # Errors
     /// When no connection ever goes that way.
-    pub fn kind(&self) -> Result<Kind, LinkError> {
+    pub fn kind(&self, servers: &[ServerEnd]) -> Result<Kind, LinkError> {
+        let server = |end: &End| servers.iter().find(|server| server.name == end.name());
         match (&self.from, &self.to) {
             (from, to) if from == to => Err(LinkError::Itself(self.clone())),
             (_, End::Harness) => Err(LinkError::ToHarness(self.clone())),
@@ -132,10 +148,23 @@ impl Link {
                 Ok(Kind::JsonRpc)
             }
             (End::Electrs | End::ElectrsLiquid, _) => Err(LinkError::FromIndex(self.clone())),
-            (_, End::Bitcoind | End::Elementsd) => Ok(Kind::JsonRpc),
+            (_, End::Bitcoind) => Ok(Kind::JsonRpc),
+            (from @ End::Node(_), End::Elementsd | End::Electrs | End::ElectrsLiquid)
+                if server(from).is_none() =>
+            {
+                Err(LinkError::NodeBeyondBitcoin(self.clone()))
+            }
+            (_, End::Elementsd) => Ok(Kind::JsonRpc),
             (_, End::Electrs | End::ElectrsLiquid) => Ok(Kind::Electrum),
-            (End::Harness, End::Node(_)) => Ok(Kind::Grpc),
-            (End::Node(_), End::Node(_)) => Ok(Kind::Tcp),
+            (from, to) => match (server(from), server(to)) {
+                (None, Some(_)) if *from != End::Harness => {
+                    Err(LinkError::NodeToServer(self.clone()))
+                }
+                (_, Some(to)) if to.is_grpc => Ok(Kind::Grpc),
+                (_, Some(_)) => Ok(Kind::Tcp),
+                (None, None) if *from != End::Harness => Ok(Kind::Tcp),
+                (_, None) => Ok(Kind::Grpc),
+            },
         }
     }
 }
@@ -192,7 +221,7 @@ mod tests {
             ("electrs-liquid->elementsd", Ok(Kind::JsonRpc)),
             ("electrs->bitcoind", Ok(Kind::JsonRpc)),
         ] {
-            assert_eq!(text.parse::<Link>().unwrap().kind(), kind, "{text}");
+            assert_eq!(text.parse::<Link>().unwrap().kind(&[]), kind, "{text}");
         }
         for text in [
             "",
@@ -212,11 +241,38 @@ mod tests {
             "a->a",
             "bitcoind->alice",
             "alice->harness",
+            "alice->elementsd",
             "elementsd->electrs-liquid",
             "electrs->elementsd",
             "electrs-liquid->bitcoind",
         ] {
-            assert!(text.parse::<Link>().unwrap().kind().is_err(), "{text}");
+            assert!(text.parse::<Link>().unwrap().kind(&[]).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_call_daemons_and_are_called_by_the_harness_and_by_each_other() {
+        let server = |name: &str, is_grpc| ServerEnd {
+            name: name.to_owned(),
+            is_grpc,
+        };
+        let servers = [server("maker", true), server("desk", false)];
+        for (text, kind) in [
+            ("maker->bitcoind", Ok(Kind::JsonRpc)),
+            ("maker->elementsd", Ok(Kind::JsonRpc)),
+            ("maker->electrs-liquid", Ok(Kind::Electrum)),
+            ("maker->alice", Ok(Kind::Grpc)),
+            ("harness->maker", Ok(Kind::Grpc)),
+            ("harness->desk", Ok(Kind::Tcp)),
+            ("desk->maker", Ok(Kind::Grpc)),
+            ("maker->desk", Ok(Kind::Tcp)),
+            ("alice->bob", Ok(Kind::Tcp)),
+            (
+                "alice->maker",
+                Err(LinkError::NodeToServer(Link::new("alice", "maker"))),
+            ),
+        ] {
+            assert_eq!(text.parse::<Link>().unwrap().kind(&servers), kind, "{text}");
         }
     }
 }

@@ -35,7 +35,9 @@ use tokio::task::{JoinHandle, JoinSet};
 
 pub use faults::{Calls, Failure, Fault, Way};
 pub use ldk_server_protos::grpc::Code;
-pub use link::{BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, HARNESS, Kind, Link, LinkError};
+pub use link::{
+    BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, HARNESS, Kind, Link, LinkError, ServerEnd,
+};
 pub use tamper::{FieldValue, TamperError};
 
 use crate::daemon::StartError;
@@ -54,7 +56,7 @@ pub enum Upstream {
     JsonRpc(String),
     /// An Electrum server, at `HOST:PORT`.
     Electrum(String),
-    /// gRPC over TLS.
+    /// gRPC over HTTP/2.
     Grpc(Grpc),
 }
 
@@ -63,15 +65,22 @@ pub enum Upstream {
 pub struct Grpc {
     /// `HOST:PORT`.
     pub address: String,
-    /// Its certificate (PEM). The proxy trusts it alone, and shows it to its own clients.
+    /// How its connections are encrypted; `None` when they are not.
+    pub tls: Option<Tls>,
+    /// Its API, for lies about its answers.
+    pub api: DescriptorPool,
+}
+
+/// What a proxy needs to stand on an encrypted connection.
+#[derive(Debug, Clone)]
+pub struct Tls {
+    /// The server's certificate (PEM). The proxy trusts it alone, and shows it to its own clients.
     pub certificate: PathBuf,
     /// The certificate's key (PEM).
     ///
     /// With the server's own key in the proxy's hands, every client that trusts the server trusts the proxy, whatever
     /// program it is; the files are read when a connection comes, so that they may be written later.
     pub key: PathBuf,
-    /// Its API, for lies about its answers.
-    pub api: DescriptorPool,
 }
 
 /// The API of ldk-server.
@@ -87,7 +96,7 @@ pub fn ldk_server_descriptors() -> &'static DescriptorPool {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// It has no methods.
-    #[error("`{0}` carries plain bytes between Lightning peers, in which nobody can tell a method")]
+    #[error("`{0}` carries plain bytes, in which nobody can tell a method")]
     NoMethods(String),
     /// Its protocol has no such failure.
     #[error("`{link}` speaks {kind}, in which no call can fail like that")]

@@ -3,10 +3,12 @@
 use std::fmt;
 
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, FieldDescriptor, Kind as FieldKind, MapKey, MessageDescriptor,
+    DescriptorPool, DynamicMessage, FieldDescriptor, Kind as FieldKind, MessageDescriptor,
     MethodDescriptor, ReflectMessage as _, Value as ProtoValue,
 };
 use serde_json::Value as Json;
+
+use crate::grpc::{describe, element_kind, key_text, scalar};
 
 /// A value that takes the place of another one.
 #[derive(Debug, Clone, PartialEq)]
@@ -141,7 +143,7 @@ pub(super) fn check(
             is: is.to_owned(),
         });
     }
-    proto_value(&element_kind(&field), value).map_err(|is| match element_kind(&field) {
+    scalar(&element_kind(&field), value).map_err(|is| match element_kind(&field) {
         FieldKind::Message(_) => TamperError::NotSingle {
             field: path.to_owned(),
             is,
@@ -194,14 +196,6 @@ fn walk(message: &MessageDescriptor, path: &str) -> Result<(FieldDescriptor, boo
     }
 }
 
-/// The kind of a field, of an element of a list, or of a value in a map.
-fn element_kind(field: &FieldDescriptor) -> FieldKind {
-    match field.kind() {
-        FieldKind::Message(entry) if field.is_map() => entry.map_entry_value_field().kind(),
-        kind => kind,
-    }
-}
-
 /// Puts `value` where `path` leads in `message`. A list element must be there; a field that is not set is set. Says
 /// whether it could.
 pub(super) fn in_message(message: &mut DynamicMessage, path: &str, value: &FieldValue) -> bool {
@@ -220,7 +214,7 @@ pub(super) fn in_message(message: &mut DynamicMessage, path: &str, value: &Field
         }
         (ProtoValue::Map(entries), Some(rest)) => {
             let (wanted, rest) = split(rest);
-            let entry = entries.iter_mut().find(|(key, _)| map_key(key) == wanted);
+            let entry = entries.iter_mut().find(|(key, _)| key_text(key) == wanted);
             entry.is_some_and(|(_, slot)| put(slot, rest, &kind, value))
         }
         (slot, rest) if !is_map => put(slot, rest, &kind, value),
@@ -232,7 +226,7 @@ fn put(slot: &mut ProtoValue, rest: Option<&str>, kind: &FieldKind, value: &Fiel
     match (rest, slot) {
         (Some(rest), ProtoValue::Message(message)) => in_message(message, rest, value),
         (Some(_), _) | (None, ProtoValue::Message(_) | ProtoValue::List(_)) => false,
-        (None, slot) => match proto_value(kind, value) {
+        (None, slot) => match scalar(kind, value) {
             Ok(value) => {
                 *slot = value;
                 true
@@ -245,82 +239,6 @@ fn put(slot: &mut ProtoValue, rest: Option<&str>, kind: &FieldKind, value: &Fiel
 fn split(path: &str) -> (&str, Option<&str>) {
     path.split_once('.')
         .map_or((path, None), |(first, rest)| (first, Some(rest)))
-}
-
-fn map_key(key: &MapKey) -> String {
-    match key {
-        MapKey::Bool(key) => key.to_string(),
-        MapKey::I32(key) => key.to_string(),
-        MapKey::I64(key) => key.to_string(),
-        MapKey::U32(key) => key.to_string(),
-        MapKey::U64(key) => key.to_string(),
-        MapKey::String(key) => key.clone(),
-    }
-}
-
-/// `value` as a protobuf value of that kind; the error says what would fit.
-fn proto_value(kind: &FieldKind, value: &FieldValue) -> Result<ProtoValue, String> {
-    use FieldValue::{Decimal, Flag, Integer, Text};
-    let found = match (kind, value) {
-        (FieldKind::Bool, Flag(flag)) => Some(ProtoValue::Bool(*flag)),
-        (FieldKind::String, Text(text)) => Some(ProtoValue::String(text.clone())),
-        (FieldKind::Bytes, Text(text)) => unhex(text).map(|bytes| ProtoValue::Bytes(bytes.into())),
-        (FieldKind::Enum(names), Text(text)) => names
-            .get_value_by_name(text)
-            .map(|value| ProtoValue::EnumNumber(value.number())),
-        (FieldKind::Enum(_), Integer(number)) => {
-            i32::try_from(*number).ok().map(ProtoValue::EnumNumber)
-        }
-        (FieldKind::Double, Decimal(number)) => Some(ProtoValue::F64(*number)),
-        #[expect(clippy::cast_possible_truncation, reason = "a lie needs no precision")]
-        (FieldKind::Float, Decimal(number)) => Some(ProtoValue::F32(*number as f32)),
-        (FieldKind::Int32 | FieldKind::Sint32 | FieldKind::Sfixed32, Integer(number)) => {
-            i32::try_from(*number).ok().map(ProtoValue::I32)
-        }
-        (FieldKind::Int64 | FieldKind::Sint64 | FieldKind::Sfixed64, Integer(number)) => {
-            Some(ProtoValue::I64(*number))
-        }
-        (FieldKind::Uint32 | FieldKind::Fixed32, Integer(number)) => {
-            u32::try_from(*number).ok().map(ProtoValue::U32)
-        }
-        (FieldKind::Uint64 | FieldKind::Fixed64, Integer(number)) => {
-            u64::try_from(*number).ok().map(ProtoValue::U64)
-        }
-        _ => None,
-    };
-    found.ok_or_else(|| describe(kind))
-}
-
-fn describe(kind: &FieldKind) -> String {
-    match kind {
-        FieldKind::Bool => "`true` or `false`".to_owned(),
-        FieldKind::String => "a text".to_owned(),
-        FieldKind::Bytes => "bytes, written as hexadecimal digits".to_owned(),
-        FieldKind::Double | FieldKind::Float => "a number with a fraction".to_owned(),
-        FieldKind::Uint32 | FieldKind::Fixed32 | FieldKind::Uint64 | FieldKind::Fixed64 => {
-            "a whole number that is not negative".to_owned()
-        }
-        FieldKind::Enum(names) => {
-            let names: Vec<_> = names
-                .values()
-                .map(|value| value.name().to_owned())
-                .collect();
-            format!("one of {}", names.join(", "))
-        }
-        FieldKind::Message(message) => format!("a `{}`", message.name()),
-        _ => "a whole number".to_owned(),
-    }
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let pairs = text.as_bytes().chunks(2);
-    pairs
-        .map(|pair| match pair {
-            [high, low] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
-            _ => None,
-        })
-        .collect()
 }
 
 #[cfg(test)]

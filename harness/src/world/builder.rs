@@ -236,8 +236,9 @@ impl Builder {
         self
     }
 
-    /// Puts a proxy on each of these links, for faults: a Lightning node to its peer, a node or the harness to
-    /// bitcoind's JSON-RPC, the harness to a node's API.
+    /// Puts a proxy on each of these links, for faults: a Lightning node to its peer, a node, a server or the harness to
+    /// bitcoind's JSON-RPC, a server or the harness to a node's API or to a server, a server or the harness to elementsd
+    /// and to an index, an index to its node.
     ///
     /// ```
     /// # use swaprig_harness::{World, proxy::Link};
@@ -332,7 +333,8 @@ impl Builder {
         parts
             .check()
             .map_err(|text| early(WorldErrorKind::Setup(text), path.clone()))?;
-        proxies::check(&self.proxies, &self.lightning, parts)
+        let server_ends = proxies::server_ends(&self.servers);
+        proxies::check(&self.proxies, &self.lightning, &server_ends, parts)
             .map_err(|text| early(WorldErrorKind::Setup(text), path.clone()))?;
         let settings = self.settings.unwrap_or_else(Settings::from_env);
         let cache = settings.cache_dir.as_ref().filter(|_| !self.no_block_cache);
@@ -348,6 +350,7 @@ impl Builder {
         // The chains do not depend on each other. The first failure ends the other start, too: dropping it kills.
         let liquid = liquid::start(parts, &self.proxies, &binaries, &path, deadline);
         let (mut bitcoind, liquid) = tokio::try_join!(bitcoind, liquid).map_err(failed)?;
+        let (liquid, on_liquid) = liquid.unzip();
         let started = async {
             let mut proxies = proxies::to_bitcoind(&self.proxies, &mut bitcoind).await?;
             let rpc_for = |name: &str| {
@@ -356,9 +359,9 @@ impl Builder {
             };
             let mut nodes =
                 start_nodes(&self.lightning, &binaries, &path, rpc_for, deadline).await?;
-            proxies.extend(proxies::to_nodes(&self.proxies, &mut nodes).await?);
-            let index = parts.index.contains(&Chain::Bitcoin);
-            let electrs = match index {
+            proxies.extend(proxies::to_nodes(&self.proxies, &mut nodes, &server_ends).await?);
+            proxies.extend(on_liquid.into_iter().flatten());
+            let electrs = match parts.index.contains(&Chain::Bitcoin) {
                 true => {
                     let over = index::Over::bitcoind(&bitcoind);
                     let place = (path.as_path(), deadline);
@@ -369,28 +372,26 @@ impl Builder {
             let before = servers::Before {
                 bitcoind: &bitcoind,
                 nodes: &nodes,
-                liquid: liquid.as_ref().map(|(liquid, _)| liquid),
+                liquid: liquid.as_ref(),
                 electrs: electrs.as_ref(),
+                links: &self.proxies,
             };
-            let servers = servers::start(&self.servers, before, &path, deadline).await?;
+            let servers =
+                servers::start(&self.servers, before, &mut proxies, &path, deadline).await?;
             Ok((nodes, proxies, electrs, servers))
         };
         match started.await {
-            Ok((nodes, mut proxies, electrs, servers)) => {
-                let (liquid, on_liquid) = liquid.unzip();
-                proxies.extend(on_liquid.into_iter().flatten());
-                Ok(World {
-                    dir,
-                    bitcoind,
-                    nodes,
-                    liquid,
-                    electrs,
-                    proxies,
-                    servers,
-                    programs: AtomicU32::new(0),
-                    passport: binaries.passport_for(&needs),
-                })
-            }
+            Ok((nodes, proxies, electrs, servers)) => Ok(World {
+                dir,
+                bitcoind,
+                nodes,
+                liquid,
+                electrs,
+                proxies,
+                servers,
+                programs: AtomicU32::new(0),
+                passport: binaries.passport_for(&needs),
+            }),
             Err(error) => {
                 bitcoind.stop(Deadline::after(START)).await;
                 Err(failed(error))

@@ -1,12 +1,13 @@
 //! The endpoints of a world by name, for texts that are filled in: `alice.grpc`, `bitcoind.rpc`, `maker.listen`.
 
+use super::proxies::{OnLink, find};
 use super::{Liquid, World, WorldError, WorldErrorKind};
 use crate::bitcoind::{Bitcoind, PASSWORD, USER};
 use crate::daemon::StartError;
 use crate::electrs::Electrs;
 use crate::elementsd::{self, Elementsd};
 use crate::ldk_server::{CredentialFile, LdkServer};
-use crate::proxy;
+use crate::proxy::{self, HARNESS, Link, Proxy};
 use crate::server::Server;
 
 /// What bitcoind has, with what each is.
@@ -59,6 +60,9 @@ pub(super) struct Endpoints<'w> {
     pub(super) servers: &'w [Server],
     pub(super) liquid: Option<&'w Liquid>,
     pub(super) electrs: Option<&'w Electrs>,
+    pub(super) proxies: &'w [OnLink],
+    /// Who is to use them: a server, or the harness and the programs that it runs.
+    pub(super) caller: &'w str,
 }
 
 impl Endpoints<'_> {
@@ -68,6 +72,9 @@ impl Endpoints<'_> {
         let (owner, what) = name.split_once('.').ok_or_else(unknown)?;
         let node = self.nodes.iter().find(|node| node.name() == owner);
         let server = self.servers.iter().find(|server| server.name() == owner);
+        if let Some(proxy) = self.in_front_of(owner, what) {
+            return Ok(proxy.address());
+        }
         let found = match (owner, node, server) {
             (proxy::BITCOIND, ..) => of_bitcoind(self.bitcoind, what),
             (proxy::ELEMENTSD, ..) => self
@@ -87,6 +94,17 @@ impl Endpoints<'_> {
             _ => None,
         };
         found.ok_or_else(unknown)
+    }
+
+    /// The proxy through which the caller reaches `owner`, where `what` is the address that the proxy stands in front
+    /// of. The harness has its own way to daemons.
+    fn in_front_of(&self, owner: &str, what: &str) -> Option<&Proxy> {
+        let is_called = match what {
+            "rpc" | "grpc" | "electrum" => self.caller != HARNESS,
+            what => what == "listen",
+        };
+        let proxy = || find(self.proxies, &Link::new(self.caller, owner));
+        is_called.then(proxy).flatten()
     }
 }
 
@@ -151,6 +169,8 @@ impl World {
             servers: &self.servers,
             liquid: self.liquid.as_ref(),
             electrs: self.electrs.as_ref(),
+            proxies: &self.proxies,
+            caller: HARNESS,
         };
         endpoints
             .value(name)

@@ -6,15 +6,26 @@ use crate::bitcoind::Bitcoind;
 use crate::daemon::StartError;
 use crate::elementsd::Elementsd;
 use crate::ldk_server::LdkServer;
-use crate::proxy::{End, Kind, Link, Proxy, Upstream};
+use crate::proxy::{End, Grpc, Kind, Link, Proxy, ServerEnd, Upstream};
+use crate::server::{Server, ServerSpec};
 
 /// A proxy and the link that it is on.
 pub(super) type OnLink = (Link, Proxy);
 
 /// Refuses links that no connection goes over, that are there twice, or whose ends are not in the world.
-pub(super) fn check(links: &[Link], nodes: &[String], parts: Parts<'_>) -> Result<(), String> {
+pub(super) fn check(
+    links: &[Link],
+    nodes: &[String],
+    servers: &[ServerEnd],
+    parts: Parts<'_>,
+) -> Result<(), String> {
+    let servers_names = servers.iter().map(|server| &server.name);
+    let names: Vec<&str> = nodes
+        .iter()
+        .chain(servers_names)
+        .map(String::as_str)
+        .collect();
     for (i, link) in links.iter().enumerate() {
-        link.kind().map_err(|error| error.to_string())?;
         for end in [&link.from, &link.to] {
             if !parts.has(end) {
                 return Err(format!(
@@ -25,14 +36,15 @@ pub(super) fn check(links: &[Link], nodes: &[String], parts: Parts<'_>) -> Resul
         }
         for end in [&link.from, &link.to] {
             if let End::Node(name) = end
-                && !nodes.contains(name)
+                && !names.contains(&name.as_str())
             {
                 return Err(format!(
                     "the proxy `{link}` has no `{name}`: this world has {}",
-                    nodes.join(", ")
+                    names.join(", ")
                 ));
             }
         }
+        link.kind(servers).map_err(|error| error.to_string())?;
         if links[..i].contains(link) {
             return Err(format!("the proxy `{link}` is there twice"));
         }
@@ -62,15 +74,21 @@ pub(super) async fn to_bitcoind(
     Ok(proxies)
 }
 
+/// The servers as ends of links.
+pub(super) fn server_ends(servers: &[ServerSpec]) -> Vec<ServerEnd> {
+    servers.iter().map(ServerSpec::end).collect()
+}
+
 /// Starts the proxies in front of the nodes, and leads the harness through its own.
 pub(super) async fn to_nodes(
     links: &[Link],
     nodes: &mut [LdkServer],
+    servers: &[ServerEnd],
 ) -> Result<Vec<OnLink>, StartError> {
     let mut proxies = Vec::new();
     for link in links {
         let target = nodes.iter_mut().find(|node| node.name() == link.to.name());
-        let (Some(node), Ok(kind)) = (target, link.kind()) else {
+        let (Some(node), Ok(kind)) = (target, link.kind(servers)) else {
             continue;
         };
         let upstream = match kind {
@@ -79,7 +97,7 @@ pub(super) async fn to_nodes(
             Kind::JsonRpc | Kind::Electrum => continue,
         };
         let proxy = Proxy::start(link.to_string(), upstream).await?;
-        if kind == Kind::Grpc {
+        if kind == Kind::Grpc && link.from == End::Harness {
             node.go_through(proxy.address())?;
         }
         proxies.push((link.clone(), proxy));
@@ -114,6 +132,28 @@ impl Parts<'_> {
             End::ElectrsLiquid => self.index.contains(&Chain::Liquid),
         }
     }
+}
+
+/// Starts the proxies in front of a server that runs.
+pub(super) async fn to_server(
+    links: &[Link],
+    server: &Server,
+    proxies: &mut Vec<OnLink>,
+) -> Result<(), StartError> {
+    for link in links.iter().filter(|link| link.to.name() == server.name()) {
+        let address = server.address();
+        let upstream = match server.api().filter(|_| server.certificate().is_none()) {
+            Some(api) => Upstream::Grpc(Grpc {
+                address,
+                tls: None,
+                api: api.clone(),
+            }),
+            None => Upstream::Tcp(address),
+        };
+        let proxy = Proxy::start(link.to_string(), upstream).await?;
+        proxies.push((link.clone(), proxy));
+    }
+    Ok(())
 }
 
 impl World {

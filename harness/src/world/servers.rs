@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::endpoints::{Endpoints, missing};
+use super::proxies::{self, OnLink};
 use super::{Liquid, World, WorldError, WorldErrorKind};
 use crate::bitcoind::Bitcoind;
 use crate::daemon::StartError;
 use crate::electrs::Electrs;
+use crate::grpc::Target;
 use crate::ldk_server::LdkServer;
 use crate::process::{Exit, LogFiles, Spec, Stdin};
+use crate::proxy::{HARNESS, Link, Proxy};
 use crate::server::{Server, ServerSpec};
 use crate::time::Deadline;
 
@@ -47,12 +50,16 @@ pub(super) struct Before<'w> {
     pub(super) nodes: &'w [LdkServer],
     pub(super) liquid: Option<&'w Liquid>,
     pub(super) electrs: Option<&'w Electrs>,
+    /// Every link that is to have a proxy.
+    pub(super) links: &'w [Link],
 }
 
-/// Starts the servers one after the other, because each may need the address of one before it.
+/// Starts the servers one after the other, because each may need the address of one before it, and the proxies in front
+/// of each.
 pub(super) async fn start(
     specs: &[ServerSpec],
     before: Before<'_>,
+    proxies: &mut Vec<OnLink>,
     dir: &std::path::Path,
     deadline: Deadline,
 ) -> Result<Vec<Server>, StartError> {
@@ -68,6 +75,8 @@ pub(super) async fn start(
                     servers: &servers,
                     liquid: before.liquid,
                     electrs: before.electrs,
+                    proxies,
+                    caller: &spec.name,
                 };
                 endpoints
                     .value(name)
@@ -76,6 +85,7 @@ pub(super) async fn start(
             deadline,
         )
         .await?;
+        proxies::to_server(before.links, &started, proxies).await?;
         servers.push(started);
     }
     Ok(servers)
@@ -103,6 +113,19 @@ impl World {
                 }
             );
             self.error(WorldErrorKind::Setup(text))
+        })
+    }
+
+    /// Where the harness calls a server that speaks gRPC: at the proxy of that link, where there is one.
+    ///
+    /// # Errors
+    /// When there is no such server.
+    pub fn grpc_target(&self, name: &str) -> Result<Target, WorldError> {
+        let server = self.server(name)?;
+        let proxy = proxies::find(&self.proxies, &Link::new(HARNESS, name));
+        Ok(Target {
+            address: proxy.map_or_else(|| server.address(), Proxy::address),
+            certificate: server.certificate().map(PathBuf::from),
         })
     }
 

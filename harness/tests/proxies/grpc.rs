@@ -20,7 +20,7 @@ use ldk_server_client::{
 use ldk_server_protos::auth::{ApiKey, HmacScope};
 use ldk_server_protos::grpc;
 use swaprig_harness::proxy::{
-    Calls, Code, Failure, FaultError, FieldValue, Grpc, Proxy, TamperError, Upstream,
+    Calls, Code, Failure, FaultError, FieldValue, Grpc, Proxy, TamperError, Tls, Upstream,
     ldk_server_descriptors,
 };
 use tokio::net::TcpListener;
@@ -76,8 +76,10 @@ impl Server {
     async fn proxy(&self) -> Proxy {
         let upstream = Upstream::Grpc(Grpc {
             address: self.address.clone(),
-            certificate: self.dir.path().join("tls.crt"),
-            key: self.dir.path().join("tls.key"),
+            tls: Some(Tls {
+                certificate: self.dir.path().join("tls.crt"),
+                key: self.dir.path().join("tls.key"),
+            }),
             api: ldk_server_descriptors().clone(),
         });
         Proxy::start("client->server", upstream).await.unwrap()

@@ -253,6 +253,7 @@ impl<'a> File<'a> {
                 chains: frame.scope.chains.clone(),
                 proxies: frame.scope.proxies.clone(),
                 servers: frame.scope.servers.clone(),
+                specs: frame.scope.specs.clone(),
                 names,
                 inputs: values.names(),
             },

@@ -122,20 +122,23 @@ fn read_file<'a>(
     let known =
         lookup("known_failure").map_or(Some(None), |node| known::read(node, report).map(Some));
     let strays: Vec<&str> = misplaced.iter().map(|stray| stray.key).collect();
+    let ends = lookup("servers").map_or_else(Vec::new, servers::ends);
     let mut read = required("world", report)
-        .map(|node| world::read(node, &strays, report))
+        .map(|node| world::read(node, &strays, &ends, report))
         .unwrap_or(ReadWorld {
             lightning: None,
             chains: None,
             proxies: None,
             servers: None,
+            books: None,
             deadline: world::DEFAULT_DEADLINE,
         });
     let needs = lookup("needs").map_or(Some(Vec::new()), |node| servers::needs(node, report));
-    read.servers = lookup("servers").map_or(Some(Vec::new()), |node| {
+    let servers = lookup("servers").map_or(Some(Vec::new()), |node| {
         let parties = read.lightning.as_deref();
         servers::read(node, parties, read.chains.as_ref(), report)
     });
+    (read.servers, read.books) = servers.map(|all| all.into_iter().unzip()).unzip();
     let items = required("steps", report)
         .and_then(|node| step_items(node, "steps", "a scenario without steps", report));
     let cases = cases::read(lookup("cases"), lookup("matrix"), &strays, report);
@@ -144,6 +147,7 @@ fn read_file<'a>(
         fragments,
         types: input_types(registry),
         strays: &strays,
+        servers: read.servers.clone().unwrap_or_default().into(),
         deadline: read.deadline,
     };
     // Nothing can be said of steps whose inputs are not known.
@@ -159,6 +163,7 @@ fn read_file<'a>(
         index: chains.index,
         proxies: read.proxies?,
         servers: read.servers?,
+        books: read.books?,
         deadline: read.deadline,
     };
     let source = report.source().clone();
@@ -234,6 +239,7 @@ impl<'a> File<'a> {
                     chains: world.chains.clone(),
                     proxies: world.proxies.clone(),
                     servers: world.server_names(),
+                    specs: self.servers.clone(),
                     names: names.names,
                     inputs: values.names(),
                 },

@@ -1,7 +1,8 @@
 //! What a step's fields are read against: the parties of the world, the names bound so far, the report.
 
 use serde_json::Value as Json;
-use swaprig_harness::proxy::Link;
+use swaprig_harness::proxy::{Link, ServerEnd};
+use swaprig_harness::server::ServerSpec;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Report, Span};
@@ -243,6 +244,16 @@ impl<'a> StepCx<'a> {
     /// The servers of the file; `None` when they have a problem.
     pub fn servers(&self) -> Option<&'a [String]> {
         self.scope.servers.as_deref()
+    }
+
+    /// What is known of a server of the file.
+    pub fn server(&self, name: &str) -> Option<&'a ServerSpec> {
+        self.scope.specs.iter().find(|server| server.name == name)
+    }
+
+    /// The servers as ends of links.
+    pub(super) fn server_ends(&self) -> Vec<ServerEnd> {
+        self.scope.specs.iter().map(ServerSpec::end).collect()
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use swaprig_harness::server::ServerSpec;
 use toml::de::{DeArray, DeTable, DeValue};
 
 use super::fragment::{Fragments, read_header};
@@ -23,6 +24,7 @@ pub(super) struct File<'a> {
     pub(super) types: Vec<InputType>,
     /// Keys of the file that landed in a table by mistake, which has been said.
     pub(super) strays: &'a [&'a str],
+    pub(super) servers: Arc<[ServerSpec]>,
     pub(super) deadline: std::time::Duration,
 }
 
@@ -169,7 +171,7 @@ impl Collect<'_, '_> {
                 continue;
             };
             let entry = self.file.entry(table);
-            let kind = entry.and_then(|entry| (entry.output_of)(table));
+            let kind = entry.and_then(|entry| (entry.output_of)(table, &self.file.servers));
             let kind = kind.map_or(NameKind::Unknown, |entity| {
                 NameKind::Value(Type::Entity(entity))
             });

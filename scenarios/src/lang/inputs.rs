@@ -169,7 +169,7 @@ pub(super) struct Replaced<'a> {
 const VERBATIM: &[&str] = &["use", "as", "start", "await", "steps", "together"];
 
 /// Steps in whose texts names stand in braces.
-const FILLING: &[&str] = &["run", "http"];
+const FILLING: &[&str] = &["run", "http", "grpc"];
 
 /// Whether names stand in braces in the texts of a step.
 pub(super) fn fills(table: &DeTable<'_>) -> bool {

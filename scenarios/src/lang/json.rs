@@ -1,17 +1,16 @@
 //! JSON in steps: what is sent, places in what comes back, and what is taken from there with its type.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value as Json, json};
 use swaprig_units::{Height, Msat, Sat, Units};
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
+use super::answer::Answer;
 use super::cx::{Field, FieldType, StepCx};
 use super::fill::Filled;
 use super::reference::Reference;
-use super::types::{EntityField, EntityType, Type};
+use super::types::Type;
 use super::value::Value;
 use super::words::{Node, is_name, nearest, one_of, quoted, to_name};
 
@@ -94,7 +93,7 @@ impl Body {
 impl Field for Body {
     fn field_type() -> FieldType {
         FieldType::new(
-            "a table that is sent as JSON; whole references keep their type",
+            "a table that is sent, as JSON or as the message that it describes; whole references keep their type",
             "{ sat = 50_000, key = \"$me.pub\" }",
             json!({ "type": "object" }),
         )
@@ -123,8 +122,9 @@ impl Field for Body {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JsonPath(Vec<Way>);
 
+/// A part of a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     Key(String),
     Index(usize),
 }
@@ -159,6 +159,10 @@ impl JsonPath {
             }
         }
         Ok(JsonPath(ways))
+    }
+
+    pub(super) fn ways(&self) -> &[Way] {
+        &self.0
     }
 
     /// What is there.
@@ -271,7 +275,11 @@ impl Field for Taken {
             .iter()
             .map(|(key, value)| {
                 let name: &str = key.get_ref();
-                let of_every = Answer::BASE.field(name).is_some();
+                let base = match cx.step() {
+                    "grpc" => Answer::REPLY,
+                    _ => Answer::BASE,
+                };
+                let of_every = base.field(name).is_some();
                 if !is_name(name, '_') || of_every {
                     let example = to_name(name, '_').filter(|_| !of_every);
                     let help = match example {
@@ -279,7 +287,7 @@ impl Field for Taken {
                         None => "choose another name, such as id".to_owned(),
                     };
                     let title = match of_every {
-                        true => format!("every answer has a `{name}` of its own"),
+                        true => format!("every {} has a `{name}` of its own", base.name),
                         false => format!("{} is not a name", quoted(name)),
                     };
                     cx.problem(key.span(), title).label("in `take`").help(help);
@@ -324,7 +332,7 @@ fn read_taken(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<(Type, JsonPath)> 
 }
 
 /// The type of a field that `take` names, as far as that can be told without a word.
-fn type_taken(value: &DeValue<'_>) -> Option<Type> {
+pub(super) fn type_taken(value: &DeValue<'_>) -> Option<Type> {
     match value {
         DeValue::String(_) => Some(Type::Text),
         DeValue::Table(table) => {
@@ -335,129 +343,6 @@ fn type_taken(value: &DeValue<'_>) -> Option<Type> {
             found.map(|(_, ty)| *ty)
         }
         _ => None,
-    }
-}
-
-/// What a server has answered, with what was taken from it.
-#[derive(Debug, Clone)]
-pub struct Answer {
-    /// The HTTP status, such as 200.
-    pub status: u64,
-    /// The whole body.
-    pub body: String,
-    /// What `take` names.
-    pub taken: BTreeMap<String, Value>,
-    kind: &'static EntityType,
-}
-
-impl Answer {
-    /// What every answer has.
-    pub const BASE: &'static EntityType = &EntityType {
-        name: "answer",
-        doc: "What a server has answered. It has the fields that `take` names, too.",
-        fields: &[
-            EntityField {
-                name: "status",
-                doc: "The HTTP status, such as 200.",
-                ty: Type::Count,
-                live: false,
-            },
-            EntityField {
-                name: "body",
-                doc: "The whole body, as text.",
-                ty: Type::Text,
-                live: false,
-            },
-        ],
-        parent: None,
-    };
-
-    /// An answer with what was taken from it.
-    pub fn new(status: u16, body: String, taken: Vec<(String, Value)>) -> Self {
-        let fields = taken.iter().map(|(name, value)| (name.clone(), value.ty()));
-        Answer {
-            kind: kind(fields.collect()),
-            status: status.into(),
-            body,
-            taken: taken.into_iter().collect(),
-        }
-    }
-
-    /// The type of what a step with this table binds, by its `take`.
-    pub fn kind_of(table: &DeTable<'_>) -> Option<&'static EntityType> {
-        let Some(DeValue::Table(take)) = table.get("take").map(|node| node.get_ref()) else {
-            return Some(Answer::BASE);
-        };
-        let fields = take.iter().filter_map(|(key, value)| {
-            Some((key.get_ref().to_string(), type_taken(value.get_ref())?))
-        });
-        Some(kind(fields.collect()))
-    }
-}
-
-/// The type of an answer with these fields beside its own. Types live as long as the program, so each is made once.
-fn kind(fields: Vec<(String, Type)>) -> &'static EntityType {
-    static MADE: Mutex<BTreeMap<String, &'static EntityType>> = Mutex::new(BTreeMap::new());
-    if fields.is_empty() {
-        return Answer::BASE;
-    }
-    let shape: String = fields
-        .iter()
-        .map(|(name, ty)| format!("{name}: {}, ", ty.name()))
-        .collect();
-    let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
-    made.entry(shape).or_insert_with(|| {
-        let field = |(name, ty): (String, Type)| EntityField {
-            name: name.leak(),
-            doc: "Taken from the answer.",
-            ty,
-            live: false,
-        };
-        let fields: Vec<EntityField> = fields.into_iter().map(field).collect();
-        Box::leak(Box::new(EntityType {
-            name: Answer::BASE.name,
-            doc: Answer::BASE.doc,
-            fields: fields.leak(),
-            parent: Some(Answer::BASE),
-        }))
-    })
-}
-
-impl super::value::Entity for Answer {
-    fn entity_type(&self) -> &'static EntityType {
-        self.kind
-    }
-
-    fn field(&self, name: &str) -> Option<Value> {
-        match name {
-            "status" => Some(Value::Count(self.status)),
-            "body" => Some(Value::Text(self.body.clone())),
-            name => self.taken.get(name).cloned(),
-        }
-    }
-
-    fn look<'a>(
-        &'a self,
-        _field: &'a str,
-        _world: &'a swaprig_harness::World,
-    ) -> crate::run::BoxFuture<'a, Result<Option<Value>, crate::run::StepFailure>> {
-        Box::pin(std::future::ready(Ok(None)))
-    }
-
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
-    }
-
-    fn parent(&self) -> Option<&dyn std::any::Any> {
-        None
-    }
-}
-
-impl super::value::Bind for Answer {
-    const ENTITY: Option<&'static EntityType> = Some(Answer::BASE);
-
-    fn bind(self) -> Option<Value> {
-        Some(Value::Entity(std::sync::Arc::new(self)))
     }
 }
 
@@ -502,12 +387,5 @@ mod tests {
         for path in ["a", "$a", "$.", "$.a..b", "$[x]", ".a"] {
             assert!(JsonPath::parse(path).is_err(), "{path}");
         }
-    }
-
-    #[test]
-    fn a_shape_of_an_answer_is_made_once() {
-        let fields = || vec![("id".to_owned(), Type::Text)];
-        assert!(std::ptr::eq(kind(fields()), kind(fields())));
-        assert!(kind(fields()).field("status").is_some() && kind(fields()).field("id").is_some());
     }
 }

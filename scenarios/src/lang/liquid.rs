@@ -15,7 +15,7 @@ use super::problem::Span;
 use super::reference::{Arg, Reference};
 use super::step::REFERENCE_PATTERN;
 use super::types::Type;
-use super::words::{Node, all_of, is_name, nearest, one_of_quoted, quoted};
+use super::words::{Node, is_name, nearest, one_of_quoted, quoted};
 use crate::entities::Asset;
 
 /// A wallet of the world on Liquid, by name.
@@ -106,6 +106,12 @@ impl StepCx<'_> {
         self.scope.chains.as_ref().map(|chains| chains.wallets())
     }
 
+    /// Whether the world is known to have no Liquid chain.
+    fn lacks_liquid(&self) -> bool {
+        let lacks = |chains: &super::Chains| chains.liquid.is_none();
+        self.scope.chains.as_ref().is_some_and(lacks)
+    }
+
     /// Whether the world has an index of a chain; also when that could not be read.
     pub fn has_index(&self, chain: Chain) -> bool {
         let chains = self.scope.chains.as_ref();
@@ -120,8 +126,7 @@ impl StepCx<'_> {
 
     /// Whether the world has a Liquid chain. When not, that is said of `span`; when it could not be read, it has been said.
     pub fn needs_liquid(&mut self, span: Span) -> bool {
-        let lacks = |chains: &super::Chains| chains.liquid.is_none();
-        if !self.scope.chains.as_ref().is_some_and(lacks) {
+        if !self.lacks_liquid() {
             return true;
         }
         let title = "this world has no Liquid chain".to_owned();
@@ -168,8 +173,9 @@ impl Field for Wallet {
         if text == FAUCET || known.contains(&text) {
             return Some(Wallet(text));
         }
-        if !cx.needs_liquid(node.span()) {
-            return None;
+        if cx.lacks_liquid() {
+            // The step says that.
+            return Some(Wallet(text));
         }
         let known = cx.wallets().unwrap_or_default().to_vec();
         let help = no_wallet(&text, &known, "");
@@ -195,6 +201,13 @@ impl Field for Holder {
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+        let of_liquid = cx.table.get("expect").map(|node| node.get_ref());
+        if cx.lacks_liquid()
+            && matches!(of_liquid, Some(DeValue::String(text)) if text == "liquid_balance")
+        {
+            // The step says that there is no Liquid.
+            return cx.text(node, "a party of this world").map(Holder);
+        }
         let wallets: Vec<String> = cx.wallets().unwrap_or_default().to_vec();
         let parties = cx.parties().unwrap_or_default();
         let mut extra: Vec<&str> = wallets
@@ -238,11 +251,14 @@ impl Field for To {
             return Some(To::Wallet(Wallet(text)));
         }
         let known = known.to_vec();
-        if !cx.needs_liquid(node.span()) {
-            return None;
+        if cx.lacks_liquid() {
+            // The step says that.
+            return Some(To::Wallet(Wallet(text)));
         }
+        let is_bitcoin = text.parse::<bitcoin::Address<_>>().is_ok();
         let why = match liquid_address(&text) {
             Ok(_) => return Some(To::Address(text)),
+            Err(_) if is_bitcoin => "it is an address of Bitcoin".to_owned(),
             Err(why) => why,
         };
         // A name has no digits in its first half, nor is it as long as an address.
@@ -387,7 +403,7 @@ impl LiquidAmount {
                     }
                     known => format!(
                         "write satoshis: \"50_000 sat\", or say of which asset: asset = {}",
-                        all_of(known.iter().map(String::as_str))
+                        one_of_quoted(known.iter().map(String::as_str))
                     ),
                 };
                 cx.problem(span, "L-BTC is not counted in units")
@@ -406,7 +422,7 @@ impl StepCx<'_> {
         let names = self.scope.readable();
         names
             .filter(|(_, name)| matches!(name.kind, super::NameKind::Value(ty) if ty == wanted))
-            .map(|(name, _)| format!("\"${name}\""))
+            .map(|(name, _)| format!("${name}"))
             .collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use toml::de::DeValue;
 
+use super::answer::Answer;
 use super::cx::StepCx;
 use super::problem::Report;
 use super::reference::Reference;
@@ -53,6 +54,11 @@ impl StepCx<'_> {
             help = format!("write \"${}\"; {kind} has no fields", reference.name);
         } else if let Some(meant) = nearest(field, fields()) {
             help = format!("did you mean \"${}.{meant}\"? {help}", reference.name);
+        } else if matches!(ty, Type::Entity(entity) if entity.is(Answer::BASE) || entity.is(Answer::REPLY))
+        {
+            help = format!(
+                "{help}; to keep more of it, write take = {{ {field} = \"$.{field}\" }} where it is bound"
+            );
         }
         let title = format!("`${}` has no field `{field}`", reference.name);
         let label = format!("{kind}, bound by step {}", name.place);

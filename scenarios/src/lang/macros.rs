@@ -4,7 +4,7 @@
 ///
 /// The first field carries the step's name. Fields of the first block must be there; those of the `optional`
 /// block have a default. `within` is the time that the step may take when nothing else says; `output` is a
-/// function that tells from the step's table what `as` names, where that depends on it; `keys` is a
+/// function that tells from the step's table and the file's servers what `as` names, where that depends on it; `keys` is a
 /// function `fn(&mut StepCx) -> bool` for rules about which keys go together, `check` a function
 /// `fn(&Step, &mut StepCx) -> bool` for rules between values. `new` takes the required fields.
 ///
@@ -106,8 +106,11 @@ macro_rules! step {
                 Some(step)
             }
 
-            $(fn output(table: &$crate::lang::Table<'_>) -> Option<&'static $crate::lang::EntityType> {
-                $output_of(table)
+            $(fn output(
+                table: &$crate::lang::Table<'_>,
+                servers: &[swaprig_harness::server::ServerSpec],
+            ) -> Option<&'static $crate::lang::EntityType> {
+                $output_of(table, servers)
             })?
 
             fn references(&self) -> Vec<$crate::lang::Reference> {

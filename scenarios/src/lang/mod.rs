@@ -11,7 +11,9 @@
 //! fail or runs at an event can be read inside of it only, for outside there are several of them, or none. [`check`] finds every problem; the [`Plan`] that it
 //! gives when there is none needs no further look at the file.
 
+mod answer;
 mod block;
+mod books;
 mod call;
 mod cases;
 mod chains;
@@ -32,9 +34,11 @@ mod liquid;
 mod load;
 mod lookup;
 mod macros;
+mod messages;
 mod parties;
 mod plan;
 mod problem;
+mod protos;
 mod proxies;
 mod reference;
 mod schema;
@@ -49,6 +53,8 @@ mod value;
 mod words;
 mod world;
 
+pub use answer::{Answer, Reply};
+pub use books::{BitcoinBooks, ServerBooks};
 pub use chains::{Chains, chain_name};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx};
@@ -58,10 +64,11 @@ pub use docs::{
 };
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
-pub use json::{Answer, Body, Expected, JsonPath, Taken};
+pub use json::{Body, Expected, JsonPath, Taken};
 pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
-pub use parties::{BITCOIND, Daemon, Party};
+pub(crate) use messages::{check_call, shape};
+pub use parties::{BITCOIND, Daemon, Party, ServerName};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
 pub use problem::{Problem, Report, Source, Span};
 pub(crate) use proxies::on_the_wire;

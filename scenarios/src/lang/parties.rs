@@ -7,6 +7,7 @@ use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD};
 use swaprig_harness::world::Chain;
 
 use super::cx::{Field, FieldType, StepCx};
+use super::fill::ARGV;
 use super::words::{Node, is_name, nearest, one_of_quoted, quoted};
 
 /// The Lightning node of a world, by name.
@@ -154,5 +155,57 @@ impl Field for Daemon {
             true => Daemon::Server(name),
             false => name.as_str().into(),
         })
+    }
+}
+
+/// A server of the file, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerName(pub String);
+
+impl From<&str> for ServerName {
+    fn from(name: &str) -> Self {
+        ServerName(name.to_owned())
+    }
+}
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Field for ServerName {
+    fn field_type() -> FieldType {
+        let schema = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
+        FieldType::new("the name of a server", "\"maker\"", schema)
+    }
+
+    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+        let text = cx.text(node, "the name of a server")?;
+        let Some(servers) = cx.servers() else {
+            // What is wrong with the servers has been said.
+            return Some(ServerName(text));
+        };
+        if servers.contains(&text) {
+            return Some(ServerName(text));
+        }
+        let known = || servers.iter().map(String::as_str);
+        let help = match nearest(&text, known()) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None if servers.is_empty() => {
+                let name = if is_name(&text, '-') { &text } else { "maker" };
+                format!(
+                    "add servers = {{ {name} = {{ run = {ARGV}, proto = [\"{name}.proto\"] }} }}"
+                )
+            }
+            None => format!("write {}", one_of_quoted(known())),
+        };
+        let label = match servers {
+            [] => "it has none".to_owned(),
+            _ => format!("known: {}", one_of_quoted(known())),
+        };
+        let title = format!("{} is not a server of this file", quoted(&text));
+        cx.problem(node.span(), title).label(label).help(help);
+        None
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::json;
 use swaprig_harness::proxy::{
     BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, FieldValue, HARNESS, Kind, Link, LinkError,
+    ServerEnd,
 };
 use swaprig_harness::world::Chain;
 use toml::de::DeValue;
@@ -20,7 +21,8 @@ const EXAMPLE: &str = "proxies = [\"alice->bob\", \"bob->bitcoind\", \"harness->
 
 /// What can have a proxy, for messages.
 const PAIRS: &str = "a proxy goes from a Lightning node to its peer (\"alice->bob\"), from a node or the harness to \
-                     bitcoind (\"bob->bitcoind\"), or from the harness to a node (\"harness->bob\")";
+                     bitcoind (\"bob->bitcoind\"), or from the harness to a node (\"harness->bob\"); a server \
+                     calls bitcoind, nodes and servers, and the harness calls servers";
 
 /// The same in a world with an index.
 const INDEXES: &str = "; an index is called by the harness (\"harness->electrs-liquid\") and calls the node of its chain \
@@ -49,27 +51,47 @@ fn daemons(chains: Option<&Chains>) -> Vec<&'static str> {
         .collect()
 }
 
+/// What can be an end of a link beside Lightning nodes.
+#[derive(Clone, Copy)]
+pub(super) struct Ends<'e> {
+    pub(super) servers: &'e [ServerEnd],
+    /// `None` when they could not be read.
+    pub(super) chains: Option<&'e Chains>,
+}
+
 /// A proxy of the world, by its link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OnProxy(pub Link);
+pub struct OnProxy {
+    /// Who calls whom.
+    pub link: Link,
+    kind: Kind,
+}
 
 impl OnProxy {
-    /// What passes through it. The link of a checked file has one.
+    fn on(link: Link, servers: &[ServerEnd]) -> Self {
+        // The link of a checked file has a kind.
+        let kind = link.kind(servers).unwrap_or(Kind::Tcp);
+        OnProxy { link, kind }
+    }
+
+    /// What passes through it.
     pub fn kind(&self) -> Kind {
-        self.0.kind().unwrap_or(Kind::Tcp)
+        self.kind
     }
 }
 
 impl From<&str> for OnProxy {
-    /// A text that is no link stands for a proxy that no world has, which is said when the step runs.
+    /// A text that is no link stands for a proxy that no world has, which is said when the step runs. Ends that are not
+    /// `harness` and `bitcoind` are Lightning nodes.
     fn from(text: &str) -> Self {
-        OnProxy(text.parse().unwrap_or_else(|_| Link::new(text, text)))
+        let link = text.parse().unwrap_or_else(|_| Link::new(text, text));
+        OnProxy::on(link, &[])
     }
 }
 
 impl fmt::Display for OnProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.link.fmt(f)
     }
 }
 
@@ -77,7 +99,7 @@ impl fmt::Display for OnProxy {
 pub(super) fn read(
     node: &Node<'_>,
     parties: Option<&[String]>,
-    chains: Option<&Chains>,
+    ends: Ends<'_>,
     report: &mut Report,
 ) -> Option<Vec<Link>> {
     let DeValue::Array(items) = node.get_ref() else {
@@ -97,7 +119,7 @@ pub(super) fn read(
     let mut links: Vec<(Link, Span)> = Vec::new();
     let mut sound = true;
     for item in items {
-        let Some(link) = read_link(item, parties, chains, report) else {
+        let Some(link) = read_link(item, parties, ends, report) else {
             sound = false;
             continue;
         };
@@ -117,7 +139,7 @@ pub(super) fn read(
 fn read_link(
     node: &Node<'_>,
     parties: Option<&[String]>,
-    chains: Option<&Chains>,
+    ends: Ends<'_>,
     report: &mut Report,
 ) -> Option<Link> {
     let what = "a link such as \"alice->bob\"";
@@ -137,28 +159,25 @@ fn read_link(
             report
                 .push(node.span(), format!("{} is not a link", quoted(text)))
                 .label("in `proxies`")
-                .help(format!(
-                    "write who calls, `->`, and who is called; {}",
-                    pairs(chains)
-                ));
+                .help(format!("write who calls, `->`, and who is called; {}", pairs(ends.chains)));
             return None;
         }
     };
     let mut known = true;
     for end in [&link.from, &link.to] {
-        known &= is_known(end, node, parties, chains, report);
+        known &= is_known(end, node, parties, ends, report);
     }
     if !known {
         return None;
     }
-    if let Err(error) = link.kind() {
+    if let Err(error) = link.kind(ends.servers) {
         let help = match error {
-            LinkError::FromBitcoind(_) | LinkError::ToHarness(_)
-                if link.reversed().kind().is_ok() =>
+            LinkError::FromBitcoind(_) | LinkError::ToHarness(_) | LinkError::NodeToServer(_)
+                if link.reversed().kind(ends.servers).is_ok() =>
             {
                 format!("did you mean \"{}\"?", link.reversed())
             }
-            _ => pairs(chains),
+            _ => pairs(ends.chains),
         };
         report
             .push(node.span(), error.to_string())
@@ -173,24 +192,29 @@ fn is_known(
     end: &End,
     node: &Node<'_>,
     parties: Option<&[String]>,
-    chains: Option<&Chains>,
+    ends: Ends<'_>,
     report: &mut Report,
 ) -> bool {
-    let daemons = daemons(chains);
-    let name = end.name();
+    let daemons = daemons(ends.chains);
     let is_there = match end {
         End::Harness | End::Bitcoind => true,
-        End::Node(name) => parties.is_none_or(|parties| parties.contains(name)),
+        End::Node(name) => {
+            let server = ends.servers.iter().any(|server| server.name == *name);
+            server || parties.is_none_or(|parties| parties.contains(name))
+        }
         End::Elementsd | End::Electrs | End::ElectrsLiquid => {
-            chains.is_none() || daemons.contains(&name)
+            ends.chains.is_none() || daemons.contains(&end.name())
         }
     };
     if is_there {
         return true;
     }
+    let name = end.name();
     let known = || {
         let parties = parties.unwrap_or_default().iter().map(String::as_str);
-        parties.chain(daemons.iter().copied()).chain([HARNESS])
+        let servers = ends.servers.iter().map(|server| server.name.as_str());
+        let daemons = daemons.iter().copied().chain([HARNESS]);
+        parties.chain(servers).chain(daemons)
     };
     let list = one_of_quoted(known());
     let help = match nearest(name, known()) {
@@ -207,15 +231,18 @@ fn is_known(
     false
 }
 
-/// Every link that a proxy can be on, in a world of these nodes.
-fn possible(parties: &[String], chains: Option<&Chains>) -> Vec<Link> {
+/// Every link that a proxy can be on, in a world of these nodes, servers and chains.
+fn possible(parties: &[String], own: Ends<'_>) -> Vec<Link> {
+    let Ends { servers, chains } = own;
     let daemons = daemons(chains);
     let ends = || {
         let parties = parties.iter().map(String::as_str);
-        parties.chain(daemons.iter().copied()).chain([HARNESS])
+        let servers = servers.iter().map(|server| server.name.as_str());
+        let daemons = daemons.iter().copied().chain([HARNESS]);
+        parties.chain(servers).chain(daemons)
     };
     let all = ends().flat_map(|from| ends().map(move |to| Link::new(from, to)));
-    all.filter(|link| link.kind().is_ok()).collect()
+    all.filter(|link| link.kind(servers).is_ok()).collect()
 }
 
 impl Field for OnProxy {
@@ -231,19 +258,23 @@ impl Field for OnProxy {
         let text = cx.text(node, "a proxy of this world, such as \"alice->bob\"")?;
         let Some(proxies) = cx.proxies() else {
             // What is wrong with the world has been said.
-            return text.parse().ok().map(OnProxy);
+            let link = text.parse().ok();
+            return link.map(|link| OnProxy::on(link, &cx.server_ends()));
         };
         let found = text
             .parse()
             .ok()
             .filter(|link: &Link| proxies.contains(link));
         if let Some(link) = found {
-            return Some(OnProxy(link));
+            return Some(OnProxy::on(link, &cx.server_ends()));
         }
         let written: Vec<String> = proxies.iter().map(Link::to_string).collect();
         let parties = cx.parties().unwrap_or_default();
-        let chains = cx.scope.chains.as_ref();
-        let possible: Vec<String> = possible(parties, chains)
+        let ends = Ends {
+            servers: &cx.server_ends(),
+            chains: cx.scope.chains.as_ref(),
+        };
+        let possible: Vec<String> = possible(parties, ends)
             .iter()
             .map(Link::to_string)
             .collect();
@@ -273,7 +304,7 @@ impl Field for OnProxy {
             (None, None, Some(meant)) => {
                 format!("did you mean \"{meant}\"? then add it: {}", add(meant))
             }
-            (None, None, None) => pairs(chains),
+            (None, None, None) => pairs(ends.chains),
         };
         let label = match written.as_slice() {
             [] => "it has none".to_owned(),

@@ -89,8 +89,23 @@ pub fn schema(registry: &Registry) -> Json {
                             only("tcp", json!({ "enum": [true] })),
                             only("http", json!({ "type": "string", "pattern": "^/" })),
                             only("log", json!({ "type": "string", "minLength": 1 })),
+                            only("grpc_health", json!({ "anyOf": [
+                                { "enum": [true] }, { "type": "string", "minLength": 1 },
+                            ] })),
                         ] })),
                         "env": described(SERVER_KEYS, "env", Env::field_type().schema),
+                        "proto": described(SERVER_KEYS, "proto", json!({
+                            "type": "array", "minItems": 1, "items": { "type": "string" },
+                        })),
+                        "tls": described(SERVER_KEYS, "tls", json!({ "type": "string" })),
+                        "books": described(SERVER_KEYS, "books", json!({
+                            "type": "object",
+                            "additionalProperties": false,
+                            "properties": {
+                                "lightning": { "type": "string", "pattern": NAME },
+                                "bitcoin": { "type": "string", "pattern": "^(wallet|descriptor):." },
+                            },
+                        })),
                     },
                 },
             })),

@@ -2,7 +2,10 @@
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use swaprig_harness::proxy::Link;
+use swaprig_harness::server::ServerSpec;
 
 use super::chains::Chains;
 use super::problem::Span;
@@ -20,6 +23,8 @@ pub struct Scope {
     pub proxies: Option<Vec<Link>>,
     /// The servers of the file; `None` when they could not be read.
     pub servers: Option<Vec<String>>,
+    /// What is known of them; nothing when they could not be read.
+    pub specs: Arc<[ServerSpec]>,
     /// Every name that some step of the file binds, and every output of a fragment under the name of its use: `ab.channel`.
     pub names: BTreeMap<String, Name>,
     /// The inputs that stand for a value of the file; their places in steps hold that value when the step is read.

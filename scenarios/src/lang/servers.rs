@@ -1,12 +1,18 @@
 //! The `servers` of a file, which swaprig starts and knows nothing of, and the programs that the file `needs`.
 
+use std::path::Path;
+
+use prost_reflect::DescriptorPool;
+use swaprig_harness::proxy::ServerEnd;
 use swaprig_harness::server::{Ready, ServerSpec};
 use swaprig_harness::template::{Part, Template};
 use toml::de::{DeTable, DeValue};
 
+use super::books::{self, ServerBooks};
 use super::chains::Chains;
 use super::fill::{ARGV, HERE, Known, directory, from_here, no_template, words_of};
 use super::problem::Report;
+use super::protos;
 use super::words::{Node, all_of, describe, is_name, nearest, quoted, to_name};
 use super::world::RESERVED;
 
@@ -21,18 +27,58 @@ pub(super) const SERVER_KEYS: &[(&str, &str, &str)] = &[
         "ready",
         "{ http = \"/health\" }",
         "how it shows that it is ready: { tcp = true } when it takes connections, { http = \"/health\" } when that is \
-         answered with 200, { log = \"listening\" } when it has printed that; { tcp = true } when it is left out",
+         answered with 200, { grpc_health = true } when its gRPC health service says SERVING, or of one service \
+         { grpc_health = \"maker.v1.Maker\" }, { log = \"listening\" } when it has printed that; { tcp = true } when \
+         it is left out",
     ),
     (
         "env",
         "{ RPC_USER = \"{bitcoind.user}\" }",
         "variables of its environment",
     ),
+    (
+        "proto",
+        "[\"maker.proto\"]",
+        "the .proto files of its gRPC API, found from the file's directory; left out, `grpc` asks the server itself \
+         (reflection)",
+    ),
+    (
+        "tls",
+        "\"{dir}/tls.crt\"",
+        "the certificate (PEM) that it shows for gRPC; left out, connections are not encrypted",
+    ),
+    (
+        "books",
+        "{ lightning = \"bob\", bitcoin = \"wallet:maker\" }",
+        "where its own money is, for the money oracle: a Lightning node, and a wallet of bitcoind or \
+         \"descriptor:wpkh(…)\"",
+    ),
 ];
 
 const EXAMPLE: &str = "write servers = { maker = { run = [\"./maker\", \"--listen\", \"{listen}\"], ready = { tcp = true } } }";
-const READY: &str =
-    "write ready = { tcp = true }, { http = \"/health\" } or { log = \"listening\" }";
+const READY: &str = "write ready = { tcp = true }, { http = \"/health\" }, { grpc_health = true } or { log = \"listening\" }";
+const WAYS: &[&str] = &["tcp", "http", "grpc_health", "log"];
+
+/// The servers of a file as ends of links, as far as that can be told without a word.
+pub(super) fn ends(node: &Node<'_>) -> Vec<ServerEnd> {
+    let DeValue::Table(table) = node.get_ref() else {
+        return Vec::new();
+    };
+    let end = |(key, node): (&toml::Spanned<std::borrow::Cow<'_, str>>, &Node<'_>)| {
+        let has = |key: &str| match node.get_ref() {
+            DeValue::Table(server) => server.contains_key(key),
+            _ => false,
+        };
+        ServerEnd {
+            name: key.get_ref().to_string(),
+            is_grpc: has("proto") && !has("tls"),
+        }
+    };
+    table.iter().map(end).collect()
+}
+
+/// A server and its books.
+pub(super) type ReadServer = (ServerSpec, ServerBooks);
 
 /// Reads `servers` of a file in a world with these Lightning nodes and chains, which are `None` when they could not be read.
 pub(super) fn read(
@@ -40,7 +86,7 @@ pub(super) fn read(
     parties: Option<&[String]>,
     chains: Option<&Chains>,
     report: &mut Report,
-) -> Option<Vec<ServerSpec>> {
+) -> Option<Vec<ReadServer>> {
     let DeValue::Table(table) = node.get_ref() else {
         wrong(
             node,
@@ -121,7 +167,7 @@ struct Reading<'r> {
 }
 
 impl Reading<'_> {
-    fn server(&self, node: &Node<'_>, report: &mut Report) -> Option<ServerSpec> {
+    fn server(&self, node: &Node<'_>, report: &mut Report) -> Option<ReadServer> {
         let name = self.name;
         let whose = format!("the server `{name}`");
         let DeValue::Table(table) = node.get_ref() else {
@@ -165,14 +211,25 @@ impl Reading<'_> {
             Some(node) => self.ready(node, report),
             None => Some(Ready::Tcp),
         };
+        let api = table.get("proto").map(|node| self.proto(node, report));
+        let tls = table.get("tls").map(|node| self.text(node, report));
+        let books = match table.get("books") {
+            Some(node) => books::read(node, name, self.known.parties, report),
+            None => Some(ServerBooks {
+                server: name.to_owned(),
+                ..ServerBooks::default()
+            }),
+        };
         let server = ServerSpec {
             name: name.to_owned(),
             run: run?,
             env: env?,
             ready: ready?,
+            api: api.flatten(),
+            tls: tls.flatten(),
         };
         self.is_told_where(&server, table, report);
-        (report.count() == before).then_some(server)
+        (report.count() == before).then_some(server).zip(books)
     }
 
     /// A server that is asked at its port must have been told the port.
@@ -190,6 +247,10 @@ impl Reading<'_> {
             .label("`{listen}` is not in `run`, nor in `env`")
             .help("give it the address: run = [\"./maker\", \"--listen\", \"{listen}\"]; for one that does not listen, say \
                    how it shows that it is ready: ready = { log = \"started\" }");
+    }
+
+    fn proto(&self, node: &Node<'_>, report: &mut Report) -> Option<DescriptorPool> {
+        protos::read(node, self.name, Path::new(&self.here), report)
     }
 
     fn text(&self, node: &Node<'_>, report: &mut Report) -> Option<Template> {
@@ -300,6 +361,16 @@ impl Reading<'_> {
             ("log", DeValue::String(text)) if !text.is_empty() => {
                 Some(Ready::Log(text.to_string()))
             }
+            ("grpc_health", DeValue::Boolean(true)) => Some(Ready::GrpcHealth(String::new())),
+            ("grpc_health", DeValue::String(service)) if !service.is_empty() => {
+                Some(Ready::GrpcHealth(service.to_string()))
+            }
+            ("grpc_health", _) => {
+                let help = "write grpc_health = true for the server as a whole, or the name of a service: \
+                            grpc_health = \"maker.v1.Maker\"";
+                wrong(value, "`true` or a service", &label, help, report);
+                None
+            }
             ("http", DeValue::String(path)) => {
                 let help = format!("write http = \"/{path}\", a path at {{listen}}");
                 wrong(value, "a path that starts with `/`", &label, &help, report);
@@ -310,7 +381,7 @@ impl Reading<'_> {
                 None
             }
             (other, _) => {
-                let help = match nearest(other, ["tcp", "http", "log"]) {
+                let help = match nearest(other, WAYS.iter().copied()) {
                     Some(meant) => format!("did you mean `{meant}`? {READY}"),
                     None => READY.to_owned(),
                 };

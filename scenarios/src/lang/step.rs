@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use swaprig_harness::server::ServerSpec;
+
 use super::block::BLOCKS;
 use super::cx::{Field, FieldType, StepCx};
 use super::reference::{Arg, Bound, Reference};
@@ -51,8 +53,8 @@ pub trait StepSpec: fmt::Debug + Clone + Send + Sync + 'static {
     /// Every reference in it.
     fn references(&self) -> Vec<Reference>;
 
-    /// What `as` names in a step with this table.
-    fn output(_table: &Table<'_>) -> Option<&'static EntityType> {
+    /// What `as` names in a step with this table, in a file with these servers.
+    fn output(_table: &Table<'_>, _servers: &[ServerSpec]) -> Option<&'static EntityType> {
         <Self::Output as Bind>::ENTITY
     }
 }
@@ -138,7 +140,7 @@ pub struct StepEntry {
     /// How long it may take when nothing says otherwise.
     pub within: Option<Duration>,
     /// The same for a table, where that depends on it.
-    pub(super) output_of: fn(&Table<'_>) -> Option<&'static EntityType>,
+    pub(super) output_of: fn(&Table<'_>, &[ServerSpec]) -> Option<&'static EntityType>,
     pub(super) read: fn(&mut StepCx<'_>) -> Option<Arc<dyn AnyStep>>,
 }
 

@@ -13,7 +13,7 @@ const ALIKE: f64 = 0.8;
 pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let word = word.to_lowercase().replace('-', "_");
     let alike = |candidate: &str| {
-        let candidate = candidate.replace('-', "_");
+        let candidate = candidate.to_lowercase().replace('-', "_");
         let score = strsim::jaro_winkler(&word, &candidate);
         if shortens(&word, &candidate) {
             score.max(ALIKE)

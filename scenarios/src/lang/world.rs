@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD, HARNESS, Link};
+use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD, HARNESS, Link, ServerEnd};
 use swaprig_harness::server::ServerSpec;
 use swaprig_harness::world::{Chain, Needs};
 use swaprig_units::parse_duration;
 use toml::de::{DeTable, DeValue};
 
+use super::books::ServerBooks;
 use super::chains::{self, Chains};
 use super::parties::BITCOIND;
 use super::problem::{Report, Span};
@@ -28,6 +29,8 @@ pub struct WorldPlan {
     pub proxies: Vec<Link>,
     /// The servers that are started in it.
     pub servers: Vec<ServerSpec>,
+    /// The books of each of them.
+    pub books: Vec<ServerBooks>,
     /// How long the whole run may take.
     pub deadline: Duration,
 }
@@ -67,9 +70,9 @@ pub(super) const WORLD_KEYS: &[(&str, &str, &str)] = &[
     (
         "proxies",
         "[\"alice->bob\"]",
-        "the links on which faults are wanted: from a node to a peer, from a node or `harness` to `bitcoind`, \
-         from `harness` to a node, to `elementsd` or to an index (`electrs`, `electrs-liquid`), from an index to the node \
-         of its chain",
+        "the links on which faults are wanted: from a node to a peer, from a node, a server or `harness` to \
+         `bitcoind`, from a server or `harness` to a node, a server, `elementsd` or an index (`electrs`, \
+         `electrs-liquid`), from an index to the node of its chain",
     ),
     (
         "deadline",
@@ -148,6 +151,8 @@ pub(super) struct ReadWorld {
     pub(super) proxies: Option<Vec<Link>>,
     /// Filled in by who reads the whole file; `None` until then and when there is a problem.
     pub(super) servers: Option<Vec<ServerSpec>>,
+    /// As `servers`.
+    pub(super) books: Option<Vec<ServerBooks>>,
     pub(super) deadline: Duration,
 }
 
@@ -159,13 +164,20 @@ impl ReadWorld {
     }
 }
 
-/// Reads the world; `ignored` are keys that were found in it and belong elsewhere.
-pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> ReadWorld {
+/// Reads the world; `ignored` are keys that were found in it and belong elsewhere, `servers` the ends that links can have
+/// beside daemons.
+pub(super) fn read(
+    node: &Node<'_>,
+    ignored: &[&str],
+    servers: &[ServerEnd],
+    report: &mut Report,
+) -> ReadWorld {
     let unreadable = ReadWorld {
         lightning: None,
         chains: None,
         proxies: None,
         servers: None,
+        books: None,
         deadline: DEFAULT_DEADLINE,
     };
     let DeValue::Table(table) = node.get_ref() else {
@@ -238,7 +250,13 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
     // What a preset that could not be read has is not known.
     let chains = chains.filter(|_| lightning.is_some());
     let proxies = match table.get("proxies") {
-        Some(node) => proxies::read(node, lightning.as_deref(), chains.as_ref(), report),
+        Some(node) => {
+            let ends = proxies::Ends {
+                servers,
+                chains: chains.as_ref(),
+            };
+            proxies::read(node, lightning.as_deref(), ends, report)
+        }
         None => Some(Vec::new()),
     };
     ReadWorld {
@@ -246,6 +264,7 @@ pub(super) fn read(node: &Node<'_>, ignored: &[&str], report: &mut Report) -> Re
         chains,
         proxies,
         servers: None,
+        books: None,
         deadline,
     }
 }

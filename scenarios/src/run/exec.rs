@@ -16,7 +16,7 @@ use super::oracle_liquid::LiquidOracle;
 use super::outcome::StepRecord;
 use super::runner::RunSettings;
 use super::{BoxFuture, FailureKind, Random, Run, StepFailure};
-use crate::lang::{Action, AnyStep, Bindings, PlannedStep, Value};
+use crate::lang::{Action, AnyStep, Bindings, Plan, PlannedStep, Value};
 
 /// How long an event may still come when every other step of its list has ended.
 const LAST_CHANCE: Duration = Duration::from_secs(5);
@@ -66,6 +66,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl<'p> Exec<'p> {
     pub(super) fn new(
         world: &'p World,
+        plan: &'p Plan,
         settings: &'p RunSettings,
         random: &'p Random,
         begin: &'p (dyn Fn(&PlannedStep) + Sync),
@@ -78,7 +79,7 @@ impl<'p> Exec<'p> {
             random,
             bindings: Mutex::default(),
             records,
-            oracle: tokio::sync::Mutex::default(),
+            oracle: tokio::sync::Mutex::new(Oracle::with_servers(plan.world.books.clone())),
             liquid_oracle: tokio::sync::Mutex::default(),
             money: Mutex::default(),
             beside: AtomicUsize::new(0),

@@ -13,7 +13,7 @@ use crate::steps::{
 
 /// The proxy that a step names.
 fn proxy<'w>(run: &Run<'w>, on: &OnProxy) -> Result<&'w Proxy, StepFailure> {
-    Ok(run.world.proxy(&on.0)?)
+    Ok(run.world.proxy(&on.link)?)
 }
 
 fn calls(rpc: Option<&String>, next: Option<u64>) -> Calls {

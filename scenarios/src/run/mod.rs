@@ -1,6 +1,8 @@
 //! Running scenarios: what each step does, one scenario in its world, many side by side.
 //! It knows nothing of terminals: what happens is told to a [`Watch`], what came out is in an [`Outcome`].
 
+mod answers;
+mod books;
 mod chain;
 mod exec;
 mod expect;

@@ -1,7 +1,7 @@
 //! The money oracle: after every step, every satoshi that exists has an owner.
 //!
-//! All coins that were ever mined are held by the miner, by the wallets of the nodes, by channels (through their funding
-//! outputs, at full capacity) and by the outputs of closed channels that no wallet has yet. The sum is exact. What is
+//! All coins that were ever mined are held by the miner, by the wallets of the nodes, by servers (as their `books` say),
+//! by channels (through their funding outputs, at full capacity) and by the outputs of closed channels that no wallet has yet. The sum is exact. What is
 //! left over lies in an output that nobody owns, which is named, not counted.
 //!
 //! It looks when nothing waits for a block and every node runs: before, a wallet may not have seen what is on its way.
@@ -21,6 +21,7 @@ use swaprig_units::{Height, Sat};
 
 use super::StepFailure;
 use super::oracle_liquid::LiquidSheet;
+use crate::lang::ServerBooks;
 
 /// How long wallets have to take in what the chain says. They follow a block in tens of milliseconds, upstream's in two
 /// seconds.
@@ -40,6 +41,8 @@ const UNSWEPT: &[&str] = &["witness_v0_scripthash", "anchor"];
 pub struct Oracle {
     /// Every output that is or was a channel's, spent ones included: a reorganisation may bring them back.
     channels: BTreeMap<OutPoint, Sat>,
+    /// Where the servers have their money.
+    servers: Vec<ServerBooks>,
 }
 
 /// Who holds what, at one block.
@@ -82,6 +85,23 @@ impl fmt::Display for Sheet {
 }
 
 impl Oracle {
+    /// An oracle for a world with servers that have these books.
+    pub fn with_servers(servers: Vec<ServerBooks>) -> Self {
+        Oracle {
+            servers,
+            ..Oracle::default()
+        }
+    }
+
+    /// Whose money a Lightning node holds: its own, or that of a server.
+    fn owner(&self, node: &str) -> String {
+        let is_its = |books: &&ServerBooks| books.lightning.as_deref() == Some(node);
+        match self.servers.iter().find(is_its) {
+            Some(books) => format!("{} ({node})", books.server),
+            None => node.to_owned(),
+        }
+    }
+
     /// Checks that every satoshi has an owner. `None` when it cannot be told now: a transaction waits for a block, or a
     /// node is down.
     ///
@@ -96,10 +116,13 @@ impl Oracle {
             return Ok(None);
         }
         let deadline = deadline.at_most(SETTLE);
+        // The wait cuts a count that is under way when time is up, and keeps what it saw before. A call that gave up by
+        // itself at that moment would be the failure instead.
+        let later = Deadline::after(SETTLE * 2);
         let oracle = tokio::sync::Mutex::new(&mut *self);
         let last = std::sync::Mutex::new(None);
         let balanced = poll_until("all coins to have an owner", deadline, || async {
-            match oracle.lock().await.take_stock(world, deadline).await {
+            match oracle.lock().await.take_stock(world, later).await {
                 Ok(Some(sheet)) if sheet.is_balanced() => Probe::Ready(Some(sheet)),
                 Ok(Some(sheet)) => {
                     let seen = sheet.to_string();
@@ -154,20 +177,17 @@ impl Oracle {
         if !mempool.is_empty() {
             return Ok(None);
         }
-        let mine = ["trusted", "untrusted_pending", "immature"]
-            .iter()
-            .map(|kind| sat(&balances["mine"][kind]));
-        let miner = mine
-            .sum::<Option<u64>>()
-            .ok_or_else(|| unreadable("getbalances"))?;
-        let mut books = vec![("miner".to_owned(), Sat(miner))];
+        let mut books = vec![("miner".to_owned(), wallet_total(&balances)?)];
         for (node, (wallet, channels)) in world.nodes().iter().zip(nodes) {
-            books.push((node.name().to_owned(), wallet.onchain_total));
+            books.push((self.owner(node.name()), wallet.onchain_total));
             for channel in channels {
                 if let Some(funding) = channel.funding {
                     self.channels.entry(funding).or_insert(channel.size);
                 }
             }
+        }
+        for server in &self.servers {
+            books.extend(super::books::on_bitcoin(server, world, deadline).await?);
         }
         let mut sheet = Sheet {
             height: tip.height,
@@ -261,7 +281,7 @@ impl Oracle {
         Ok(StepFailure::refused(title).why(sheet.to_string()))
     }
 
-    /// Unspent outputs since the first blocks that are neither the miner's nor a channel's, the newest first. The
+    /// Unspent outputs since the first blocks that are neither the miner's, a server's nor a channel's, the newest first. The
     /// wallets of nodes do not tell theirs one by one, so they are among them.
     async fn outputs_of_no_known_owner(
         &self,
@@ -275,6 +295,10 @@ impl Oracle {
             .wallet_call("listunspent", &[json!(0)], deadline)
             .await
             .map_err(|e| world.error(e))?;
+        let mut servers = Vec::new();
+        for server in &self.servers {
+            servers.extend(super::books::outputs(server, world, deadline).await?);
+        }
         let miners: Vec<_> = unspent
             .iter()
             .map(|output| (output["txid"].clone(), output["vout"].clone()))
@@ -290,6 +314,7 @@ impl Oracle {
                 for (vout, value, _) in tx.outputs {
                     let outpoint = OutPoint::new(tx.txid, vout);
                     let known = self.channels.contains_key(&outpoint)
+                        || servers.contains(&outpoint)
                         || miners.contains(&(json!(tx.txid), json!(vout)));
                     if !known && is_unspent(world, &outpoint, deadline).await? {
                         found.push((outpoint, value));
@@ -371,8 +396,17 @@ async fn is_unspent(
     Ok(found.is_some())
 }
 
+/// Everything that a wallet's `getbalances` tells of.
+pub(super) fn wallet_total(balances: &Value) -> Result<Sat, StepFailure> {
+    let mine = ["trusted", "untrusted_pending", "immature"]
+        .iter()
+        .map(|kind| sat(&balances["mine"][kind]));
+    let total = mine.sum::<Option<u64>>();
+    total.map(Sat).ok_or_else(|| unreadable("getbalances"))
+}
+
 /// An amount that JSON-RPC gives as a number of bitcoins. Its text is exact: it has eight decimals at most.
-fn sat(value: &Value) -> Option<u64> {
+pub(super) fn sat(value: &Value) -> Option<u64> {
     let amount = Amount::from_str_in(&value.as_number()?.to_string(), Denomination::Bitcoin);
     // Scientific notation, for less than 10 sat: such a number has no more than a digit or two before the exponent.
     amount
@@ -381,7 +415,7 @@ fn sat(value: &Value) -> Option<u64> {
         .or_else(|| Amount::from_btc(value.as_f64()?).ok().map(Amount::to_sat))
 }
 
-fn unreadable(method: &str) -> StepFailure {
+pub(super) fn unreadable(method: &str) -> StepFailure {
     StepFailure::refused(format!("bitcoind's answer to {method} cannot be read"))
 }
 

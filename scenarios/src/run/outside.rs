@@ -1,31 +1,22 @@
 //! What the steps do that reach programs which are no part of swaprig.
 
 use std::ffi::OsString;
-use std::time::Duration;
 
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use serde_json::Value as Json;
+use swaprig_harness::grpc::{self, CallError, Misfit, ReflectionError, Target};
 use swaprig_harness::http::{self, Answer as HttpAnswer, HttpError, Request};
 use swaprig_harness::proxy::FieldValue;
-use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
+use swaprig_harness::time::Deadline;
 use swaprig_harness::world::Program;
 
+use super::answers::{Ask, Unanswered, Unexpected, Wanted, before, cut, judge_json, taken};
 use super::{FailureKind, Look, Run, Step, StepFailure};
 use crate::lang::{
-    Answer, BindingError, Body, Filled, Filling, Reference, Value, on_the_wire, typed,
+    Answer, BindingError, Body, Expected, Filled, Filling, Reference, Reply, all_of, nearest,
+    on_the_wire, shape, typed,
 };
-use crate::steps::{EndedProgram, Http, Method, RunProgram};
-
-/// What is left of a step's time for ending what has not ended by itself, and for saying so: a tenth, or less.
-const RESERVE: Duration = Duration::from_millis(500);
-
-/// A deadline that leaves the reserve.
-fn before(deadline: Deadline) -> Deadline {
-    let remaining = deadline.remaining();
-    deadline.at_most(remaining.saturating_sub(RESERVE.min(remaining / 10)))
-}
-
-/// How many characters of what a program said a message shows.
-const SHOWN: usize = 400;
+use crate::steps::{EndedProgram, Grpc, Http, Method, RunProgram};
 
 impl Run<'_> {
     /// A text with its names filled in: endpoints of the world, and what steps have bound.
@@ -55,6 +46,15 @@ impl Run<'_> {
         let value = self.look(reference).await?.ok_or_else(absent)?;
         let single = || StepFailure::refused(format!("`{reference}` is not a single value"));
         on_the_wire(&value).ok_or_else(single)
+    }
+
+    /// What must be where in an answer.
+    async fn wanted<'e>(&self, expect: &'e Expected) -> Result<Vec<Wanted<'e>>, StepFailure> {
+        let mut wanted = Vec::new();
+        for (path, value) in &expect.0 {
+            wanted.push((path, self.json(value).await?));
+        }
+        Ok(wanted)
     }
 
     async fn json(&self, body: &Body) -> Result<Json, StepFailure> {
@@ -142,24 +142,6 @@ impl Step for RunProgram {
     }
 }
 
-/// The end of a text, short enough for a message.
-fn cut(text: &str) -> String {
-    let text = text.trim();
-    let skipped = text.chars().count().saturating_sub(SHOWN);
-    let end: String = text.chars().skip(skipped).collect();
-    match skipped {
-        0 => end,
-        _ => format!("…{end}"),
-    }
-}
-
-/// An answer that is not what was expected: what is wrong with it, and the key that says so.
-struct Unexpected {
-    what: String,
-    seen: String,
-    key: &'static str,
-}
-
 impl Step for Http {
     async fn run(&self, run: &Run<'_>) -> Result<Answer, StepFailure> {
         let request = Request {
@@ -170,170 +152,190 @@ impl Step for Http {
                 None => None,
             },
         };
-        let mut wanted = Vec::new();
-        for (path, value) in &self.expect.0 {
-            wanted.push((path.to_string(), path, run.json(value).await?));
-        }
-        let place = format!("{} {}", request.method, request.url);
-        let judge = |answer: &HttpAnswer| self.judge(answer, &wanted);
-        let answer = match self.http {
-            Method::Get => again(&request, &place, run.deadline, judge).await?,
-            _ => once(request, &place, run.deadline, judge).await?,
+        let wanted = run.wanted(&self.expect).await?;
+        let ask = Ask {
+            place: format!("{} {}", request.method, request.url),
+            key: "url",
+            deadline: run.deadline,
         };
-        let taken = self.taken(&answer)?;
+        let send = |deadline| {
+            let request = request.clone();
+            async move {
+                http::send(request, deadline)
+                    .await
+                    .map_err(|error| match error {
+                        HttpError::TimedOut(_) => Unanswered::Late(error.to_string()),
+                        HttpError::NotHere { .. } => Unanswered::Never(error.to_string()),
+                        HttpError::Failed(_) => Unanswered::Not(error.to_string()),
+                    })
+            }
+        };
+        let judge = |answer: &HttpAnswer| {
+            self.judge(answer)?;
+            if wanted.is_empty() {
+                return Ok(());
+            }
+            let whole = serde_json::from_str(&answer.body).map_err(|error| Unexpected {
+                what: "JSON".to_owned(),
+                seen: format!("{} ({error})", cut(&answer.body)),
+                key: "expect",
+            })?;
+            judge_json(&whole, &answer.body, &wanted)
+        };
+        let answer = match self.http {
+            Method::Get => ask.again(send, judge).await?,
+            _ => ask.once(send, judge).await?,
+        };
+        let taken = match self.take.0.is_empty() {
+            true => Vec::new(),
+            false => {
+                let whole = serde_json::from_str(&answer.body).map_err(|error| {
+                    StepFailure {
+                        seen: Some(cut(&answer.body)),
+                        ..StepFailure::refused(format!("the answer is not JSON: {error}"))
+                    }
+                    .at("take")
+                })?;
+                taken(&self.take, &whole, &answer.body)?
+            }
+        };
         Ok(Answer::new(answer.status, answer.body, taken))
     }
 }
 
 impl Http {
-    fn judge(
-        &self,
-        answer: &HttpAnswer,
-        wanted: &[(String, &crate::lang::JsonPath, Json)],
-    ) -> Result<(), Unexpected> {
+    fn judge(&self, answer: &HttpAnswer) -> Result<(), Unexpected> {
         let status = u64::from(answer.status);
-        let fits = match self.status {
-            Some(wanted) => status == wanted,
-            None => (200..300).contains(&status),
+        let (fits, what, key) = match self.status {
+            Some(wanted) => (
+                status == wanted,
+                format!("the status to be {wanted}"),
+                "status",
+            ),
+            None => (
+                (200..300).contains(&status),
+                "a status from 200 to 299".to_owned(),
+                "url",
+            ),
         };
-        if !fits {
-            let what = match self.status {
-                Some(wanted) => format!("the status to be {wanted}"),
-                None => "a status from 200 to 299".to_owned(),
-            };
-            return Err(Unexpected {
+        match fits {
+            true => Ok(()),
+            false => Err(Unexpected {
                 what,
                 seen: format!("{status} {}", cut(&answer.body)).trim().to_owned(),
-                key: if self.status.is_some() {
-                    "status"
-                } else {
-                    "url"
-                },
-            });
+                key,
+            }),
         }
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let whole: Json = serde_json::from_str(&answer.body).map_err(|error| Unexpected {
-            what: "JSON".to_owned(),
-            seen: format!("{} ({error})", cut(&answer.body)),
-            key: "expect",
-        })?;
-        for (text, path, wanted) in wanted {
-            let found = path.find(&whole);
-            if !found.is_some_and(|found| same(found, wanted)) {
-                return Err(Unexpected {
-                    what: format!("{text} to be {wanted}"),
-                    seen: match found {
-                        Some(found) => cut(&found.to_string()),
-                        None => format!("nothing there in {}", cut(&answer.body)),
-                    },
-                    key: "expect",
-                });
-            }
-        }
-        Ok(())
     }
+}
 
-    fn taken(&self, answer: &HttpAnswer) -> Result<Vec<(String, Value)>, StepFailure> {
-        if self.take.0.is_empty() {
-            return Ok(Vec::new());
-        }
-        let refused = |title: String| {
-            StepFailure {
-                seen: Some(cut(&answer.body)),
-                ..StepFailure::refused(title)
-            }
-            .at("take")
+impl Step for Grpc {
+    async fn run(&self, run: &Run<'_>) -> Result<Reply, StepFailure> {
+        let target = run.world.grpc_target(&self.grpc.0)?;
+        let known = run.world.server(&self.grpc.0)?.api();
+        let method = match known {
+            Some(api) => method_of(api, &self.rpc)?,
+            None => self.reflected(&target, before(run.deadline)).await?,
         };
-        let whole: Json = serde_json::from_str(&answer.body)
-            .map_err(|error| refused(format!("the answer is not JSON: {error}")))?;
-        let take = self.take.0.iter().map(|(name, ty, path)| {
-            let found = path
-                .find(&whole)
-                .ok_or_else(|| refused(format!("the answer has nothing at {path}")))?;
-            let value = typed(found, *ty)
-                .ok_or_else(|| refused(format!("{path} is {found}, not {}", ty.a_name())))?;
-            Ok((name.clone(), value))
+        let send = match &self.send {
+            Some(body) => run.json(body).await?,
+            None => Json::Object(serde_json::Map::new()),
+        };
+        let message = grpc::encode(&method.input(), &send)
+            .map_err(|misfit| misfit_failure(&misfit).at("send"))?;
+        let wanted = run.wanted(&self.expect).await?;
+        let ask = Ask {
+            place: format!("{} of {}", grpc::method_path(&method), self.grpc),
+            key: "rpc",
+            deadline: run.deadline,
+        };
+        let call = |deadline| {
+            let (target, method, message) = (&target, &method, &message);
+            async move {
+                grpc::call(target, method, message, deadline)
+                    .await
+                    .map(|reply| grpc::to_json(&reply))
+                    .map_err(|error| match error {
+                        CallError::TimedOut(_) => Unanswered::Late(error.to_string()),
+                        CallError::Status(_) => Unanswered::Said(error.to_string()),
+                        CallError::Failed(_) => Unanswered::Not(error.to_string()),
+                    })
+            }
+        };
+        let judge = |reply: &Json| judge_json(reply, &reply.to_string(), &wanted);
+        let reply = match self.again {
+            true => ask.again(call, judge).await?,
+            false => ask.once(call, judge).await?,
+        };
+        let text = reply.to_string();
+        let taken = taken(&self.take, &reply, &text)?;
+        let shape = shape(&method.output());
+        let own = shape.iter().filter_map(|(name, ty)| {
+            let value = typed(reply.get(name)?, *ty)?;
+            Some((name.clone(), value))
         });
-        take.collect()
+        let own: Vec<_> = own.collect();
+        Ok(Reply(Answer::reply(text, shape, own, taken)))
     }
 }
 
-/// Whether two JSON values are the same; 1 and 1.0 are.
-fn same(a: &Json, b: &Json) -> bool {
-    a == b
-        || a.is_number() && b.is_number() && a.as_f64() == b.as_f64() && (a.is_f64() || b.is_f64())
-}
-
-async fn once(
-    request: Request,
-    place: &str,
-    deadline: Deadline,
-    judge: impl Fn(&HttpAnswer) -> Result<(), Unexpected>,
-) -> Result<HttpAnswer, StepFailure> {
-    let answer = http::send(request, before(deadline))
-        .await
-        .map_err(|error| StepFailure {
-            kind: match error {
-                HttpError::TimedOut(_) => FailureKind::TimedOut,
-                _ => FailureKind::Refused,
-            },
-            ..StepFailure::refused(format!("{place}: {error}")).at("url")
-        })?;
-    match judge(&answer) {
-        Ok(()) => Ok(answer),
-        Err(wrong) => {
-            let title = format!(
-                "{place} was answered with {}, expected {}",
-                wrong.seen, wrong.what
-            );
-            Err(StepFailure::refused(title).at(wrong.key))
-        }
-    }
-}
-
-/// Asks until the answer is as expected.
-async fn again(
-    request: &Request,
-    place: &str,
-    deadline: Deadline,
-    judge: impl Fn(&HttpAnswer) -> Result<(), Unexpected>,
-) -> Result<HttpAnswer, StepFailure> {
-    let last = std::sync::Mutex::new(("an answer".to_owned(), "url"));
-    let expect = |what: &str, key: &'static str| {
-        let mut last = last
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        *last = (what.to_owned(), key);
-    };
-    let seen = poll_until(place, deadline, || async {
-        match http::send(request.clone(), deadline).await {
-            Ok(answer) => match judge(&answer) {
-                Ok(()) => Probe::Ready(answer),
-                Err(wrong) => {
-                    expect(&wrong.what, wrong.key);
-                    Probe::Pending(wrong.seen)
+impl Grpc {
+    /// The method as the server itself tells of it.
+    async fn reflected(
+        &self,
+        target: &Target,
+        deadline: Deadline,
+    ) -> Result<MethodDescriptor, StepFailure> {
+        let name = self.rpc.trim_start_matches('/');
+        let service = name.split('/').next().unwrap_or_default();
+        let failure = |error: ReflectionError| {
+            let help = match &error {
+                ReflectionError::None => "give the server proto = [\"….proto\"]".to_owned(),
+                ReflectionError::NoService { known, .. } => {
+                    let known = || known.iter().map(String::as_str);
+                    match nearest(service, known()) {
+                        Some(meant) => format!("did you mean \"{meant}\"?"),
+                        None => format!("it has {}", all_of(known())),
+                    }
                 }
-            },
-            Err(error @ HttpError::NotHere { .. }) => {
-                Probe::Fatal(StepFailure::refused(error.to_string()).at("url"))
+                ReflectionError::Unusable(_) | ReflectionError::Call(_) => String::new(),
+            };
+            let late = matches!(error, ReflectionError::Call(CallError::TimedOut(_)));
+            let mut failure = StepFailure::refused(format!("{}: {error}", self.grpc)).at("rpc");
+            failure.why = (!help.is_empty()).then_some(help);
+            if late {
+                failure.kind = FailureKind::TimedOut;
             }
-            Err(error) => {
-                expect("an answer", "url");
-                Probe::Pending(error.to_string())
-            }
-        }
-    });
-    match seen.await {
-        Ok(answer) => Ok(answer),
-        Err(WaitError::Fatal(failure)) => Err(failure),
-        Err(WaitError::TimedOut(timeout)) => {
-            let (what, key) = last
-                .into_inner()
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-            let title = format!("{place} did not give {what} within {:.1?}", timeout.waited);
-            Err(StepFailure::timed_out(title, &timeout).at(key))
-        }
+            failure
+        };
+        let api = grpc::reflect(target, service, deadline)
+            .await
+            .map_err(failure)?;
+        method_of(&api, &self.rpc)
     }
+}
+
+/// The method of an API; that of a checked file has it.
+fn method_of(api: &DescriptorPool, rpc: &str) -> Result<MethodDescriptor, StepFailure> {
+    grpc::method(api, rpc).map_err(|error| {
+        let failure = StepFailure::refused(error.to_string()).at("rpc");
+        let paths: Vec<String> = grpc::methods(api).iter().map(grpc::method_path).collect();
+        let known = || paths.iter().map(String::as_str);
+        failure.why(match nearest(rpc, known()) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("it has {}", all_of(known())),
+        })
+    })
+}
+
+fn misfit_failure(misfit: &Misfit) -> StepFailure {
+    let failure = StepFailure::refused(misfit.to_string());
+    let Misfit::NoField { field, known, .. } = misfit else {
+        return failure;
+    };
+    let known = || known.iter().map(String::as_str);
+    failure.why(match nearest(field, known()) {
+        Some(meant) => format!("did you mean `{meant}`? it has {}", all_of(known())),
+        None => format!("it has {}", all_of(known())),
+    })
 }

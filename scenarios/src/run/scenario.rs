@@ -59,7 +59,7 @@ pub(super) async fn run(
         None => return stopped(Vec::new(), Verdict::Interrupted),
     };
     let records = Mutex::default();
-    let exec = Exec::new(&world, settings, random, begin, &records);
+    let exec = Exec::new(&world, plan, settings, random, begin, &records);
     let ended = interrupt.unless(exec.list(&plan.steps, deadline)).await;
     let steps = || std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
     match ended {

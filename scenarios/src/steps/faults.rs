@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost_reflect::DescriptorPool;
 use swaprig_harness::proxy::{
     Code, Failure, FaultError, Kind, TamperError, check_method, check_tamper,
     ldk_server_descriptors,
@@ -192,7 +193,7 @@ step! {
     } optional {
         /// Of which method; left out, of any.
         rpc: Option<String> = None,
-        /// How; left out, `error` before bitcoind and `unavailable` before a Lightning node.
+        /// How; left out, `error` before bitcoind and `unavailable` before what speaks gRPC.
         with: Option<With> = None,
         /// The text of the error.
         message: String = "failed by a fault of the scenario".to_owned(),
@@ -281,7 +282,7 @@ fn tells_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
         return true;
     };
     let checked = check_tamper(
-        ldk_server_descriptors(),
+        api(&step.tamper, cx),
         &step.rpc,
         step.field.as_deref(),
         value,
@@ -315,16 +316,41 @@ fn tells_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
     false
 }
 
-/// Refuses calls on a link between Lightning peers.
+/// The API that is spoken on a link of gRPC.
+fn api<'c>(on: &OnProxy, cx: &StepCx<'c>) -> &'c DescriptorPool {
+    let server = cx.server(on.link.to.name());
+    let own = server.and_then(|server| server.api.as_ref());
+    own.unwrap_or_else(|| ldk_server_descriptors())
+}
+
+/// What a link without calls carries, and what to do where calls are wanted on it.
+fn bytes(on: &OnProxy, cx: &StepCx<'_>) -> (String, &'static str) {
+    const INSTEAD: &str = "use `partition`, `drop`, `delay` or `freeze` here";
+    match cx.server(on.link.to.name()) {
+        None => (
+            "encrypted bytes between Lightning peers".to_owned(),
+            INSTEAD,
+        ),
+        Some(server) if server.tls.is_some() => (
+            format!("the bytes that `{}` encrypts", server.name),
+            INSTEAD,
+        ),
+        Some(server) => (
+            format!("plain bytes: `{}` has no `proto`", server.name),
+            "use `partition`, `drop`, `delay` or `freeze` here, or give a server that speaks gRPC its proto = [\"….proto\"]",
+        ),
+    }
+}
+
+/// Refuses calls on a link on which nobody can tell them.
 fn has_calls(on: &OnProxy, cx: &mut StepCx<'_>) -> bool {
     if on.kind() != Kind::Tcp {
         return true;
     }
     let span = cx.value_span(cx.step());
     let title = format!("`{}` needs calls, and {on} has none", cx.step());
-    cx.problem(span, title)
-        .label("encrypted bytes between Lightning peers")
-        .help("use `partition`, `drop`, `delay` or `freeze` here");
+    let (label, help) = bytes(on, cx);
+    cx.problem(span, title).label(label).help(help);
     false
 }
 
@@ -337,15 +363,20 @@ fn has_method(on: &OnProxy, rpc: Option<&str>, cx: &mut StepCx<'_>) -> bool {
         Kind::JsonRpc | Kind::Electrum => true,
         Kind::Tcp => {
             let title = format!("`rpc` beside {on}, which has no methods");
+            let (carries, _) = bytes(on, cx);
             cx.problem(span, title)
                 .label("too much")
-                .also(link, "encrypted bytes between Lightning peers")
+                .also(link, carries)
                 .help("leave `rpc` out");
             false
         }
         Kind::Grpc => {
-            let Err(error) = check_method(ldk_server_descriptors(), rpc) else {
+            let Err(error) = check_method(api(on, cx), rpc) else {
                 return true;
+            };
+            let whose = match cx.server(on.link.to.name()) {
+                Some(server) => format!("the server `{}`", server.name),
+                None => "a Lightning node".to_owned(),
             };
             let help = match &error {
                 TamperError::NoMethod { known, .. } => {
@@ -356,16 +387,15 @@ fn has_method(on: &OnProxy, rpc: Option<&str>, cx: &mut StepCx<'_>) -> bool {
                         .find(|name| Some(name.to_lowercase().as_str()) == meant);
                     match meant {
                         Some(meant) => format!("did you mean \"{meant}\"?"),
-                        None => format!(
-                            "a Lightning node has {}",
-                            all_of(known.iter().map(String::as_str))
-                        ),
+                        None => {
+                            format!("{whose} has {}", all_of(known.iter().map(String::as_str)))
+                        }
                     }
                 }
                 _ => String::new(),
             };
             cx.problem(span, error.to_string())
-                .label("unknown to a Lightning node")
+                .label(format!("unknown to {whose}"))
                 .help(help);
             false
         }

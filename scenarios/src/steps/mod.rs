@@ -18,7 +18,7 @@ pub use lightning::{
     OpenChannel, Pay, Until,
 };
 pub use liquid::{FundLiquid, IssueAsset, SendLiquid};
-pub use outside::{EndedProgram, Http, Method, RunProgram};
+pub use outside::{EndedProgram, Grpc, Http, Method, RunProgram};
 pub use process::{Kill, Restart, Signal};
 
 use crate::lang::{Registry, RegistryError};
@@ -49,6 +49,7 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
         .add::<Restart>()?
         .add::<RunProgram>()?
         .add::<Http>()?
+        .add::<Grpc>()?
         .add::<Partition>()?
         .add::<Heal>()?
         .add::<DropConnections>()?

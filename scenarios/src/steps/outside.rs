@@ -1,8 +1,10 @@
-//! Steps that reach programs which are no part of swaprig: `run` and `http`.
+//! Steps that reach programs which are no part of swaprig: `run`, `http` and `grpc`.
 
 use std::time::Duration;
 
-use crate::lang::{Answer, Argv, Body, Env, Expected, Filled, StepCx, Taken};
+use crate::lang::{
+    Answer, Argv, Body, Env, Expected, Filled, Reply, ServerName, StepCx, Taken, check_call,
+};
 use crate::{entity, step, words};
 
 words! {
@@ -90,6 +92,56 @@ step! {
     output Answer::kind_of;
     keys takes_for_a_name;
     check can_be_sent;
+}
+
+step! {
+    /// Calls a server over gRPC: one request, one reply. What is sent and expected is checked against the server's `proto`
+    /// before anything starts, or, where it has none, against what the server itself tells (reflection) when the step runs.
+    /// Bytes are written as hexadecimal digits, enum values by their names. With `proto`, the fields of the reply that are
+    /// single values can be read as they are: `$name.id`.
+    pub struct Grpc("grpc") -> Reply {
+        /// The server.
+        grpc: ServerName,
+        /// The method: `maker.v1.Maker/Open`, or `Open` where only one service has it.
+        rpc: String,
+    } optional {
+        /// What to send: the fields of the request; left out, all have their defaults.
+        send: Option<Body> = None,
+        /// What must be where in the reply.
+        expect: Expected = Expected::default(),
+        /// What to keep of the reply under the name that `as` gives, with another type or from deeper in it.
+        take: Taken = Taken::default(),
+        /// Whether to call again until the reply is as expected; otherwise it is called once.
+        again: bool = false,
+    }
+    within Duration::from_secs(10);
+    output Answer::kind_of_reply;
+    keys takes_for_a_name;
+    check can_be_called;
+}
+
+fn can_be_called(step: &Grpc, cx: &mut StepCx<'_>) -> bool {
+    let server = cx.server(&step.grpc.0);
+    match server.and_then(|server| server.api.as_ref()) {
+        Some(api) => check_call(api, &step.rpc, cx),
+        None => is_whole_method(&step.rpc, cx),
+    }
+}
+
+/// Without `proto` only the server can tell its services, and it is asked for one by its name.
+fn is_whole_method(rpc: &str, cx: &mut StepCx<'_>) -> bool {
+    let parts = rpc.trim_start_matches('/').split_once('/');
+    if parts.is_some_and(|(service, method)| !service.is_empty() && !method.is_empty()) {
+        return true;
+    }
+    let span = cx.value_span("rpc");
+    cx.problem(
+        span,
+        format!("`{rpc}` does not name a service and its method"),
+    )
+    .label("the server has no `proto` in which to look")
+    .help("write both: \"maker.v1.Maker/Open\"; or give the server proto = [\"maker.proto\"]");
+    false
 }
 
 fn takes_for_a_name(cx: &mut StepCx<'_>) -> bool {

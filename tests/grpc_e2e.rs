@@ -1,0 +1,292 @@
+//! The step `grpc`, readiness by health, proxies with a server at one end, and books, as authors of scenarios meet them. The
+//! server is this executable itself, called with `serve`.
+
+#[path = "servers/maker.rs"]
+mod maker;
+mod support;
+
+use std::path::Path;
+
+use libtest_mimic::{Arguments, Trial};
+
+use support::assert_says;
+use support::sandbox::{Done, Sandbox};
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, word, rest @ ..] = args.as_slice()
+        && word == "serve"
+    {
+        maker::serve(rest);
+    }
+    let gate = support::runs();
+    let trial = |name: &str, test: fn()| {
+        let run = move || {
+            test();
+            Ok(())
+        };
+        Trial::test(name, run).with_ignored_flag(!gate)
+    };
+    let trials = vec![
+        trial("calls_are_typed_by_proto_files", || block(by_proto())),
+        trial("calls_are_typed_by_reflection", || block(by_reflection())),
+        trial("what_goes_wrong_is_said_with_its_reason", || {
+            block(goes_wrong())
+        }),
+        trial("a_reply_that_is_not_as_expected_fails_the_scenario", || {
+            block(unexpected())
+        }),
+        trial("health_is_waited_for_and_its_lack_is_told", || {
+            block(health())
+        }),
+        trial("links_of_a_server_go_wrong_as_asked", || block(links())),
+        trial("a_server_without_proto_has_links_of_bytes", || {
+            block(bytes())
+        }),
+        trial("money_of_a_server_is_conserved_by_its_books", || {
+            block(books())
+        }),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit();
+}
+
+fn block(test: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(test);
+}
+
+/// A file with the maker as its server: what the server is told beside where to listen, its other keys, the world, steps.
+fn scenario(args: &str, keys: &str, world: &str, steps: &str) -> String {
+    let exe = std::env::current_exe().unwrap();
+    let exe = exe.to_str().unwrap();
+    format!(
+        "title = \"A server\"\nworld = {{ {world} }}\nservers = {{ maker = {{ run = [\"{exe}\", \"serve\", \"--listen\", \
+         \"{{listen}}\"{args}]{keys} }} }}\nsteps = [\n{steps}\n]\n"
+    )
+}
+
+const BITCOIN: &str = "preset = \"bitcoin\"";
+const PROTO: &str = ", proto = [\"maker.proto\"]";
+const BITCOIND: &str = ", \"--bitcoind\", \"{bitcoind.rpc}\"";
+
+/// Runs a scenario beside the proto files.
+async fn run(text: &str) -> Done {
+    let sandbox = Sandbox::new();
+    for name in ["maker.proto", "types.proto"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers");
+        sandbox.file(name, &std::fs::read_to_string(path.join(name)).unwrap());
+    }
+    sandbox.file("s.scenario.toml", text);
+    support::binaries().await;
+    sandbox.swaprig(&["run", "s.scenario.toml"]).await
+}
+
+const TYPED: &str = r#"
+  { run = ["echo", "0102ff"], as = "bytes" },
+  { mine = 1, as = "blocks" },
+  { grpc = "maker", rpc = "maker.v1.Maker/Open", send = { sat = 50_000, key = "k {bytes.stdout}", hash = "$bytes.stdout", side = "SIDE_SELL", heights = [1, "$blocks.height"], limits = { day = 7 }, terms = { timeout = 9 } }, as = "o", expect = { "$.state" = "STATE_OPEN", "$.hash" = "0102ff", "$.side" = "SIDE_SELL", "$.heights[1]" = "$blocks.height", "$.limits.day" = 7, "$.terms.timeout" = 9 }, take = { id = "$.id", sat = { sat = "$.sat" }, timeout = { height = "$.terms.timeout" } } },
+  { expect = "$o.sat", is = "50_000 sat" },
+  { expect = "$o.timeout", is = 9 },
+  { expect = "$o.id", is = "k 0102ff-1" },
+  { grpc = "maker", rpc = "maker.v1.Maker/Show", send = { id = "$o.id" }, again = true, expect = { "$.state" = "STATE_CLAIMED" }, within = "5 s" },
+  { grpc = "maker", rpc = "maker.v1.Maker/Show", send = { id = "nobody" }, fails = "NOT_FOUND" },
+  { grpc = "maker", rpc = "maker.v1.Maker/Open", send = { sat = 2_000_000 }, fails = "no liquidity: 100% is out" },
+"#;
+
+async fn by_proto() {
+    // Fields that `take` does not name are there with the types of the descriptor.
+    let more = format!(
+        "{TYPED}  {{ grpc = \"maker\", rpc = \"Open\", send = {{ hash = \"ff\" }}, as = \"p\" }},\n  {{ expect = \
+         \"$p.hash\", is = \"ff\" }},\n  {{ expect = \"$p.sat\", is = 0 }},\n  {{ expect = \"$p.state\", is = \
+         \"STATE_OPEN\" }},"
+    );
+    run(&scenario("", PROTO, BITCOIN, &more)).await.code(0);
+}
+
+async fn by_reflection() {
+    for version in ["v1", "v1alpha"] {
+        let args = format!(", \"--reflection\", \"grpc.reflection.{version}.ServerReflection\"");
+        run(&scenario(&args, "", BITCOIN, TYPED)).await.code(0);
+    }
+}
+
+async fn goes_wrong() {
+    let v1 = ", \"--reflection\", \"grpc.reflection.v1.ServerReflection\"";
+    for (args, step, said) in [
+        (
+            "",
+            "rpc = \"maker.v1.Maker/Open\"",
+            "the server has no reflection",
+        ),
+        (
+            v1,
+            "rpc = \"maker.v1.Makr/Open\"",
+            "did you mean \"maker.v1.Maker\"?",
+        ),
+        (
+            v1,
+            "rpc = \"maker.v1.Maker/Opn\"",
+            "did you mean \"maker.v1.Maker/Open\"?",
+        ),
+        (
+            v1,
+            "rpc = \"maker.v1.Maker/Watch\"",
+            "`maker.v1.Maker/Watch` is a stream",
+        ),
+        (
+            v1,
+            "rpc = \"maker.v1.Maker/Open\", send = { sum = 1 }",
+            "it has `sat`, `key`, `hash`",
+        ),
+        (
+            v1,
+            "rpc = \"maker.v1.Maker/Open\", send = { terms = { timeout = \"soon\" } }",
+            "`terms.timeout` is a whole number that is not negative, which \"soon\" is not",
+        ),
+        (
+            v1,
+            "rpc = \"maker.v1.Maker/Open\", take = { memo = \"$.terms.memo\" }, as = \"o\"",
+            "the answer has nothing at $.terms.memo",
+        ),
+    ] {
+        let steps = format!("  {{ grpc = \"maker\", {step} }},");
+        let done = run(&scenario(args, "", BITCOIN, &steps)).await.code(1);
+        assert_says(&done.stdout, &[said]);
+    }
+    let killed = "  { kill = \"maker\" },\n  { grpc = \"maker\", rpc = \"Open\" },";
+    let done = run(&scenario("", PROTO, BITCOIN, killed)).await.code(1);
+    assert_says(&done.stdout, &["maker.v1.Maker/Open of maker: ", "refused"]);
+}
+
+async fn unexpected() {
+    let steps =
+        r#"  { grpc = "maker", rpc = "Open", send = { sat = 7 }, expect = { "$.sat" = 8 } },"#;
+    let done = run(&scenario("", PROTO, BITCOIN, steps)).await.code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "FAIL",
+            "maker.v1.Maker/Open of maker was answered with 7, expected $.sat to be 8",
+        ],
+    );
+    let steps = r#"
+  { grpc = "maker", rpc = "Open", as = "o" },
+  { grpc = "maker", rpc = "Show", send = { id = "$o.id" }, again = true, expect = { "$.state" = "STATE_UNSPECIFIED" }, within = "1 s" },"#;
+    let done = run(&scenario("", PROTO, BITCOIN, steps)).await.code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "did not give $.state to be \"STATE_UNSPECIFIED\" within",
+            "last seen: \"STATE_CLAIMED\"",
+        ],
+    );
+}
+
+async fn health() {
+    let steps = "  { mine = 1 },\n  { kill = \"maker\" },\n  { restart = \"maker\" },";
+    let good = ", \"--health\", \"good\"";
+    for ready in ["true", "\"maker.v1.Maker\""] {
+        let keys = format!(", ready = {{ grpc_health = {ready} }}");
+        run(&scenario(good, &keys, BITCOIN, steps)).await.code(0);
+    }
+    let short = "preset = \"bitcoin\", deadline = \"5 s\"";
+    for (args, ready, said) in [
+        (", \"--health\", \"bad\"", "true", "it is NOT_SERVING"),
+        (good, "\"other.v1.Other\"", "NOT_FOUND: unknown service"),
+        ("", "true", "it has no service grpc.health.v1.Health"),
+    ] {
+        let keys = format!(", ready = {{ grpc_health = {ready} }}");
+        let done = run(&scenario(args, &keys, short, steps)).await.code(3);
+        assert_says(&done.stdout, &["maker ", said]);
+    }
+}
+
+async fn links() {
+    let args = format!("{BITCOIND}, \"--ldk\", \"{{alice.grpc}}\", \"--cert\", \"{{alice.cert}}\"");
+    let world = "preset = \"lightning\", proxies = [\"maker->bitcoind\", \"maker->alice\", \"harness->maker\"]";
+    let steps = r#"
+  { mine = 1, as = "blocks" },
+  { grpc = "maker", rpc = "Look", expect = { "$.height" = "$blocks.height" }, take = { node_id = "$.node_id" }, as = "seen" },
+  { run = ["echo", "{alice.id}"], stdout = "{seen.node_id}" },
+  { tamper = "maker->bitcoind", rpc = "getblockcount", value = 999, next = 1, as = "chain" },
+  { tamper = "maker->alice", rpc = "GetNodeInfo", field = "node_id", value = "forged", next = 1, as = "node" },
+  { grpc = "maker", rpc = "Look", expect = { "$.height" = 999, "$.node_id" = "forged" } },
+  { expect = "$chain.hits", is = 1 },
+  { expect = "$node.hits", is = 1 },
+  { fail = "maker->alice", rpc = "GetNodeInfo", next = 1, with = "unavailable" },
+  { grpc = "maker", rpc = "Look", fails = "INTERNAL" },
+  { tamper = "harness->maker", rpc = "Look", field = "height", value = 5, next = 1, as = "reply" },
+  { grpc = "maker", rpc = "Look", expect = { "$.height" = 5, "$.node_id" = "$seen.node_id" } },
+  { fail = "harness->maker", rpc = "Look", next = 1, with = "not_found", message = "lost" },
+  { grpc = "maker", rpc = "Look", fails = "NOT_FOUND: lost" },
+  { partition = "harness->maker" },
+  { start = "late", grpc = "maker", rpc = "Look", within = "20 s" },
+  { heal = "harness->maker" },
+  { await = "late" },
+  { expect = "height", is = "$blocks.height" },"#;
+    run(&scenario(&args, PROTO, world, steps)).await.code(0);
+}
+
+async fn bytes() {
+    let world = "preset = \"bitcoin\", proxies = [\"harness->maker\"]";
+    let args = ", \"--reflection\", \"grpc.reflection.v1.ServerReflection\"";
+    let steps = r#"
+  { delay = "harness->maker", by = "5 ms" },
+  { grpc = "maker", rpc = "maker.v1.Maker/Open", expect = { "$.sat" = 0 } },
+  { partition = "harness->maker" },
+  { grpc = "maker", rpc = "maker.v1.Maker/Open", within = "500 ms" },"#;
+    let done = run(&scenario(args, "", world, steps)).await.code(1);
+    assert_says(&done.stdout, &["step 4 of 4", "no answer within"]);
+}
+
+async fn books() {
+    let steps = r#"
+  { grpc = "maker", rpc = "Withdraw", send = { sat = 123_456 }, as = "w" },
+  { expect = "mempool", is = 1 },
+  { mine = 1 },
+  { expect = "height", is = 102 },"#;
+    let kept = format!("{PROTO}, books = {{ bitcoin = \"wallet:maker\" }}");
+    run(&scenario(BITCOIND, &kept, BITCOIN, steps))
+        .await
+        .code(0);
+
+    let done = run(&scenario(BITCOIND, PROTO, BITCOIN, steps))
+        .await
+        .code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "money vanished: nobody owns 123_456 sat",
+            ":",
+            "(123_456 sat)",
+        ],
+    );
+
+    // Another wallet than the one that has the coins is of no use, and the sheet says why.
+    let other = format!("{PROTO}, books = {{ bitcoin = \"wallet:other\" }}");
+    let done = run(&scenario(BITCOIND, &other, BITCOIN, steps))
+        .await
+        .code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "nobody owns 123_456 sat",
+            "wallet:other, which bitcoind has not loaded",
+        ],
+    );
+
+    // By a descriptor: that of the key whose secret is 1, to which the server sends.
+    let point = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+    let own = format!("{PROTO}, books = {{ bitcoin = \"descriptor:wpkh({point})\" }}");
+    let to = format!("{BITCOIND}, \"--to\", \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"");
+    run(&scenario(&to, &own, BITCOIN, steps)).await.code(0);
+    let wrong = format!("{PROTO}, books = {{ bitcoin = \"descriptor:wpkh(nonsense)\" }}");
+    let done = run(&scenario(&to, &wrong, BITCOIN, steps)).await.code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "books of the server `maker` cannot be read",
+            "refuses its descriptor",
+        ],
+    );
+}
