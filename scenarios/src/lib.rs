@@ -8,6 +8,7 @@ pub mod steps;
 pub use swaprig_harness::World;
 
 pub use entities::{
-    Asset, Channel, ChannelState, Closing, Fault, FundingTx, HoldInvoice, Invoice, InvoiceStatus,
-    LiquidTransaction, Mined, Payment, PaymentStatus,
+    Asset, Channel, ChannelState, Closing, Fault, FundingTx, HoldInvoice, Invoice, InvoiceStatus, LiquidTransaction,
+    Mined,
+    Payment, PaymentStatus,
 };

@@ -44,11 +44,7 @@ fn daemons(chains: Option<&Chains>) -> Vec<&'static str> {
         Chain::Bitcoin => ELECTRS,
         Chain::Liquid => ELECTRS_LIQUID,
     });
-    [BITCOIND]
-        .into_iter()
-        .chain(elementsd)
-        .chain(indexes)
-        .collect()
+    [BITCOIND].into_iter().chain(elementsd).chain(indexes).collect()
 }
 
 /// What can be an end of a link beside Lightning nodes.
