@@ -106,17 +106,6 @@ pub(super) fn run(args: DaemonArgs) -> Exit {
         Daemon::Elements { detached, options } => {
             ("Error", swaprig_elements::run(&options, !detached))
         }
-        Daemon::Elements { detached, options } => {
-            // As elementsd says it, for who reads logs of either.
-            return match swaprig_elements::run(&options, !detached) {
-                Ok(()) => Exit::Passed,
-                Err(error) => {
-                    eprintln!("Error: {error:#}");
-                    Exit::Failed
-                }
-            };
-        }
-        Daemon::Electrum(args) => ("electrum", swaprig_electrum::run(args.options())),
     };
     match ended {
         Ok(()) => Exit::Passed,

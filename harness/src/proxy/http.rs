@@ -7,7 +7,8 @@ use bytes::{Bytes, BytesMut};
 const MAX_HEAD: usize = 64 * 1024;
 /// Longest body that is accepted, in bytes: a block in hexadecimal is at most 8 MB.
 const MAX_BODY: usize = 256 * 1024 * 1024;
-const END_OF_HEAD: &[u8] = b"\r\n\r\n";
+/// The empty line after a head. A lone line feed ends a line, too (RFC 9112, section 2.2): electrs writes its requests so.
+const ENDS_OF_HEAD: [&[u8]; 2] = [b"\n\r\n", b"\n\n"];
 
 /// Which message is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,8 @@ pub(super) fn take(
     expect: Expect,
     ended: bool,
 ) -> Result<Option<Message>, HttpError> {
-    let Some(head_len) = find(buffer, END_OF_HEAD).map(|at| at + END_OF_HEAD.len()) else {
+    let ends = ENDS_OF_HEAD.map(|end| find(buffer, end).map(|at| at + end.len()));
+    let Some(head_len) = ends.into_iter().flatten().min() else {
         return match (buffer.len(), ended) {
             (len, _) if len > MAX_HEAD => Err(HttpError::LongHead),
             (0, _) | (_, false) => Ok(None),
@@ -309,6 +311,12 @@ mod tests {
                 Expect::Request,
                 false,
                 "abc",
+            ),
+            (
+                "POST / HTTP/1.1\nContent-Length: 2\n\n{}",
+                Expect::Request,
+                false,
+                "{}",
             ),
             (
                 "HTTP/1.1 200 OK\r\ncontent-length:3\r\n\r\nabc",
