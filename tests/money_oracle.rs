@@ -68,9 +68,10 @@ async fn outcome_of(text: &str) -> Outcome {
     for plan in &plans {
         needs.extend(&plan.world.needs());
     }
-    let binaries = tokio::task::spawn_blocking(move || Binaries::resolve(&resolving, &needs, &Quiet))
-        .await
-        .unwrap();
+    let binaries =
+        tokio::task::spawn_blocking(move || Binaries::resolve(&resolving, &needs, &Quiet))
+            .await
+            .unwrap();
     let run = RunSettings {
         jobs: NonZeroUsize::MIN,
         rounds: 1,

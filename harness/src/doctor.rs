@@ -331,7 +331,7 @@ impl fmt::Display for Report {
             write!(f, "\n{role}")?;
         }
         let cores = if self.cores == 1 { "core" } else { "cores" };
-        write!(f, "\n{:<12}{} {cores}", "machine", self.cores)?;
+        write!(f, "\n{:<16}{} {cores}", "machine", self.cores)?;
         if let Some(Memory { total, available }) = self.memory {
             write!(f, ", {} ({} free)", Size(total), Size(available))?;
         }
@@ -340,14 +340,14 @@ impl fmt::Display for Report {
             write!(f, "; {} ok", self.in_order.join(", "))?;
         }
         for trouble in &self.troubles {
-            write!(f, "\n{:<12}{trouble}", "trouble")?;
+            write!(f, "\n{:<16}{trouble}", "trouble")?;
         }
         if let Some(Leftovers { dir, runs, bytes }) = &self.leftovers {
             let noun = if *runs == 1 { "run" } else { "runs" };
             let (size, dir) = (Size(*bytes), dir.display());
             write!(
                 f,
-                "\n{:<12}{size} in {runs} kept or unfinished {noun}   {dir}   (`swaprig doctor --clean` deletes them)",
+                "\n{:<16}{size} in {runs} kept or unfinished {noun}   {dir}   (`swaprig doctor --clean` deletes them)",
                 "leftovers"
             )?;
         }
@@ -362,8 +362,8 @@ impl fmt::Display for RoleReport {
             Ok(binary) => binary,
             // The account below says where it was looked for.
             Err(error) => {
-                let text = error.to_string().replace("\n  ", "\n              ");
-                return write!(f, "{name:<12}missing   {text}");
+                let text = error.to_string().replace("\n  ", "\n                  ");
+                return write!(f, "{name:<16}missing   {text}");
             }
         };
         let path = binary.path.display();
@@ -374,12 +374,12 @@ impl fmt::Display for RoleReport {
                 .map(|tried| format!("{} {}", tried.place, tried.found));
             return write!(
                 f,
-                "{name:<12}bundled   {}",
+                "{name:<16}bundled   {}",
                 reasons.collect::<Vec<_>>().join("; ")
             );
         }
         let origin = binary.origin.describe(binary.role);
-        write!(f, "{name:<12}{}   {origin}", binary.version)?;
+        write!(f, "{name:<16}{}   {origin}", binary.version)?;
         match &self.intact {
             Some(Ok(true)) => write!(f, ", sha256 ok")?,
             Some(Ok(false)) => write!(f, ", DAMAGED: delete it, then `swaprig doctor --fix`")?,
@@ -418,20 +418,26 @@ mod tests {
         assert_eq!(
             lines[1],
             format!(
-                "bitcoind    Bitcoin Knots 29.4.3   PATH   {}",
+                "bitcoind        Bitcoin Knots 29.4.3   PATH   {}",
                 bitcoind.display()
             )
         );
         assert!(
-            lines[2].starts_with("ldk-server  bundled   ")
+            lines[2].starts_with("ldk-server      bundled   ")
                 && lines[2].contains("LDK_SERVER_EXE not set")
         );
+        for (line, name) in lines[3..6]
+            .iter()
+            .zip(["elementsd", "electrs", "electrs-liquid"])
+        {
+            assert!(line.starts_with(&format!("{name:<16}bundled   ")), "{line}");
+        }
         assert!(
-            lines[3].ends_with("; ports, disk, clock ok"),
+            lines[6].ends_with("; ports, disk, clock ok"),
             "{}",
-            lines[3]
+            lines[6]
         );
-        assert_eq!(lines.len(), 4);
+        assert_eq!(lines.len(), 7);
         assert!(!dir.path().join("runs").exists());
     }
 
@@ -442,7 +448,9 @@ mod tests {
         let text = report.to_string();
         assert!(!report.is_ready());
         assert!(
-            text.starts_with("Not ready: no usable bitcoind, ldk-server.\n"),
+            text.starts_with(
+                "Not ready: no usable bitcoind, ldk-server, elementsd, electrs, electrs-liquid.\n"
+            ),
             "{text}"
         );
         assert!(

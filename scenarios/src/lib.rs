@@ -8,7 +8,6 @@ pub mod steps;
 pub use swaprig_harness::World;
 
 pub use entities::{
-    Asset, Channel, ChannelState, Closing, Fault, FundingTx, HoldInvoice, Invoice, InvoiceStatus, LiquidTransaction,
-    Mined,
-    Payment, PaymentStatus,
+    Asset, Channel, ChannelState, Closing, Fault, FundingTx, HoldInvoice, Invoice, InvoiceStatus,
+    LiquidTransaction, Mined, Payment, PaymentStatus,
 };

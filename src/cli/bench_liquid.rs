@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use swaprig_harness::elementsd::{AddressPair, AssetAmount, FAUCET};
 use swaprig_harness::electrs::ScriptHash;
+use swaprig_harness::elementsd::{AddressPair, AssetAmount, FAUCET};
 use swaprig_harness::process::Usage;
 use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::time::Deadline;
@@ -54,10 +54,7 @@ pub(super) async fn liquid(
     Ok(())
 }
 
-async fn start(
-    binaries: &Binaries,
-    dir: &RunDir,
-) -> Result<Liquid, Box<dyn std::error::Error>> {
+async fn start(binaries: &Binaries, dir: &RunDir) -> Result<Liquid, Box<dyn std::error::Error>> {
     let deadline = Deadline::after(WAIT);
     let chain = Liquid::start(binaries, &[PAYEE.to_owned()], dir.path(), deadline).await?;
     chain.barrier(deadline).await?;
@@ -75,7 +72,11 @@ async fn one(base: &Path, binaries: &Binaries, samples: &mut Samples) -> Outcome
     samples.add("mine_1000", "ms", millis(started.elapsed()));
     samples.add("rss_1000_blocks", "MB", megabytes(resident(&chain)));
 
-    samples.add("tx_to_subscriber", "ms", millis(to_subscriber(&chain).await?));
+    samples.add(
+        "tx_to_subscriber",
+        "ms",
+        millis(to_subscriber(&chain).await?),
+    );
 
     let started = Instant::now();
     payments(&chain, SENDS, true).await?;
@@ -141,6 +142,8 @@ async fn payments(chain: &Liquid, count: u32, confidential: bool) -> Outcome {
 
 /// Bytes that both processes hold.
 fn resident(chain: &Liquid) -> u64 {
-    let used = chain.processes().filter_map(|process| Usage::of(process.pid()));
+    let used = chain
+        .processes()
+        .filter_map(|process| Usage::of(process.pid()));
     used.fold(Usage::default(), Usage::and).rss
 }

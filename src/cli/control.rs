@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use swaprig_harness::bitcoind::RpcError;
+use swaprig_harness::elementsd::AssetAmount;
 use swaprig_harness::ldk_server::{LdkServer, NodeError};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
-use swaprig_harness::bitcoind::RpcError;
-use swaprig_harness::elementsd::AssetAmount;
 use swaprig_harness::world::{Liquid, Recipient, WAIT, liquid_address};
 use swaprig_harness::{World, WorldError};
 use swaprig_scenarios::lang::{self, Action, Bindings, Source};
@@ -149,7 +149,9 @@ async fn perform(question: &Question, world: &World) -> Result<Value, WorldError
 async fn fault(step: &str, world: &World) -> Result<(), String> {
     let names: Vec<_> = world.nodes().iter().map(LdkServer::name).collect();
     let proxies: Vec<_> = world.proxies().map(|(link, _)| link.to_string()).collect();
-    let liquid = world.liquid().map(|liquid| liquid.wallets().collect::<Vec<_>>());
+    let liquid = world
+        .liquid()
+        .map(|liquid| liquid.wallets().collect::<Vec<_>>());
     let index = world.indexes().map(|index| lang::chain_name(index.chain()));
     let index: Vec<_> = index.collect();
     let mut daemons = match (names.as_slice(), &liquid) {

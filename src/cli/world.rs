@@ -8,8 +8,8 @@ use std::sync::Arc;
 use clap::Args;
 use swaprig_harness::binary::Stderr;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
-use swaprig_harness::ldk_server::{CredentialFile, LdkServer};
 use swaprig_harness::elementsd;
+use swaprig_harness::ldk_server::{CredentialFile, LdkServer};
 use swaprig_harness::proxy::{ELEMENTSD, HARNESS, Link, Proxy};
 use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::units::Sat;
@@ -185,11 +185,17 @@ pub(super) fn endpoints(world: &World) -> Vec<(String, String)> {
             "SWAPRIG_ELEMENTSD_RPC_PASSWORD".into(),
             elementsd::PASSWORD.into(),
         );
-        put("SWAPRIG_ELEMENTSD_POLICY_ASSET".into(), elementsd::LBTC.into());
+        put(
+            "SWAPRIG_ELEMENTSD_POLICY_ASSET".into(),
+            elementsd::LBTC.into(),
+        );
     }
     for index in world.indexes() {
         let address = given(world, index.name(), index.electrum_address());
-        put(format!("SWAPRIG_{}_ELECTRUM", variable(index.name())), address);
+        put(
+            format!("SWAPRIG_{}_ELECTRUM", variable(index.name())),
+            address,
+        );
     }
     for node in world.nodes() {
         let address = given(world, node.name(), node.grpc_address());

@@ -15,7 +15,8 @@ pub const LBTC: &str = "5ac9f65c0efcc4775e0baec4ec03abdde22473cd3cf33c0419ca290e
 
 /// The policy asset of `liquidregtest`, L-BTC, in which fees are paid.
 pub fn lbtc() -> AssetId {
-    LBTC.parse().expect("the constant has 64 hexadecimal digits")
+    LBTC.parse()
+        .expect("the constant has 64 hexadecimal digits")
 }
 
 /// An amount of one asset, in its smallest parts.

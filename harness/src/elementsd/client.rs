@@ -105,7 +105,9 @@ impl Client {
         };
         let mut results = vec![None; calls.len()];
         for answer in answers {
-            let id = answer["id"].as_u64().and_then(|id| usize::try_from(id).ok());
+            let id = answer["id"]
+                .as_u64()
+                .and_then(|id| usize::try_from(id).ok());
             let Some(id) = id.filter(|id| *id < calls.len()) else {
                 return Err(self.unreadable(first.method, "an answer to no call"));
             };
@@ -126,7 +128,9 @@ impl Client {
         if error.is_null() {
             return Ok(answer["result"].take());
         }
-        let code = error["code"].as_i64().and_then(|code| i32::try_from(code).ok());
+        let code = error["code"]
+            .as_i64()
+            .and_then(|code| i32::try_from(code).ok());
         let message = error["message"].as_str();
         let kind = match (code, message) {
             (Some(code), Some(message)) => RpcErrorKind::Refused {

@@ -68,7 +68,10 @@ mod tests {
     fn no_option_stands_twice_and_only_loopback_is_bound() {
         let all = arguments(Path::new("/home"), 20_001);
         let all: Vec<&str> = all.iter().map(|arg| arg.to_str().unwrap()).collect();
-        let mut keys: Vec<_> = all.iter().map(|arg| arg.split('=').next().unwrap()).collect();
+        let mut keys: Vec<_> = all
+            .iter()
+            .map(|arg| arg.split('=').next().unwrap())
+            .collect();
         let count = keys.len();
         keys.sort_unstable();
         keys.dedup();

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use swaprig_units::BlockDelta;
 
-use super::amount::{AssetAmount, Amounts, POLICY_LABEL, amounts, decimal, lbtc, parts};
+use super::amount::{Amounts, AssetAmount, POLICY_LABEL, amounts, decimal, lbtc, parts};
 use super::client::{Call, Client};
 use crate::bitcoind::{RpcError, RpcErrorKind, Tip};
 use crate::time::Deadline;
@@ -91,7 +91,9 @@ impl Rpc {
         params: &[Value],
         deadline: Deadline,
     ) -> Result<T, RpcError> {
-        self.client.call(Some(wallet), method, params, deadline).await
+        self.client
+            .call(Some(wallet), method, params, deadline)
+            .await
     }
 
     /// Calls many methods of the node in one request; gives their results in their order.
@@ -176,7 +178,8 @@ impl Rpc {
 
     /// Brings a transaction into the mempool.
     pub async fn send_raw(&self, hex: &str, deadline: Deadline) -> Result<Txid, RpcError> {
-        self.call("sendrawtransaction", &[json!(hex)], deadline).await
+        self.call("sendrawtransaction", &[json!(hex)], deadline)
+            .await
     }
 
     /// Makes a wallet with this name; one that is there already is loaded.
@@ -221,7 +224,12 @@ impl Rpc {
         deadline: Deadline,
     ) -> Result<AddressPair, RpcError> {
         let text: String = self
-            .wallet_call(wallet, "getnewaddress", &[json!(""), json!("blech32")], deadline)
+            .wallet_call(
+                wallet,
+                "getnewaddress",
+                &[json!(""), json!("blech32")],
+                deadline,
+            )
             .await?;
         let wrong = || self.unreadable("getnewaddress", &json!(text));
         let confidential =

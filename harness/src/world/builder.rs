@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 
-use super::proxies::{self, find as find_proxy};
 use super::liquid::{self, OUTSIDE};
+use super::proxies::{self, find as find_proxy};
 use super::{Chain, START, World, WorldError, WorldErrorKind, index, servers};
 use crate::binary::{Binary, Passport, Progress, ResolveError, Role, Settings, Stderr, resolve};
 use crate::bitcoind::{Bitcoind, ChainCache};
@@ -216,10 +216,7 @@ impl Builder {
     }
 
     /// Adds a Liquid chain as [`Builder::liquid`], on whose node each of these parties has a wallet.
-    pub fn liquid_wallets(
-        mut self,
-        names: impl IntoIterator<Item = impl Into<String>>,
-    ) -> Self {
+    pub fn liquid_wallets(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> Self {
         let wallets = self.liquid.get_or_insert_default();
         wallets.extend(names.into_iter().map(Into::into));
         self.index.insert(Chain::Liquid);

@@ -9,9 +9,7 @@ use crate::bitcoind::{self, Bitcoind, Tip};
 use crate::daemon::StartError;
 use crate::electrs::{Electrs, FollowedNode};
 use crate::elementsd::{self, Elementsd};
-use crate::proxy::{
-    BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, Link, Proxy, Upstream,
-};
+use crate::proxy::{BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, Link, Proxy, Upstream};
 use crate::time::Deadline;
 
 /// The program for a role that this world has.
@@ -145,7 +143,9 @@ pub(super) async fn follow(
     followed.map_err(|exit| {
         let (name, height) = (index.name(), tip.height);
         let tail = running.log_tail();
-        WorldErrorKind::Ruled(format!("{name} {exit}, while it was to reach {height}\n{tail}"))
+        WorldErrorKind::Ruled(format!(
+            "{name} {exit}, while it was to reach {height}\n{tail}"
+        ))
     })??;
     Ok(())
 }

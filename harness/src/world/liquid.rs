@@ -73,7 +73,11 @@ impl Liquid {
     ///
     /// # Errors
     /// When a daemon does not answer, or the index does not follow before `deadline`.
-    pub async fn mine(&self, blocks: BlockDelta, deadline: Deadline) -> Result<Tip, WorldErrorKind> {
+    pub async fn mine(
+        &self,
+        blocks: BlockDelta,
+        deadline: Deadline,
+    ) -> Result<Tip, WorldErrorKind> {
         self.elementsd.generate(blocks, deadline).await?;
         self.barrier(deadline).await
     }
@@ -180,7 +184,9 @@ pub fn liquid_address(text: &str) -> Result<Address, String> {
     match Address::parse_with_params(text, &AddressParams::ELEMENTS) {
         Ok(address) => Ok(address),
         Err(error) => Err(match text.parse::<Address>() {
-            Ok(_) => "it belongs to another network: those of regtest begin with el1 or ert1".into(),
+            Ok(_) => {
+                "it belongs to another network: those of regtest begin with el1 or ert1".into()
+            }
             Err(_) => crate::error_chain(&error),
         }),
     }
@@ -193,7 +199,8 @@ impl World {
     /// When it has none.
     pub fn liquid(&self) -> Result<&Liquid, WorldError> {
         self.liquid.as_ref().ok_or_else(|| {
-            let text = "this world has no Liquid chain; ask for one when it is described: liquid = true";
+            let text =
+                "this world has no Liquid chain; ask for one when it is described: liquid = true";
             self.error(WorldErrorKind::Setup(text.to_owned()))
         })
     }
@@ -305,7 +312,12 @@ impl World {
         for wallet in elementsd.wallets() {
             let info: Value = elementsd
                 .rpc()
-                .wallet_call(wallet, "getaddressinfo", &[json!(address.to_string())], deadline)
+                .wallet_call(
+                    wallet,
+                    "getaddressinfo",
+                    &[json!(address.to_string())],
+                    deadline,
+                )
                 .await
                 .map_err(|e| self.error(e))?;
             if info["ismine"] == true {
@@ -377,7 +389,12 @@ impl World {
         let work = async {
             let tip = rpc.tip(deadline).await?;
             // The first two blocks are those that the world itself stands on.
-            let Some(height) = tip.height.0.checked_sub(depth.0).filter(|below| *below >= 1) else {
+            let Some(height) = tip
+                .height
+                .0
+                .checked_sub(depth.0)
+                .filter(|below| *below >= 1)
+            else {
                 return Ok(Err(too_short(depth, tip.height)));
             };
             let first: BlockHash = rpc.block_hash(height + 1, deadline).await?;
@@ -391,7 +408,9 @@ impl World {
         match work.await {
             Ok(Ok(())) => self.liquid_barrier(deadline).await,
             Ok(Err(why)) => Err(self.error(WorldErrorKind::Ruled(why))),
-            Err(error) => Err::<Tip, WorldError>(self.error(crate::bitcoind::RpcError::from(error))),
+            Err(error) => {
+                Err::<Tip, WorldError>(self.error(crate::bitcoind::RpcError::from(error)))
+            }
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::binary::Passport;
 use crate::bitcoind::{Bitcoind, FIRST_BLOCKS, RpcError, Tip};
 use crate::daemon::StartError;
 pub use crate::electrs::Chain;
-use crate::electrs::{ElectrumError, Electrs};
+use crate::electrs::{Electrs, ElectrumError};
 use crate::ldk_server::{LdkServer, NodeError};
 use crate::process::{LogFiles, Running, Stopped, Usage};
 use crate::proxy::{BITCOIND, ELEMENTSD};
@@ -177,7 +177,10 @@ impl World {
         let nodes = self.nodes.iter().map(LdkServer::running);
         let servers = self.servers.iter().map(Server::running);
         let bitcoind = std::iter::once(self.bitcoind.running());
-        let elementsd = self.liquid.iter().map(|liquid| liquid.elementsd().running());
+        let elementsd = self
+            .liquid
+            .iter()
+            .map(|liquid| liquid.elementsd().running());
         let indexes = self.indexes().map(Electrs::running);
         let chains = bitcoind.chain(elementsd).chain(indexes);
         chains.chain(nodes).chain(servers)
@@ -405,7 +408,11 @@ impl World {
         };
         let (nodes, indexes, elementsd, bitcoind) =
             tokio::join!(nodes, indexes, elementsd, self.bitcoind.stop(deadline));
-        let all = servers.into_iter().chain(nodes).chain(indexes).chain(elementsd);
+        let all = servers
+            .into_iter()
+            .chain(nodes)
+            .chain(indexes)
+            .chain(elementsd);
         let all = all.chain([(BITCOIND, bitcoind)]);
         all.filter(|(_, how)| *how == Stopped::Killed)
             .map(|(name, _)| name.to_owned())
@@ -415,7 +422,10 @@ impl World {
     /// Daemons that ended by themselves, a sentence each. One that was killed by a signal was killed by the test.
     fn crashed(&self) -> Vec<String> {
         let nodes = self.nodes.iter().map(LdkServer::running);
-        let elementsd = self.liquid.iter().map(|liquid| liquid.elementsd().running());
+        let elementsd = self
+            .liquid
+            .iter()
+            .map(|liquid| liquid.elementsd().running());
         let all = nodes
             .chain([self.bitcoind.running()])
             .chain(elementsd)

@@ -66,7 +66,9 @@ pub(super) fn read(
     };
     if let Some(node) = table.get("index") {
         let index = read_index(node, chains.as_ref(), report);
-        chains = chains.zip(index).map(|(chains, index)| Chains { index, ..chains });
+        chains = chains
+            .zip(index)
+            .map(|(chains, index)| Chains { index, ..chains });
     }
     chains
 }
@@ -85,7 +87,10 @@ fn read_wallets(
             report
                 .push(
                     node.span(),
-                    format!("expected `true` or an array of names, found {}", describe(node)),
+                    format!(
+                        "expected `true` or an array of names, found {}",
+                        describe(node)
+                    ),
                 )
                 .label("the value of `liquid`")
                 .help(WALLETS);
@@ -119,7 +124,10 @@ fn wallet_name(
     if !is_name(name, '-') {
         let example = to_name(name, '-').unwrap_or_else(|| "alice".to_owned());
         report
-            .push(item.span(), format!("{} is not a name for a wallet", quoted(name)))
+            .push(
+                item.span(),
+                format!("{} is not a name for a wallet", quoted(name)),
+            )
             .label("a lowercase letter, then lowercase letters, digits and `-`")
             .help(format!("write \"{example}\""));
         return false;

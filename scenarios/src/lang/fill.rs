@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use serde_json::json;
+use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD};
 use swaprig_harness::server::OWN;
 use swaprig_harness::template::{Part, Template, TemplateError};
-use swaprig_harness::proxy::{ELECTRS, ELECTRS_LIQUID, ELEMENTSD};
 use swaprig_harness::world::Chain;
 use swaprig_harness::world::endpoints::{
     BITCOIND as OF_BITCOIND, ELEMENTSD as OF_ELEMENTSD, INDEX, NODE, SERVER,

@@ -215,7 +215,12 @@ impl Field for Holder {
             .filter(|name| !parties.contains(name))
             .map(String::as_str)
             .collect();
-        if cx.scope.chains.as_ref().is_some_and(|chains| chains.liquid.is_some()) {
+        if cx
+            .scope
+            .chains
+            .as_ref()
+            .is_some_and(|chains| chains.liquid.is_some())
+        {
             extra.push(FAUCET);
         }
         parties::read_name(node, cx, "a party of this world", &extra).map(Holder)
@@ -378,9 +383,8 @@ impl LiquidAmount {
             return false;
         }
         match (self, asset) {
-            (LiquidAmount::Sat(_), AssetOf::Lbtc) | (LiquidAmount::Units(_), AssetOf::Issued(_)) => {
-                true
-            }
+            (LiquidAmount::Sat(_), AssetOf::Lbtc)
+            | (LiquidAmount::Units(_), AssetOf::Issued(_)) => true,
             (LiquidAmount::Sat(_), AssetOf::Issued(reference)) => {
                 let at = cx.value_span("asset");
                 let title = format!("`{reference}` is not counted in satoshis");
@@ -393,7 +397,10 @@ impl LiquidAmount {
             (LiquidAmount::Units(_), AssetOf::Lbtc) => {
                 let known = cx.assets();
                 let help = match known.as_slice() {
-                    [] => "write satoshis: \"50_000 sat\"; units are of assets that issue_asset made".to_owned(),
+                    [] => {
+                        "write satoshis: \"50_000 sat\"; units are of assets that issue_asset made"
+                            .to_owned()
+                    }
                     known => format!(
                         "write satoshis: \"50_000 sat\", or say of which asset: asset = {}",
                         one_of_quoted(known.iter().map(String::as_str))

@@ -44,7 +44,11 @@ fn daemons(chains: Option<&Chains>) -> Vec<&'static str> {
         Chain::Bitcoin => ELECTRS,
         Chain::Liquid => ELECTRS_LIQUID,
     });
-    [BITCOIND].into_iter().chain(elementsd).chain(indexes).collect()
+    [BITCOIND]
+        .into_iter()
+        .chain(elementsd)
+        .chain(indexes)
+        .collect()
 }
 
 /// What can be an end of a link beside Lightning nodes.
@@ -155,7 +159,10 @@ fn read_link(
             report
                 .push(node.span(), format!("{} is not a link", quoted(text)))
                 .label("in `proxies`")
-                .help(format!("write who calls, `->`, and who is called; {}", pairs(ends.chains)));
+                .help(format!(
+                    "write who calls, `->`, and who is called; {}",
+                    pairs(ends.chains)
+                ));
             return None;
         }
     };

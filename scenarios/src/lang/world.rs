@@ -38,7 +38,11 @@ pub struct WorldPlan {
 impl WorldPlan {
     /// The programs that it needs beside bitcoind.
     pub fn needs(&self) -> Needs {
-        Needs::of(!self.lightning.is_empty(), self.liquid.is_some(), &self.index)
+        Needs::of(
+            !self.lightning.is_empty(),
+            self.liquid.is_some(),
+            &self.index,
+        )
     }
 }
 

@@ -19,7 +19,11 @@ impl Step for Mine {
     async fn run(&self, run: &Run<'_>) -> Result<Mined, StepFailure> {
         let height = match self.chain {
             Chain::Bitcoin => run.world.mine_within(self.mine, run.deadline).await?,
-            Chain::Liquid => run.world.mine_liquid_within(self.mine, run.deadline).await?,
+            Chain::Liquid => {
+                run.world
+                    .mine_liquid_within(self.mine, run.deadline)
+                    .await?
+            }
         };
         Ok(Mined { height })
     }
@@ -31,7 +35,11 @@ impl Step for Reorg {
         let (world, deadline) = (run.world, run.deadline);
         let tip = match self.chain {
             Chain::Bitcoin => world.reorg(depth, blocks, self.empty, deadline).await?,
-            Chain::Liquid => world.reorg_liquid(depth, blocks, self.empty, deadline).await?,
+            Chain::Liquid => {
+                world
+                    .reorg_liquid(depth, blocks, self.empty, deadline)
+                    .await?
+            }
         };
         Ok(Mined { height: tip.height })
     }

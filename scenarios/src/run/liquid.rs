@@ -30,9 +30,13 @@ impl Step for SendLiquid {
 impl Step for IssueAsset {
     async fn run(&self, run: &Run<'_>) -> Result<Asset, StepFailure> {
         let amount = run.get(&self.issue_asset).await?;
-        let issued = run
-            .world
-            .issue_asset(&self.by.0, amount.0, self.tokens.0, self.blind, run.deadline);
+        let issued = run.world.issue_asset(
+            &self.by.0,
+            amount.0,
+            self.tokens.0,
+            self.blind,
+            run.deadline,
+        );
         let issued = issued.await?;
         Ok(Asset {
             id: issued.asset.to_string(),
@@ -50,7 +54,9 @@ pub(super) async fn asset_id(asset: &AssetOf, run: &Run<'_>) -> Result<AssetId, 
         AssetOf::Issued(reference) => {
             let asset = run.get(&Arg::<Asset>::Reference(reference.clone())).await?;
             let id = asset.id.parse();
-            id.map_err(|_| StepFailure::refused(format!("`{}` is not the id of an asset", asset.id)))
+            id.map_err(|_| {
+                StepFailure::refused(format!("`{}` is not the id of an asset", asset.id))
+            })
         }
     }
 }
@@ -84,9 +90,14 @@ async fn recipient(
             });
         }
         To::Address(text) => text.clone(),
-        To::Reference(reference) => run.get(&Arg::<String>::Reference(reference.clone())).await?,
+        To::Reference(reference) => {
+            run.get(&Arg::<String>::Reference(reference.clone()))
+                .await?
+        }
     };
-    liquid_address(text.trim()).map(Recipient::Address).map_err(|why| {
-        StepFailure::refused(format!("`{text}` is not an address of Liquid: {why}")).at(key)
-    })
+    liquid_address(text.trim())
+        .map(Recipient::Address)
+        .map_err(|why| {
+            StepFailure::refused(format!("`{text}` is not an address of Liquid: {why}")).at(key)
+        })
 }

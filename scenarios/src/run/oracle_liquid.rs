@@ -219,7 +219,8 @@ impl LiquidOracle {
         };
         for tx in &block.txdata {
             for input in tx.input.iter().filter(|input| !input.is_coinbase()) {
-                let outpoint = bitcoin_outpoint(input.previous_output.txid, input.previous_output.vout);
+                let outpoint =
+                    bitcoin_outpoint(input.previous_output.txid, input.previous_output.vout);
                 if let Some(output) = self.unspent.remove(&outpoint) {
                     done.spent.push((outpoint, output));
                 }
@@ -263,7 +264,9 @@ impl LiquidOracle {
         let mut supply = BTreeMap::new();
         for (asset, parts) in self.blocks.iter().flat_map(|block| &block.issued) {
             let sum = supply.entry(*asset).or_insert(Some(0_u64));
-            *sum = sum.zip(*parts).and_then(|(sum, parts)| sum.checked_add(parts));
+            *sum = sum
+                .zip(*parts)
+                .and_then(|(sum, parts)| sum.checked_add(parts));
         }
         supply
     }
@@ -282,7 +285,11 @@ impl LiquidOracle {
         let lists = try_join_all(lists).await.map_err(fail)?;
         let mut owners = HashMap::new();
         for (wallet, outputs) in wallets.iter().zip(&lists) {
-            owners.extend(outputs.iter().map(|output| (output.outpoint, (wallet, output.amount))));
+            owners.extend(
+                outputs
+                    .iter()
+                    .map(|output| (output.outpoint, (wallet, output.amount))),
+            );
         }
         let mut books: BTreeMap<(AssetId, String), u64> = BTreeMap::new();
         let mut unread = HashSet::new();
@@ -396,7 +403,11 @@ fn accusation(
         .take(NAMED)
         .map(|(outpoint, amount)| match amount {
             Some(AssetAmount { asset, parts }) => {
-                format!("{outpoint} ({} of {})", shown(*asset, *parts), name_of(*asset))
+                format!(
+                    "{outpoint} ({} of {})",
+                    shown(*asset, *parts),
+                    name_of(*asset)
+                )
             }
             None => format!("{outpoint} (blinded)"),
         })
@@ -408,7 +419,10 @@ fn accusation(
             let (asset, name) = (sheet.asset, name_of(sheet.asset));
             match supply.checked_sub(owned) {
                 Some(missing) => format!("nobody owns {} of {name}", shown(asset, missing)),
-                None => format!("{} of {name} more is owned than was issued", shown(asset, owned - supply)),
+                None => format!(
+                    "{} of {name} more is owned than was issued",
+                    shown(asset, owned - supply)
+                ),
             }
         })
         .collect();
@@ -418,7 +432,10 @@ fn accusation(
     };
     let title = match named.as_slice() {
         [] => format!("money does not add up on Liquid: {what}"),
-        named => format!("money vanished on Liquid: {what}; it is in {}", named.join(", ")),
+        named => format!(
+            "money vanished on Liquid: {what}; it is in {}",
+            named.join(", ")
+        ),
     };
     StepFailure::refused(title).why(sheet.to_string())
 }

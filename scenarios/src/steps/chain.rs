@@ -112,7 +112,8 @@ step! {
 impl Reorg {
     /// How many blocks are mined.
     pub(crate) fn new_blocks(&self) -> BlockDelta {
-        self.blocks.unwrap_or(BlockDelta(self.reorg.0.saturating_add(1)))
+        self.blocks
+            .unwrap_or(BlockDelta(self.reorg.0.saturating_add(1)))
     }
 }
 
@@ -127,10 +128,13 @@ fn replaces_something(step: &Reorg, cx: &mut StepCx<'_>) -> bool {
     if step.new_blocks() <= step.reorg {
         let (span, of) = (cx.value_span("blocks"), cx.value_span("reorg"));
         let needed = step.reorg.0.saturating_add(1);
-        cx.problem(span, "no daemon would follow: the new chain is not the longer one")
-            .label(format!("at least {needed} are needed"))
-            .also(of, "so many are taken away")
-            .help(format!("write blocks = {needed} or more, or leave it out"));
+        cx.problem(
+            span,
+            "no daemon would follow: the new chain is not the longer one",
+        )
+        .label(format!("at least {needed} are needed"))
+        .also(of, "so many are taken away")
+        .help(format!("write blocks = {needed} or more, or leave it out"));
         return false;
     }
     step.chain.is_there(cx)

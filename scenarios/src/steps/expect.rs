@@ -308,7 +308,10 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
             .help("leave `of` out");
             false
         }
-        (Observed::World(observable @ (Observable::Mempool | Observable::IndexHeight)), Some(_)) => {
+        (
+            Observed::World(observable @ (Observable::Mempool | Observable::IndexHeight)),
+            Some(_),
+        ) => {
             let of = cx.key_span("of");
             let owner = match (observable, step.chain) {
                 (Observable::IndexHeight, _) => "the index's",
@@ -331,8 +334,11 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
         }
         (Observed::World(observable), Some(holder)) => is_a(holder, *observable, cx),
         (Observed::World(observable), None) if observable.needs_party() => {
-            let example = cx.parties().and_then(|parties| parties.first());
-            let help = format!("add of = \"{}\"", example.map_or("alice", String::as_str));
+            let (example, other) = match observable {
+                Observable::LiquidBalance => (cx.wallets().and_then(|all| all.first()), FAUCET),
+                _ => (cx.parties().and_then(|all| all.first()), "alice"),
+            };
+            let help = format!("add of = \"{}\"", example.map_or(other, String::as_str));
             cx.problem(span, format!("`{observable}` of whom?"))
                 .label("every party has its own")
                 .help(help);
@@ -345,11 +351,14 @@ fn whose_it_is(step: &Expect, cx: &mut StepCx<'_>) -> bool {
 /// Keys beside what they say nothing about.
 fn keys_fit(step: &Expect, cx: &mut StepCx<'_>) -> bool {
     let span = cx.value_span("expect");
-    let of_a_chain = matches!(&step.expect, Observed::World(observable) if observable.is_of_a_chain());
+    let of_a_chain =
+        matches!(&step.expect, Observed::World(observable) if observable.is_of_a_chain());
     let of_an_asset = matches!(&step.expect, Observed::World(Observable::LiquidBalance));
     let listed = |test: fn(Observable) -> bool| {
-        let all = Observable::WORDS.list().filter(|word| Observable::from_word(word).is_some_and(test));
-        all_of(all.map(|word| format!("`{word}`")).collect::<Vec<_>>().iter().map(String::as_str))
+        let all = Observable::WORDS
+            .list()
+            .filter(|word| Observable::from_word(word).is_some_and(test));
+        all_of(all)
     };
     for (key, fits, whose) in [
         ("chain", of_a_chain, listed(Observable::is_of_a_chain)),
@@ -365,7 +374,9 @@ fn keys_fit(step: &Expect, cx: &mut StepCx<'_>) -> bool {
         }
     }
     match &step.expect {
-        Observed::World(Observable::IndexHeight) => step.chain.is_there(cx) && step.chain.has_index(cx),
+        Observed::World(Observable::IndexHeight) => {
+            step.chain.is_there(cx) && step.chain.has_index(cx)
+        }
         Observed::World(Observable::LiquidBalance) => cx.needs_liquid(span),
         Observed::World(_) => step.chain.is_there(cx),
         Observed::Reference(_) => true,
@@ -391,9 +402,12 @@ fn is_a(holder: &Holder, observable: Observable, cx: &mut StepCx<'_>) -> bool {
         [] => "this world has none".to_owned(),
         known => format!("write {}", one_of_quoted(known.iter().map(String::as_str))),
     };
-    cx.problem(span, format!("\"{holder}\" is not {what}, and `{observable}` is of one"))
-        .label("has none")
-        .help(help);
+    cx.problem(
+        span,
+        format!("\"{holder}\" is not {what}, and `{observable}` is of one"),
+    )
+    .label("has none")
+    .help(help);
     false
 }
 

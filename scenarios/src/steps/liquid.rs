@@ -74,7 +74,10 @@ fn send_fits(step: &SendLiquid, cx: &mut StepCx<'_>) -> bool {
 
 fn fits(to: &To, amount: &LiquidAmount, asset: &AssetOf, cx: &mut StepCx<'_>) -> bool {
     if !matches!(to, To::Wallet(_)) && cx.has("confidential") {
-        let (span, to) = (cx.key_span("confidential"), cx.value_span(&cx.step().to_owned()));
+        let (span, to) = (
+            cx.key_span("confidential"),
+            cx.value_span(&cx.step().to_owned()),
+        );
         cx.problem(span, "`confidential` beside an address, which says itself whether it is")
             .label("too much")
             .also(to, "an address")

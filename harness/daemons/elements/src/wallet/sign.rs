@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use elements::script::Builder;
 use elements::secp256k1_zkp::{All, Message, PublicKey, Secp256k1, SecretKey};
 use elements::sighash::SighashCache;
-use elements::{EcdsaSighashType, OutPoint, Script, Transaction, TxOut, Witness, opcodes};
+use elements::{
+    BlockHash, EcdsaSighashType, OutPoint, Script, Transaction, TxOut, Witness, opcodes,
+};
+use swaprig_script::{Checker as _, ElementsSpends, Flags, SigVersion};
 
 use super::coins::Wallet;
 use super::keys::AddressType;
@@ -75,14 +78,18 @@ fn sign(
     let key = wallet.keys().private_key(secp, origin);
     let public = key.public_key(secp);
     let code = pay_to_key_hash(&public);
-    let mut cache = SighashCache::new(&*tx);
     let hash = match origin.kind {
-        AddressType::Legacy => cache.legacy_sighash(index, &code, sighash),
+        AddressType::Legacy => legacy_sighash(tx, index, &code, sighash),
         AddressType::Bech32 | AddressType::P2shSegwit => {
-            cache.segwitv0_sighash(index, &code, coin.value, sighash)
+            let mut cache = SighashCache::new(&*tx);
+            let hash = cache.segwitv0_sighash(index, &code, coin.value, sighash);
+            Some(hash.to_byte_array())
         }
     };
-    let signature = signature(secp, &key, hash.to_byte_array(), sighash);
+    let Some(hash) = hash else {
+        return false;
+    };
+    let signature = signature(secp, &key, hash, sighash);
     let Some(input) = tx.input.get_mut(index) else {
         return false;
     };
@@ -105,6 +112,23 @@ fn sign(
         }
     }
     true
+}
+
+/// What a signature outside segregated witness commits to. Not by the `elements` crate, which marks inputs that issue by
+/// a bit of their output's number; consensus does so in transactions, but not here.
+fn legacy_sighash(
+    tx: &Transaction,
+    index: usize,
+    code: &Script,
+    sighash: EcdsaSighashType,
+) -> Option<[u8; 32]> {
+    // The coins play no part in it.
+    let coins = vec![TxOut::default(); tx.input.len()];
+    let genesis = BlockHash::from_byte_array([0; 32]);
+    let spends = ElementsSpends::new(tx, &coins, genesis).ok()?;
+    let input = spends.input(index).ok()?;
+    let sighash = sighash.as_u32().to_le_bytes()[0];
+    Some(input.ecdsa_sighash(code.as_bytes(), sighash, SigVersion::Legacy, Flags::NONE))
 }
 
 fn signature(

@@ -248,3 +248,21 @@ fn many_sends_stay_exact() {
     let total = (total * 1e8).round() as i64;
     assert_eq!(total, 2_100_000_000_000_000 - 100_000 - paid_fees);
 }
+
+#[test]
+fn every_kind_of_coin_can_issue() {
+    for kind in ["legacy", "p2sh-segwit", "bech32"] {
+        let node = TestNode::funded();
+        let address = node.address_of(kind);
+        let info = node.ok("getaddressinfo", json!([address]));
+        let coin = string(&info["unconfidential"]);
+        node.ok("sendtoaddress", json!([coin, 1]));
+        node.mine(1);
+        // The least valuable coin that is enough is this one.
+        let issued = node.ok("issueasset", json!([5, 0, true]));
+        let tx = node.ok("getrawtransaction", json!([issued["txid"], true]));
+        let spent = node.ok("getrawtransaction", json!([tx["vin"][0]["txid"], true]));
+        let vout = tx["vin"][0]["vout"].as_u64().unwrap() as usize;
+        assert_eq!(spent["vout"][vout]["scriptPubKey"]["address"], json!(coin));
+    }
+}
