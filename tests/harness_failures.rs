@@ -147,8 +147,8 @@ async fn an_ldk_server_that_ends_at_once_is_told_and_takes_the_world_with_it() {
     };
     let sandbox = Sandbox::new();
     let binaries = Binaries {
-        bitcoind: real.bitcoind.clone(),
         ldk_server: Some(Fake::ldk_server(DIES)),
+        ..Binaries::clone(&real)
     };
     let (kind, dir, text) = failure(world_of(binaries, &sandbox).lightning(["alice"])).await;
     assert!(

@@ -119,7 +119,10 @@ async fn everything_of_every_asset_has_an_owner_through_issues_and_reorganisatio
     let error = world
         .reorg_liquid(BlockDelta(5), BlockDelta(6), true, soon())
         .await;
-    assert_says(&error.unwrap_err().to_string(), &["the chain ends at 5"]);
+    assert_says(
+        &error.unwrap_err().to_string(),
+        &["the chain ends at height 5"],
+    );
     world.finish().await.unwrap();
 }
 

@@ -147,12 +147,12 @@ async fn a_node_that_dies_by_itself_fails_the_end_of_its_world() {
     let detached = node.kind == swaprig_harness::binary::Kind::Bundled;
     args.extend(detached.then(|| "--detached".into()));
     let binaries = Binaries {
-        bitcoind: real.bitcoind.clone(),
         ldk_server: Some(Binary {
             program: "sh".into(),
             args,
             ..node.clone()
         }),
+        ..Binaries::clone(&real)
     };
     let world = world_of(binaries, &sandbox)
         .lightning(["alice"])

@@ -124,12 +124,12 @@ impl Elementsd {
                 self.rpc.open_wallet(wallet, deadline).await?;
             }
             self.sweep_free_coins(deadline).await?;
-            Ok(None)
+            Ok::<_, RpcError>(None)
         };
         match work.await {
-            Ok(None) => return Ok(()),
+            Ok(None) => Ok(()),
             Ok(Some(why)) => Err(unusable(&self.running(), why)),
-            Err(error) => Err::<(), _>(unusable(&self.running(), RpcError::into(error))),
+            Err(error) => Err(unusable(&self.running(), error.into())),
         }
     }
 

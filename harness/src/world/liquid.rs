@@ -13,7 +13,7 @@ use super::builder::Parts;
 use super::proxies::{self, OnLink};
 use super::{Binaries, Chain, WAIT, World, WorldError, WorldErrorKind, index};
 use crate::binary::Role;
-use crate::bitcoind::Tip;
+use crate::bitcoind::{RpcError, Tip};
 use crate::daemon::StartError;
 use crate::electrs::Electrs;
 use crate::elementsd::{AssetAmount, Elementsd, FAUCET, Issuance};
@@ -403,14 +403,12 @@ impl World {
                 true => elementsd.generate_empty(blocks, deadline).await?,
                 false => drop(elementsd.generate(blocks, deadline).await?),
             }
-            Ok(Ok(()))
+            Ok::<_, RpcError>(Ok(()))
         };
         match work.await {
             Ok(Ok(())) => self.liquid_barrier(deadline).await,
             Ok(Err(why)) => Err(self.error(WorldErrorKind::Ruled(why))),
-            Err(error) => {
-                Err::<Tip, WorldError>(self.error(crate::bitcoind::RpcError::from(error)))
-            }
+            Err(error) => Err(self.error(error)),
         }
     }
 }

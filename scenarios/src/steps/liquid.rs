@@ -60,7 +60,7 @@ step! {
 }
 
 fn has_liquid(cx: &mut StepCx<'_>) -> bool {
-    let span = cx.key_span(&cx.step().to_owned());
+    let span = cx.key_span(cx.step());
     cx.needs_liquid(span)
 }
 
@@ -74,10 +74,7 @@ fn send_fits(step: &SendLiquid, cx: &mut StepCx<'_>) -> bool {
 
 fn fits(to: &To, amount: &LiquidAmount, asset: &AssetOf, cx: &mut StepCx<'_>) -> bool {
     if !matches!(to, To::Wallet(_)) && cx.has("confidential") {
-        let (span, to) = (
-            cx.key_span("confidential"),
-            cx.value_span(&cx.step().to_owned()),
-        );
+        let (span, to) = (cx.key_span("confidential"), cx.value_span(cx.step()));
         cx.problem(span, "`confidential` beside an address, which says itself whether it is")
             .label("too much")
             .also(to, "an address")
