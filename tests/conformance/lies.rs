@@ -96,7 +96,11 @@ fn lies() -> Vec<(&'static str, Lie)> {
         ),
         (
             "index-chain/headers",
-            Lie::Index("blockchain.block.header", None, text("00")),
+            Lie::Index(
+                "blockchain.block.headers",
+                Some("count"),
+                FieldValue::Integer(7),
+            ),
         ),
         (
             "index/broadcast",

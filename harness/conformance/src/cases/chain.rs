@@ -290,12 +290,11 @@ async fn coinbase(t: &mut Trial<'_>) -> Step<()> {
         "with a fee: to the miner",
         first.script_pubkey == t.lab.key.script(),
     );
-    let stats = t.node("getblock", json!([full, 2])).await?;
-    t.shape(
-        "getblock 2 with a fee",
-        &stats,
-        &["tx[].vout[].value: number", "nTx: number"],
-    );
+    let verbose = t.node("getblock", json!([full, 2])).await?;
+    let required = ["vout[].value: number", "vout[].n: number"];
+    t.shape("getblock 2, the coinbase", &verbose["tx"][0], &required);
+    t.shape("getblock 2, the payment", &verbose["tx"][1], &required);
+    t.holds("nTx", verbose["nTx"] == json!(2));
     Ok(())
 }
 
