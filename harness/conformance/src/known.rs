@@ -71,8 +71,7 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         what: "A transaction whose block is off the chain is forgotten.",
-        reason: "elementsd's index of transactions keeps it, with 0 confirmations, even when another one has spent its inputs since. \
-                 Nobody should count on either; Bitcoin's documentation promises neither.",
+        reason: "elementsd's index of transactions keeps it, with 0 confirmations, even when another one has spent its inputs since.",
         places: &[
             ("reorg/deep", "the spend of the first of them"),
             (
