@@ -112,6 +112,9 @@ async fn explicit(t: &mut Trial<'_>) -> Step<()> {
     Ok(())
 }
 
+/// What a case does to a good transaction.
+type Change = &'static dyn Fn(&mut Draft);
+
 async fn confidential(t: &mut Trial<'_>) -> Step<()> {
     let key = Key::new(&mut t.random);
     let coins = t
@@ -135,7 +138,7 @@ async fn confidential(t: &mut Trial<'_>) -> Step<()> {
         change(&mut draft);
         draft.sign(0, &key)
     };
-    let cases: &[(&str, &dyn Fn(&mut Draft))] = &[
+    let cases: &[(&str, Change)] = &[
         ("an altered range proof", &|draft| {
             alter_range_proof(draft, 0)
         }),

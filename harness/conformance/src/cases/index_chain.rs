@@ -174,7 +174,7 @@ fn root(id: &Value, mut pos: usize, branch: &Value) -> Step<String> {
     let mut hash = parse(id)?;
     for sibling in branch.as_array().into_iter().flatten() {
         let sibling = parse(sibling)?;
-        let pair = if pos % 2 == 0 {
+        let pair = if pos.is_multiple_of(2) {
             [hash, sibling]
         } else {
             [sibling, hash]

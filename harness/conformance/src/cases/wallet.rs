@@ -259,7 +259,7 @@ fn feerate(fee: u64, tx: &Transaction) -> String {
         }
     };
     match of(tx.vsize()) {
-        full @ _ if full == "0.1" || full == "5" => format!("{full} sat/vB of its full size"),
+        full if full == "0.1" || full == "5" => format!("{full} sat/vB of its full size"),
         _ => format!("{} sat/vB of its discounted size", of(tx.discount_vsize())),
     }
 }
