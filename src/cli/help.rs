@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "exec", "up", "status", "mine", "fund", "pay", "fault", "logs",
         ],
     ),
-    ("Setup", &["doctor", "bench"]),
+    ("Setup", &["doctor", "bench", "conformance"]),
 ];
 
 /// `command` with a help in which its subcommands stand in groups.

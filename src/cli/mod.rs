@@ -3,6 +3,7 @@
 mod bench;
 mod bench_liquid;
 mod bench_proxy;
+mod conformance;
 mod control;
 mod daemon;
 mod doctor;
@@ -79,6 +80,8 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure
     Bench(bench::BenchArgs),
+    /// Ask the bundled Liquid daemons and upstream's the same questions, and tell where they differ
+    Conformance(conformance::ConformanceArgs),
     /// Be one of the bundled daemons
     #[command(hide = true)]
     Daemon(daemon::DaemonArgs),
@@ -187,6 +190,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Logs(args) => remote::logs(&args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Bench(args) => bench::bench(&args),
+        Command::Conformance(args) => conformance::conformance(&args),
         Command::Daemon(args) => daemon::run(args),
     };
     exit.into()
