@@ -7,13 +7,14 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use swaprig_harness::binary::{Flavour, Kind, Origin, Quiet, Role, Settings, Version, resolve};
 use swaprig_harness::elementsd::{AssetAmount, FAUCET, FREE_COINS, lbtc};
 use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, Sat};
 use swaprig_harness::world::{Binaries, Chain, Liquid, Needs, OUTSIDE, Recipient, liquid_address};
-use swaprig_scenarios::lang::{self, Plan, Source, Wallet};
+use swaprig_scenarios::lang::{self, Plan, ServerBooks, Source, Wallet};
 use swaprig_scenarios::run::{
     Interrupt, LiquidOracle, Outcome, Run, RunSettings, Step, StepFailure, Verdict, Watch, run_all,
 };
@@ -122,6 +123,49 @@ async fn everything_of_every_asset_has_an_owner_through_issues_and_reorganisatio
     assert_says(
         &error.unwrap_err().to_string(),
         &["the chain ends at height 5"],
+    );
+    world.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_server_has_on_liquid_is_counted_by_its_books() {
+    let Some(builder) = support::world() else {
+        return;
+    };
+    let world = builder.liquid_wallets(["alice"]).start().await.unwrap();
+    let books = ServerBooks {
+        server: "maker".to_owned(),
+        liquid: Some("own".to_owned()),
+        ..ServerBooks::default()
+    };
+    let mut oracle = LiquidOracle::with_servers(&[books]);
+    // The server has not made its wallet yet.
+    oracle.check(&world, soon()).await.unwrap().unwrap();
+    let rpc = world.liquid().unwrap().elementsd().rpc();
+    let descriptors = [
+        json!("own"),
+        json!(false),
+        json!(false),
+        json!(""),
+        json!(false),
+        json!(true),
+    ];
+    let made: Result<Value, _> = rpc.call("createwallet", &descriptors, soon()).await;
+    made.unwrap();
+    let own = rpc.new_address("own", soon()).await.unwrap().confidential;
+    let amount = AssetAmount::sat(Sat(7_000));
+    rpc.send_to_address(FAUCET, &own, amount, soon())
+        .await
+        .unwrap();
+    world.mine_liquid(BlockDelta(1)).await.unwrap();
+    let sheet = oracle.check(&world, soon()).await.unwrap().unwrap();
+    let its = ("maker (wallet:own)".to_owned(), 7_000);
+    assert!(sheet.assets[0].books.contains(&its), "{sheet}");
+    // Without books it is lost.
+    let lost = LiquidOracle::default().check(&world, soon()).await;
+    assert_says(
+        &lost.unwrap_err().title,
+        &["nobody owns 7_000 sat of lbtc", "(blinded)"],
     );
     world.finish().await.unwrap();
 }

@@ -65,6 +65,17 @@ impl RpcErrorKind {
         )
     }
 
+    /// Whether the node said that it has not loaded the wallet that was asked.
+    pub fn is_no_wallet(&self) -> bool {
+        matches!(
+            self,
+            RpcErrorKind::Refused {
+                code: NO_WALLET,
+                ..
+            }
+        )
+    }
+
     /// Whether the node only said that it is still starting.
     pub fn is_warmup(&self) -> bool {
         matches!(

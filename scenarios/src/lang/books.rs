@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use swaprig_harness::elementsd::FAUCET;
 use toml::de::DeValue;
 
+use super::chains::{ADD_LIQUID, Chains};
 use super::problem::Report;
 use super::words::{Node, all_of, describe, nearest, one_of_quoted, quoted};
 
@@ -16,6 +18,8 @@ pub struct ServerBooks {
     pub lightning: Option<String>,
     /// Its coins on Bitcoin that are no node's.
     pub bitcoin: Option<BitcoinBooks>,
+    /// The wallet of elementsd that is its own, with whatever assets it has.
+    pub liquid: Option<String>,
 }
 
 /// How the coins of a server on Bitcoin are told from those of others.
@@ -40,14 +44,16 @@ const WALLET: &str = "wallet:";
 const DESCRIPTOR: &str = "descriptor:";
 /// The wallet of the harness, whose coins are the miner's.
 const MINER: &str = "miner";
-const KEYS: &[&str] = &["lightning", "bitcoin"];
+const KEYS: &[&str] = &["lightning", "bitcoin", "liquid"];
 const EXAMPLE: &str = "write books = { lightning = \"bob\", bitcoin = \"wallet:maker\" }";
 
-/// Reads `books` of a server in a world with these Lightning nodes, which are `None` when they could not be read.
+/// Reads `books` of a server in a world with these Lightning nodes and chains, which are `None` when they could not be
+/// read.
 pub(super) fn read(
     node: &Node<'_>,
     server: &str,
     parties: Option<&[String]>,
+    chains: Option<&Chains>,
     report: &mut Report,
 ) -> Option<ServerBooks> {
     let whose = format!("`books` of the server `{server}`");
@@ -65,17 +71,14 @@ pub(super) fn read(
         match key.get_ref().as_ref() {
             "lightning" => books.lightning = lightning(value, parties, report),
             "bitcoin" => books.bitcoin = bitcoin(value, report),
+            "liquid" => books.liquid = liquid(value, chains, report),
             other => {
                 let help = match nearest(other, KEYS.iter().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("books have {}", all_of(KEYS.iter().copied())),
                 };
                 let title = format!("unknown key `{other}` in {whose}");
-                let label = match other {
-                    "liquid" => "no Liquid chain is in this world",
-                    _ => "unknown",
-                };
-                report.push(key.span(), title).label(label).help(help);
+                report.push(key.span(), title).label("unknown").help(help);
             }
         }
     }
@@ -157,4 +160,36 @@ fn bitcoin(node: &Node<'_>, report: &mut Report) -> Option<BitcoinBooks> {
             None
         }
     }
+}
+
+fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Option<String> {
+    const HELP: &str = "write \"wallet:NAME\" for a wallet of elementsd";
+    let mut wrong = |title: String, label: &str, help: String| {
+        report.push(node.span(), title).label(label).help(help);
+        None
+    };
+    let DeValue::String(text) = node.get_ref() else {
+        let title = format!("expected where its coins are, found {}", describe(node));
+        return wrong(title, "in `books`", HELP.to_owned());
+    };
+    if chains.is_some_and(|chains| chains.liquid.is_none()) {
+        let title = "this world has no Liquid chain".to_owned();
+        return wrong(title, "books on it", ADD_LIQUID.to_owned());
+    }
+    let Some(name) = text.strip_prefix(WALLET).filter(|name| !name.is_empty()) else {
+        let title = format!("{} does not tell where its coins are", quoted(text));
+        let help = match text.contains([':', '(']) {
+            false => format!("write \"wallet:{text}\" for that wallet of elementsd"),
+            true => HELP.to_owned(),
+        };
+        return wrong(title, "in `books`", help);
+    };
+    let parties = chains.map(Chains::wallets).unwrap_or_default();
+    if name == FAUCET || parties.iter().any(|party| party == name) {
+        let title = format!("the wallet `{name}` is not a server's");
+        let label = format!("counted as that of {name}");
+        let help = "give the server a wallet of its own (createwallet), and name that";
+        return wrong(title, &label, help.to_owned());
+    }
+    Some(name.to_owned())
 }

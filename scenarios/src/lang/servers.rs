@@ -50,8 +50,8 @@ pub(super) const SERVER_KEYS: &[(&str, &str, &str)] = &[
     (
         "books",
         "{ lightning = \"bob\", bitcoin = \"wallet:maker\" }",
-        "where its own money is, for the money oracle: a Lightning node, and a wallet of bitcoind or \
-         \"descriptor:wpkh(…)\"",
+        "where its own money is, for the money oracle: a Lightning node, a wallet of bitcoind or \
+         \"descriptor:wpkh(…)\", and as `liquid` a wallet of elementsd",
     ),
 ];
 
@@ -214,7 +214,7 @@ impl Reading<'_> {
         let api = table.get("proto").map(|node| self.proto(node, report));
         let tls = table.get("tls").map(|node| self.text(node, report));
         let books = match table.get("books") {
-            Some(node) => books::read(node, name, self.known.parties, report),
+            Some(node) => books::read(node, name, self.known.parties, self.known.chains, report),
             None => Some(ServerBooks {
                 server: name.to_owned(),
                 ..ServerBooks::default()

@@ -3,7 +3,7 @@
 use bitcoin::OutPoint;
 use serde_json::{Value, json};
 use swaprig_harness::World;
-use swaprig_harness::bitcoind::{NO_WALLET, RpcError, RpcErrorKind};
+use swaprig_harness::bitcoind::{RpcError, RpcErrorKind};
 use swaprig_harness::time::Deadline;
 use swaprig_units::Sat;
 
@@ -30,7 +30,7 @@ pub(super) async fn on_bitcoin(
             match answer {
                 Ok(balances) => wallet_total(&balances)?,
                 // It may make its wallet later; if it never does, the sheet says so.
-                Err(error) if is_not_loaded(&error) => {
+                Err(error) if error.kind.is_no_wallet() => {
                     name = format!("{} ({place}, which bitcoind has not loaded)", books.server);
                     Sat(0)
                 }
@@ -61,7 +61,7 @@ pub(super) async fn outputs(
                 .await;
             match answer {
                 Ok(unspent) => unspent,
-                Err(error) if is_not_loaded(&error) => return Ok(Vec::new()),
+                Err(error) if error.kind.is_no_wallet() => return Ok(Vec::new()),
                 Err(error) => return Err(world.error(error).into()),
             }
         }
@@ -94,14 +94,4 @@ async fn scan(
         )),
         _ => world.error(error).into(),
     })
-}
-
-fn is_not_loaded(error: &RpcError) -> bool {
-    matches!(
-        error.kind,
-        RpcErrorKind::Refused {
-            code: NO_WALLET,
-            ..
-        }
-    )
 }

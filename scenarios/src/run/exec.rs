@@ -80,7 +80,7 @@ impl<'p> Exec<'p> {
             bindings: Mutex::default(),
             records,
             oracle: tokio::sync::Mutex::new(Oracle::with_servers(plan.world.books.clone())),
-            liquid_oracle: tokio::sync::Mutex::default(),
+            liquid_oracle: tokio::sync::Mutex::new(LiquidOracle::with_servers(&plan.world.books)),
             money: Mutex::default(),
             beside: AtomicUsize::new(0),
         }

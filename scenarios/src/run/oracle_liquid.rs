@@ -22,6 +22,7 @@ use swaprig_harness::time::Deadline;
 use swaprig_units::{Height, Sat, Units};
 
 use super::StepFailure;
+use crate::lang::ServerBooks;
 
 /// How many calls go into one request.
 const BATCH: usize = 500;
@@ -138,9 +139,24 @@ pub struct LiquidOracle {
     /// Whether the faucet has the key of a script that no wallet could spend from when it was met.
     fees: HashMap<Script, bool>,
     last: Option<(BlockHash, LiquidSheet)>,
+    /// Wallets that servers make for themselves, each with the owner that the sheet names.
+    servers: Vec<(String, String)>,
 }
 
 impl LiquidOracle {
+    /// One that counts the wallets that the books of servers name, too.
+    pub fn with_servers(books: &[ServerBooks]) -> Self {
+        let wallets = books.iter().filter_map(|books| {
+            let wallet = books.liquid.clone()?;
+            let owner = format!("{} (wallet:{wallet})", books.server);
+            Some((wallet, owner))
+        });
+        LiquidOracle {
+            servers: wallets.collect(),
+            ..LiquidOracle::default()
+        }
+    }
+
     /// Checks that everything has an owner. `None` when there is no Liquid, or it cannot be told now: a transaction waits
     /// for a block, or the node is down.
     ///
@@ -280,16 +296,23 @@ impl LiquidOracle {
         let liquid = world.liquid()?;
         let rpc = liquid.elementsd().rpc();
         let fail = |error: RpcError| StepFailure::from(world.error(error));
-        let wallets = liquid.elementsd().wallets();
-        let lists = wallets.iter().map(|wallet| rpc.unspent(wallet, deadline));
+        let own = liquid.elementsd().wallets().iter();
+        let wallets: Vec<(&String, &String)> = own
+            .map(|wallet| (wallet, wallet))
+            .chain(self.servers.iter().map(|(wallet, owner)| (wallet, owner)))
+            .collect();
+        let lists = wallets.iter().map(|(wallet, _)| async move {
+            match rpc.unspent(wallet, deadline).await {
+                // A server may make its wallet later.
+                Err(error) if error.kind.is_no_wallet() => Ok(Vec::new()),
+                list => list,
+            }
+        });
         let lists = try_join_all(lists).await.map_err(fail)?;
         let mut owners = HashMap::new();
-        for (wallet, outputs) in wallets.iter().zip(&lists) {
-            owners.extend(
-                outputs
-                    .iter()
-                    .map(|output| (output.outpoint, (wallet, output.amount))),
-            );
+        for ((_, owner), outputs) in wallets.iter().zip(&lists) {
+            let its = outputs.iter();
+            owners.extend(its.map(|output| (output.outpoint, (*owner, output.amount))));
         }
         let mut books: BTreeMap<(AssetId, String), u64> = BTreeMap::new();
         let mut unread = HashSet::new();
@@ -297,8 +320,8 @@ impl LiquidOracle {
         let mut fees = std::mem::take(&mut self.fees);
         for (outpoint, output) in &self.unspent {
             let owner = match owners.get(outpoint) {
-                Some((wallet, amount)) => {
-                    *books.entry((amount.asset, (*wallet).clone())).or_default() += amount.parts;
+                Some((owner, amount)) => {
+                    *books.entry((amount.asset, (*owner).clone())).or_default() += amount.parts;
                     continue;
                 }
                 None if output.script.is_provably_unspendable() => Some(BURNT.to_owned()),
