@@ -90,7 +90,11 @@ async fn blocks(t: &mut Trial<'_>) -> Step<()> {
     let answer = while_mining(t, "waitfornewblock", json!([LONG])).await?;
     let height = answer["height"].as_u64().unwrap_or_default();
     t.holds("waitfornewblock: a later one", height > u64::from(before));
-    t.shape("waitfornewblock", &answer, &["hash", "height"]);
+    t.shape(
+        "waitfornewblock",
+        &answer,
+        &["hash: string", "height: number"],
+    );
     let wanted = t.lab.height().await? + 2;
     let answer = while_mining(t, "waitforblockheight", json!([wanted, LONG])).await?;
     let height = answer["height"].as_u64().unwrap_or_default();

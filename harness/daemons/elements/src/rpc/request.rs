@@ -125,7 +125,7 @@ impl Work {
                 self.body.push(',');
             }
             self.done += 1;
-            self.body.push_str(&answer.write());
+            answer.write_to(&mut self.body);
         }
         Step::Done(Answer {
             status: 200,

@@ -89,7 +89,7 @@ fn a_longer_branch_takes_over() {
         (stays_id, Whereabouts::Mempool),
         (waiting_id, Whereabouts::Mempool),
         (doomed_id, Whereabouts::OffChain(2)),
-        (child_id, Whereabouts::Nowhere),
+        (child_id, Whereabouts::OffChain(2)),
     ];
     for (txid, place) in expected {
         assert_eq!(whereabouts(&node, &txid), place, "{txid}");
