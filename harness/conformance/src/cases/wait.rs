@@ -110,6 +110,7 @@ async fn blocks(t: &mut Trial<'_>) -> Step<()> {
         t.node("invalidateblock", json!([first])),
     );
     undone?;
-    t.expect_json("waitforblock: the tip of before", &held?, &before);
+    // How high that is depends on how long the calls above took.
+    t.holds("waitforblock: the tip of before", held? == before);
     Ok(())
 }
