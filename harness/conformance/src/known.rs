@@ -35,7 +35,6 @@ pub const KNOWN: &[Known] = &[
             ("error/lookup", "getblockstats*"),
             ("error/lookup", "getmempoolancestors*"),
             ("error/lookup", "gettxoutproof*"),
-            ("error/parameters", "submitblock*"),
             ("error/addresses", "validateaddress*"),
             ("error/wallets", "dumpprivkey*"),
             ("issuance/wallet", "*listissuances*"),
@@ -48,8 +47,6 @@ pub const KNOWN: &[Known] = &[
             ("wallet/receive", "listreceivedbyaddress"),
             ("wallet/receive", "listsinceblock"),
             ("wallet-raw/psbt", "*"),
-            ("reorg/submitblock", "a block*"),
-            ("reorg/submitblock", "an altered block"),
         ],
     },
     Known {
@@ -70,17 +67,6 @@ pub const KNOWN: &[Known] = &[
         ],
     },
     Known {
-        what: "A transaction whose block is off the chain is forgotten.",
-        reason: "elementsd's index of transactions keeps it, with 0 confirmations, even when another one has spent its inputs since.",
-        places: &[
-            ("reorg/deep", "the spend of the first of them"),
-            (
-                "reorg/replaced",
-                "the first one is in no block of the chain",
-            ),
-        ],
-    },
-    Known {
         what: "gettxout does not show the fee output of an unconfirmed transaction.",
         reason: "elementsd shows it until the transaction is confirmed, and not after: nobody can spend it.",
         places: &[("shape/outputs", "its fee output, unconfirmed")],
@@ -89,29 +75,6 @@ pub const KNOWN: &[Known] = &[
         what: "The node offers no services to peers.",
         reason: "It has no peers.",
         places: &[("shape/chain", "getnetworkinfo .localservicesnames[]")],
-    },
-    Known {
-        what: "getchaintips calls a branch that was the chain once `valid-headers`.",
-        reason: "elementsd says `valid-fork`. Either can become the chain.",
-        places: &[("reorg/fork", "tips")],
-    },
-    Known {
-        what: "A null amount or asset is refused by the rules of transactions (-26), not by the decoder (-22).",
-        reason: "It is refused; no library writes one.",
-        places: &[("reject/outputs", "a null*")],
-    },
-    Known {
-        what: "A block that the clock does not allow is refused in fewer words.",
-        reason: "generatetoaddress says why, with code -32603 where elementsd has -1 and the name of the function that looked.",
-        places: &[("clock/mocktime", "a block with the clock set back a day")],
-    },
-    Known {
-        what: "Some words about parameters of the wrong kind are others.",
-        reason: "The codes are the same; no caller reads further.",
-        places: &[
-            ("error/parameters", "getblock: verbosity a word"),
-            ("error/parameters", "scantxoutset: bad descriptor"),
-        ],
     },
     Known {
         what: "The index answers errors as JSON-RPC has them.",

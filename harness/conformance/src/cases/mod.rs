@@ -16,6 +16,7 @@ mod reorg;
 mod rpc_errors;
 mod rpc_shapes;
 mod scripts;
+mod wait;
 mod wallet;
 mod wallet_raw;
 
@@ -55,6 +56,7 @@ pub fn all() -> Vec<Case> {
         index_errors::CASES,
         reorg::CASES,
         clock::CASES,
+        wait::CASES,
     ]
     .concat()
 }

@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::rpc::{self, Shared};
+use crate::rpc::{self, Shared, Step, Work};
 
 /// The largest body, bytes: Bitcoin Core's `MAX_SIZE`.
 const MAX_BODY: usize = 0x0200_0000;
@@ -35,6 +35,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_CONNECTIONS: usize = 256;
 /// Requests that work at once; they queue for the node's lock anyway.
 const MAX_WORKERS: usize = 16;
+/// Requests that wait for a block at once, far fewer than connections. More are turned away, as elementsd does whose
+/// threads are all busy.
+const MAX_WAITERS: usize = 64;
 /// How long clients may take to receive what is under way when the server stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -93,6 +96,8 @@ pub async fn serve(
         shared,
         credentials,
         workers: Semaphore::new(MAX_WORKERS),
+        waiters: Semaphore::new(MAX_WAITERS),
+        is_stopping: is_stopping.clone(),
     });
     let mut connections = JoinSet::new();
     loop {
@@ -164,6 +169,8 @@ struct Service {
     shared: Arc<Shared>,
     credentials: Credentials,
     workers: Semaphore,
+    waiters: Semaphore,
+    is_stopping: watch::Receiver<bool>,
 }
 
 /// Where a request goes.
@@ -208,19 +215,13 @@ impl Service {
             Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, ""),
             Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, ""),
         };
-        let Ok(_permit) = self.workers.acquire().await else {
-            return plain(StatusCode::SERVICE_UNAVAILABLE, "");
+        let wallet = match route {
+            Route::Root => None,
+            Route::Wallet(name) => Some(name),
         };
-        let shared = Arc::clone(&self.shared);
-        let answer = tokio::task::spawn_blocking(move || {
-            let wallet = match &route {
-                Route::Root => None,
-                Route::Wallet(name) => Some(name.as_str()),
-            };
-            rpc::answer(&shared, wallet, &body)
-        });
-        let Ok(answer) = answer.await else {
-            return plain(StatusCode::INTERNAL_SERVER_ERROR, "");
+        let answer = match self.work(wallet, body).await {
+            Ok(answer) => answer,
+            Err(response) => return *response,
         };
         let status =
             StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -230,6 +231,40 @@ impl Service {
             .headers_mut()
             .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         response
+    }
+
+    /// Has a request worked on, and waits between its steps where a call asks for that; nobody works meanwhile.
+    async fn work(
+        &self,
+        wallet: Option<String>,
+        body: Bytes,
+    ) -> Result<rpc::Answer, Box<Response<Full<Bytes>>>> {
+        let mut next: Box<dyn FnOnce() -> Work + Send> = Box::new(move || Work::new(wallet, &body));
+        let mut is_stopping = self.is_stopping.clone();
+        loop {
+            let Ok(permit) = self.workers.acquire().await else {
+                return Err(Box::new(plain(StatusCode::SERVICE_UNAVAILABLE, "")));
+            };
+            let shared = Arc::clone(&self.shared);
+            let step = tokio::task::spawn_blocking(move || {
+                let mut work = next();
+                (work.step(&shared), work)
+            });
+            let Ok((step, work)) = step.await else {
+                return Err(Box::new(plain(StatusCode::INTERNAL_SERVER_ERROR, "")));
+            };
+            drop(permit);
+            let wait = match step {
+                Step::Done(answer) => return Ok(answer),
+                Step::Wait(wait) => wait,
+            };
+            let Ok(_place) = self.waiters.try_acquire() else {
+                let words = "Work queue depth exceeded";
+                return Err(Box::new(plain(StatusCode::SERVICE_UNAVAILABLE, words)));
+            };
+            wait.over(&mut is_stopping).await;
+            next = Box::new(move || work);
+        }
     }
 }
 

@@ -88,14 +88,27 @@ impl Session {
         match (raw, is_verbose) {
             (Some(raw), false) => Ok(json!(raw)),
             // The node may know what the index does not have yet.
-            (None, false) => Ok(node.call("getrawtransaction", &json!([txid])).await?),
+            (None, false) => Ok(self.of_node(txid).await?["hex"].take()),
+            (None, true) => self.of_node(txid).await,
             // With its block, a node without an index of its own finds it.
-            (_, true) => {
+            (Some(_), true) => {
                 let mut params = vec![json!(txid), json!(true)];
                 params.extend(block.map(|block| json!(block)));
                 Ok(node.call("getrawtransaction", &json!(params)).await?)
             }
         }
+    }
+
+    /// What the node tells of a transaction of its chain or mempool. Its own index (`-txindex`) keeps those of blocks that
+    /// have left the chain, and gives them no confirmations.
+    async fn of_node(&self, txid: Txid) -> Answer {
+        let params = json!([txid, true]);
+        let told = self.server.node.call("getrawtransaction", &params).await?;
+        if told.get("blockhash").is_some() && told["confirmations"] == json!(0) {
+            let why = "no such transaction in the mempool or the chain: its block has left it";
+            return Err(Refusal::bad_request(why));
+        }
+        Ok(told)
     }
 
     pub(super) fn merkle(&self, args: &Args) -> Answer {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use elements::{Script, Transaction, TxOut, Wtxid};
+use elements::{Script, Transaction, TxOut, Witness, Wtxid};
 
 use super::amounts::{self, AmountMap};
 use super::coins::{Changes, CoinSet};
@@ -104,14 +104,7 @@ pub(crate) fn in_place(block: &StoredBlock, median_time: u32) -> Result<(), Reje
             "Coinbase has invalid input witness data.",
         ));
     }
-    let is_commitment =
-        |script: &Script| script.len() >= 38 && script.as_bytes().starts_with(&COMMITMENT_PREFIX);
-    let commitment = coinbase
-        .output
-        .iter()
-        .rev()
-        .find(|output| is_commitment(&output.script_pubkey));
-    match commitment {
+    match commitment(coinbase) {
         Some(output) => {
             let items: Vec<&[u8]> = witness.script_witness.iter().collect();
             let [reserved] = items[..] else {
@@ -138,6 +131,25 @@ pub(crate) fn in_place(block: &StoredBlock, median_time: u32) -> Result<(), Reje
             "ContextualCheckBlock : weight limit failed",
         )),
         false => Ok(()),
+    }
+}
+
+/// The output of a coinbase that commits to witnesses.
+fn commitment(coinbase: &Transaction) -> Option<&TxOut> {
+    let is_commitment =
+        |script: &Script| script.len() >= 38 && script.as_bytes().starts_with(&COMMITMENT_PREFIX);
+    let mut outputs = coinbase.output.iter().rev();
+    outputs.find(|output| is_commitment(&output.script_pubkey))
+}
+
+/// Gives a coinbase that commits to witnesses and has none itself the usual one, as elementsd does with blocks that are
+/// submitted (`UpdateUncommittedBlockStructures`).
+pub(crate) fn complete(coinbase: &mut Transaction) {
+    if commitment(coinbase).is_some()
+        && !coinbase.has_witness()
+        && let Some(input) = coinbase.input.first_mut()
+    {
+        input.witness.script_witness = Witness::from(vec![vec![0; 32]]);
     }
 }
 

@@ -64,7 +64,7 @@ impl Node {
             .blocks
             .get(&block.header.prev_blockhash)
             .ok_or_else(|| Rejection::new("prev-blk-not-found"))?;
-        if parent.standing == Standing::Invalid {
+        if parent.standing.is_invalid() {
             return Err(Rejection::new("bad-prevblk"));
         }
         let (height, median_time) = (parent.block.height(), parent.block.median_time_past);
@@ -147,9 +147,6 @@ impl Node {
         let undo = record.undo.take().unwrap_or_default();
         let transactions = block.transactions.iter().map(|tx| &**tx);
         coins::revert(&mut self.coins, transactions.zip(&block.txids), &undo);
-        for txid in &block.txids {
-            self.tx_index.remove(txid);
-        }
         self.events.push(Event::Disconnected(Arc::clone(&block)));
         block.transactions.iter().skip(1).cloned().collect()
     }
@@ -183,7 +180,7 @@ impl Node {
         let candidates = self
             .blocks
             .values()
-            .filter(|record| record.standing != Standing::Invalid);
+            .filter(|record| !record.standing.is_invalid());
         let best = candidates.max_by_key(|record| {
             (
                 record.block.height(),
@@ -227,7 +224,13 @@ impl Node {
     pub(crate) fn mark_invalid(&mut self, hash: &BlockHash) {
         for hash in self.with_descendants(hash) {
             if let Some(record) = self.blocks.get_mut(&hash) {
-                record.standing = Standing::Invalid;
+                record.standing = Standing::Invalid {
+                    was_valid: match record.standing {
+                        Standing::Valid => true,
+                        Standing::Unchecked => false,
+                        Standing::Invalid { was_valid } => was_valid,
+                    },
+                };
             }
         }
     }

@@ -58,7 +58,16 @@ enum Standing {
     /// It was on the main chain once.
     Valid,
     /// It is wrong, or follows one that is, or somebody said so.
-    Invalid,
+    Invalid {
+        /// Whether it was on the main chain before.
+        was_valid: bool,
+    },
+}
+
+impl Standing {
+    fn is_invalid(self) -> bool {
+        matches!(self, Standing::Invalid { .. })
+    }
 }
 
 /// A block of the tree.
@@ -80,7 +89,8 @@ pub struct Node {
     /// The main chain by height. Never empty.
     main: Vec<BlockHash>,
     coins: coins::CoinSet,
-    /// The blocks of the main chain by their transactions.
+    /// Blocks by their transactions, as `-txindex` has them: a block that leaves the main chain stays until another one
+    /// has the transaction.
     tx_index: HashMap<Txid, BlockHash>,
     mempool: Mempool,
     mock_time: Option<u64>,
@@ -224,7 +234,7 @@ impl Node {
                     _ if *hash == tip => BranchStatus::Active,
                     Standing::Valid => BranchStatus::ValidFork,
                     Standing::Unchecked => BranchStatus::ValidHeaders,
-                    Standing::Invalid => BranchStatus::Invalid,
+                    Standing::Invalid { .. } => BranchStatus::Invalid,
                 };
                 (
                     Tip {
@@ -239,7 +249,7 @@ impl Node {
         tips
     }
 
-    /// A transaction of the mempool or the main chain.
+    /// A transaction of the mempool, the main chain, or a block that was on it.
     pub fn transaction(&self, txid: &Txid) -> Option<FoundTransaction> {
         if let Some(entry) = self.mempool.get(txid) {
             return Some(FoundTransaction {
@@ -440,14 +450,17 @@ impl Node {
     ///
     /// # Errors
     /// What is wrong with the block.
-    pub fn submit_block(&mut self, block: Block) -> Result<Submitted, Rejection> {
+    pub fn submit_block(&mut self, mut block: Block) -> Result<Submitted, Rejection> {
         let hash = block.block_hash();
         if let Some(record) = self.blocks.get(&hash) {
             return Ok(match record.standing {
                 Standing::Valid => Submitted::Duplicate,
-                Standing::Invalid => Submitted::DuplicateInvalid,
+                Standing::Invalid { .. } => Submitted::DuplicateInvalid,
                 Standing::Unchecked => Submitted::DuplicateInconclusive,
             });
+        }
+        if let Some(coinbase) = block.txdata.first_mut() {
+            block_check::complete(coinbase);
         }
         let block = self.prepare(block);
         self.check_without_coins(&block)?;
@@ -486,9 +499,13 @@ impl Node {
         }
         for hash in again {
             if let Some(record) = self.blocks.get_mut(&hash)
-                && record.standing == Standing::Invalid
+                && let Standing::Invalid { was_valid } = record.standing
             {
-                record.standing = Standing::Unchecked;
+                record.standing = if was_valid {
+                    Standing::Valid
+                } else {
+                    Standing::Unchecked
+                };
             }
         }
         self.activate_best();

@@ -35,7 +35,8 @@ impl Node {
             out.number(match record.standing {
                 Standing::Unchecked => 0,
                 Standing::Valid => 1,
-                Standing::Invalid => 2,
+                Standing::Invalid { was_valid: false } => 2,
+                Standing::Invalid { was_valid: true } => 3,
             });
             out.bytes(&serialize(&record.block.to_block()));
         }
@@ -83,16 +84,11 @@ impl Node {
             node.read_block(block)?;
         }
         let tip: BlockHash = reader.value()?;
-        node.replay_to(tip)?;
         for (hash, standing) in standings {
-            if let Some(record) = node.blocks.get_mut(&hash) {
-                record.standing = match standing {
-                    0 => Standing::Unchecked,
-                    1 => Standing::Valid,
-                    _ => Standing::Invalid,
-                };
-            }
+            node.read_standing(hash, standing);
         }
+        // Last, for what the main chain has comes before what was on it once.
+        node.replay_to(tip)?;
         for _ in 0..reader.number()? {
             node.read_waiting(&mut reader)?;
         }
@@ -116,6 +112,23 @@ impl Node {
         block_check::alone(&block).map_err(invalid)?;
         self.keep(block);
         Ok(())
+    }
+
+    /// What is known of a block that was read.
+    fn read_standing(&mut self, hash: BlockHash, standing: u64) {
+        let Some(record) = self.blocks.get_mut(&hash) else {
+            return;
+        };
+        record.standing = match standing {
+            0 => Standing::Unchecked,
+            1 => Standing::Valid,
+            3 => Standing::Invalid { was_valid: true },
+            _ => Standing::Invalid { was_valid: false },
+        };
+        if matches!(standing, 1 | 3) {
+            let txids = record.block.txids.iter().map(|txid| (*txid, hash));
+            self.tx_index.extend(txids);
+        }
     }
 
     /// Connects the blocks up to the tip of the snapshot.

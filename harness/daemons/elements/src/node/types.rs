@@ -37,7 +37,7 @@ impl Coin {
 pub struct FoundTransaction {
     /// The transaction.
     pub tx: Arc<Transaction>,
-    /// The block of the main chain that holds it; none for the mempool.
+    /// The block that holds it, which may have left the main chain; none for the mempool.
     pub block: Option<BlockHash>,
 }
 
@@ -74,7 +74,7 @@ pub enum Submitted {
     Duplicate,
     /// It was known and invalid (`"duplicate-invalid"`).
     DuplicateInvalid,
-    /// It was known, and is on a side branch (`"duplicate-inconclusive"`).
+    /// It was known, and is on a side branch, not yet wholly checked (`"duplicate"` too).
     DuplicateInconclusive,
 }
 

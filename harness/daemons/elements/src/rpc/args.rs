@@ -2,12 +2,12 @@
 
 use std::str::FromStr;
 
-use elements::encode::Decodable;
-use elements::{Address, AddressParams, BlockHash, Script, Transaction, Txid};
+use elements::{Address, AddressParams, Block, BlockHash, Script, Transaction, Txid};
 
 use super::encode;
 use super::error::{RpcError, RpcResult};
 use super::json::Json;
+use crate::node::{decode_block, decode_transaction};
 
 /// The parameters of one call by position. One that is absent reads as null.
 #[derive(Debug, Clone, Copy)]
@@ -201,10 +201,12 @@ pub(crate) fn bytes(value: &Json, name: &str) -> RpcResult<Vec<u8>> {
 
 /// A transaction in hexadecimal, if it is one.
 pub(crate) fn transaction(text: &str) -> Option<Transaction> {
-    let bytes = encode::from_hex(text)?;
-    let mut rest = bytes.as_slice();
-    let tx = Transaction::consensus_decode(&mut rest).ok()?;
-    rest.is_empty().then_some(tx)
+    decode_transaction(&encode::from_hex(text)?).ok()
+}
+
+/// A block in hexadecimal, if it is one.
+pub(crate) fn block(text: &str) -> Option<Block> {
+    decode_block(&encode::from_hex(text)?).ok()
 }
 
 /// An address of this chain.

@@ -65,8 +65,8 @@ pub(super) fn get_block_header(call: Call<'_>) -> RpcResult {
 pub(super) fn get_block(call: Call<'_>) -> RpcResult {
     let verbosity = match call.args.given(1) {
         None => 1,
-        Some(Json::Num(_)) => call.args.int(1)?,
-        Some(value) => i32::from(args::boolean(value)?),
+        Some(Json::Bool(verbose)) => i32::from(*verbose),
+        Some(_) => call.args.int(1)?,
     };
     let state = call.shared.lock();
     let block = find_block(&state, call.args.get(0))?;
@@ -324,6 +324,9 @@ fn wanted_scripts(objects: &[Json]) -> RpcResult<HashMap<Script, String>> {
             }
         };
         let script = args::descriptor_script(text).ok_or_else(|| {
+            if text.starts_with("addr(") && text.ends_with(')') {
+                return RpcError::not_found("Address is not valid");
+            }
             RpcError::not_found(format!(
                 "'{text}' is not a descriptor that the bundled node knows: it knows addr(…) and raw(…)"
             ))

@@ -7,6 +7,7 @@ use super::json::{Json, Object};
 use super::request::Call;
 use super::state::State;
 use super::{args, methods};
+use crate::node::Submitted;
 
 /// Blocks that are mined under one hold of the lock.
 const CHUNK: u32 = 100;
@@ -42,7 +43,12 @@ pub(super) fn generate_to_address(call: Call<'_>) -> RpcResult {
         let mut state = call.shared.lock();
         let mined = state.node.generate(now, &script);
         state.settle();
-        let mined = mined.map_err(|error| RpcError::internal(error.message))?;
+        let mined = mined.map_err(|error| {
+            RpcError::misc(format!(
+                "CreateNewBlock: TestBlockValidity failed: {}",
+                error.message
+            ))
+        })?;
         hashes.extend(mined.iter().map(ToString::to_string));
     }
     Ok(hashes.into())
@@ -105,6 +111,26 @@ pub(super) fn sim_generate_on(call: Call<'_>) -> RpcResult {
     let hashes = mined.map_err(|error| RpcError::transaction(error.message))?;
     let hashes: Vec<String> = hashes.iter().map(ToString::to_string).collect();
     Ok(hashes.into())
+}
+
+pub(super) fn submit_block(call: Call<'_>) -> RpcResult {
+    let block = args::block(call.args.str(0)?)
+        .ok_or_else(|| RpcError::deserialization("Block decode failed"))?;
+    if !block.txdata.first().is_some_and(Transaction::is_coinbase) {
+        return Err(RpcError::deserialization(
+            "Block does not start with a coinbase",
+        ));
+    }
+    let mut state = call.shared.lock();
+    let submitted = state.node.submit_block(block);
+    state.settle();
+    Ok(match submitted {
+        Ok(Submitted::Connected) => Json::Null,
+        Ok(Submitted::SideBranch) => "inconclusive".into(),
+        Ok(Submitted::Duplicate | Submitted::DuplicateInconclusive) => "duplicate".into(),
+        Ok(Submitted::DuplicateInvalid) => "duplicate-invalid".into(),
+        Err(rejection) => rejection.reason.into(),
+    })
 }
 
 pub(super) fn invalidate_block(call: Call<'_>) -> RpcResult {

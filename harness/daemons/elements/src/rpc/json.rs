@@ -107,7 +107,8 @@ impl Json {
         out
     }
 
-    fn write_to(&self, out: &mut String) {
+    /// Appends the text of this value.
+    pub(super) fn write_to(&self, out: &mut String) {
         match self {
             Json::Null => out.push_str("null"),
             Json::Bool(true) => out.push_str("true"),
@@ -141,23 +142,31 @@ impl Json {
 }
 
 fn write_string(text: &str, out: &mut String) {
+    // What is escaped is one byte long, so a text can be cut there; most texts are megabytes of hexadecimal digits.
+    let is_escaped = |byte: &u8| matches!(byte, 0..=0x1f | b'"' | b'\\' | 0x7f);
     out.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            '\0'..='\u{1f}' | '\u{7f}' => {
+    let mut rest = text;
+    while let Some(at) = rest.as_bytes().iter().position(|byte| is_escaped(byte)) {
+        let (plain, escaped) = rest.split_at(at);
+        out.push_str(plain);
+        let (byte, after) = escaped.split_at(1);
+        match byte {
+            "\"" => out.push_str("\\\""),
+            "\\" => out.push_str("\\\\"),
+            "\n" => out.push_str("\\n"),
+            "\r" => out.push_str("\\r"),
+            "\t" => out.push_str("\\t"),
+            "\u{8}" => out.push_str("\\b"),
+            "\u{c}" => out.push_str("\\f"),
+            other => {
+                let code = other.bytes().next().unwrap_or_default();
                 // Writing to a String cannot fail.
-                let _ = write!(out, "\\u{:04x}", u32::from(c));
+                let _ = write!(out, "\\u{code:04x}");
             }
-            c => out.push(c),
         }
+        rest = after;
     }
+    out.push_str(rest);
     out.push('"');
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::RpcResult;
 use super::request::Call;
-use super::{chain, control, mempool, raw, wallet};
+use super::{chain, control, mempool, raw, wait, wallet};
 
 /// A method.
 pub(crate) struct Method {
@@ -112,10 +112,14 @@ methods! {
     "sim_revert" ["snapshot"] [] control::sim_revert;
     "sim_snapshot" [] [] control::sim_snapshot;
     "stop" [] ["wait"] control::stop;
+    "submitblock" ["hexdata"] ["dummy"] control::submit_block;
     "testmempoolaccept" ["rawtxs"] ["maxfeerate"] raw::test_mempool_accept;
     "unblindrawtransaction" ["hex"] [] wallet::unblind_raw_transaction;
     "unloadwallet" [] ["wallet_name", "load_on_startup"] wallet::unload_wallet;
     "uptime" [] [] control::uptime;
+    "waitforblock" ["blockhash"] ["timeout"] wait::tip;
+    "waitforblockheight" ["height"] ["timeout"] wait::tip;
+    "waitfornewblock" [] ["timeout"] wait::tip;
 }
 
 #[cfg(test)]

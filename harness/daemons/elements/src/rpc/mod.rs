@@ -14,10 +14,12 @@ mod methods;
 mod raw;
 mod request;
 mod state;
+mod wait;
 mod wallet;
 
-pub use request::{Answer, answer};
+pub use request::{Answer, Step, Work, answer};
 pub use state::{Shared, State};
+pub use wait::Wait;
 
 /// 32 bytes in hexadecimal.
 pub(crate) fn seed_from_hex(text: &str) -> Option<[u8; 32]> {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::args::Args;
 use super::error::{RpcError, RpcResult};
-use super::json::{Json, Object};
+use super::json::{Json, Object, ParseError};
 use super::methods::{self, Method};
 use super::state::Shared;
+use super::wait::Wait;
 
 /// What a batch may answer in all; the members after that get an error. One request cannot fill the memory.
 const MAX_BATCH_ANSWER_BYTES: usize = 128 * 1024 * 1024;
@@ -31,54 +32,116 @@ pub(crate) struct Call<'a> {
     pub args: Args<'a>,
 }
 
-/// Answers a request that came in at the path of a wallet, or at `/`. Blocks while the node works.
-pub fn answer(shared: &Shared, wallet: Option<&str>, body: &[u8]) -> Answer {
-    let request = match Json::parse(body) {
-        Ok(request) => request,
-        Err(error) => return failed(&RpcError::parse(error.to_string()), &Json::Null),
-    };
-    match &request {
-        Json::Obj(_) => {
-            let id = request.get("id");
-            match execute(shared, wallet, &request) {
-                Ok(result) => Answer {
-                    status: 200,
-                    body: reply(result, None, id).write() + "\n",
-                },
-                Err(error) => failed(&error, id),
-            }
+/// A request that came in at the path of a wallet, or at `/`, on the way to its answer.
+#[derive(Debug)]
+pub struct Work {
+    wallet: Option<String>,
+    request: Result<Json, ParseError>,
+    /// The answers to the members of a batch so far.
+    body: String,
+    /// How many members that are.
+    done: usize,
+    /// Whether what the next call waits for is over.
+    waited: bool,
+}
+
+/// How far a request got.
+#[derive(Debug)]
+pub enum Step {
+    /// To its answer.
+    Done(Answer),
+    /// To a call that has to wait; the next step is to be made when that is over.
+    Wait(Wait),
+}
+
+/// What came of one call.
+enum Outcome {
+    Done(RpcResult),
+    Wait(Wait),
+}
+
+impl Work {
+    /// Reads a request.
+    pub fn new(wallet: Option<String>, body: &[u8]) -> Self {
+        Work {
+            wallet,
+            request: Json::parse(body),
+            body: "[".to_owned(),
+            done: 0,
+            waited: false,
         }
-        Json::Arr(members) => Answer {
+    }
+
+    /// Goes on with it. Blocks while the node works, but waits for nothing else.
+    pub fn step(&mut self, shared: &Shared) -> Step {
+        let waited = std::mem::take(&mut self.waited);
+        let wallet = self.wallet.as_deref();
+        let outcome = match &self.request {
+            Err(error) => failed(&RpcError::parse(error.to_string()), &Json::Null),
+            Ok(request @ Json::Obj(_)) => {
+                let id = request.get("id");
+                match execute(shared, wallet, request, waited) {
+                    Outcome::Done(Ok(result)) => Answer {
+                        status: 200,
+                        body: reply(result, None, id).write() + "\n",
+                    },
+                    Outcome::Done(Err(error)) => failed(&error, id),
+                    Outcome::Wait(wait) => return self.wait(wait),
+                }
+            }
+            Ok(Json::Arr(_)) => return self.batch(shared, waited),
+            Ok(_) => failed(
+                &RpcError::parse("Top-level object parse error"),
+                &Json::Null,
+            ),
+        };
+        Step::Done(outcome)
+    }
+
+    fn wait(&mut self, wait: Wait) -> Step {
+        self.waited = true;
+        Step::Wait(wait)
+    }
+
+    fn batch(&mut self, shared: &Shared, mut waited: bool) -> Step {
+        let members = self.request.as_ref().ok().and_then(Json::as_arr);
+        for member in members.into_iter().flatten().skip(self.done) {
+            let result = if self.body.len() > MAX_BATCH_ANSWER_BYTES {
+                Err(RpcError::internal(
+                    "The answer to the batch is too large; send smaller batches",
+                ))
+            } else {
+                match execute(shared, self.wallet.as_deref(), member, waited) {
+                    Outcome::Done(result) => result,
+                    Outcome::Wait(wait) => return self.wait(wait),
+                }
+            };
+            waited = false;
+            let answer = match result {
+                Ok(result) => reply(result, None, member.get("id")),
+                Err(error) => reply(Json::Null, Some(&error), member.get("id")),
+            };
+            if self.done > 0 {
+                self.body.push(',');
+            }
+            self.done += 1;
+            answer.write_to(&mut self.body);
+        }
+        Step::Done(Answer {
             status: 200,
-            body: batch(shared, wallet, members),
-        },
-        _ => failed(
-            &RpcError::parse("Top-level object parse error"),
-            &Json::Null,
-        ),
+            body: std::mem::take(&mut self.body) + "]\n",
+        })
     }
 }
 
-fn batch(shared: &Shared, wallet: Option<&str>, members: &[Json]) -> String {
-    let mut body = "[".to_owned();
-    for (index, member) in members.iter().enumerate() {
-        let result = if body.len() > MAX_BATCH_ANSWER_BYTES {
-            Err(RpcError::internal(
-                "The answer to the batch is too large; send smaller batches",
-            ))
-        } else {
-            execute(shared, wallet, member)
-        };
-        let answer = match result {
-            Ok(result) => reply(result, None, member.get("id")),
-            Err(error) => reply(Json::Null, Some(&error), member.get("id")),
-        };
-        if index > 0 {
-            body.push(',');
+/// Answers a request at once, as though all that its calls wait for were over. Blocks while the node works.
+pub fn answer(shared: &Shared, wallet: Option<&str>, body: &[u8]) -> Answer {
+    let mut work = Work::new(wallet.map(str::to_owned), body);
+    loop {
+        if let Step::Done(answer) = work.step(shared) {
+            return answer;
         }
-        body.push_str(&answer.write());
     }
-    body + "]\n"
 }
 
 fn reply(result: Json, error: Option<&RpcError>, id: &Json) -> Json {
@@ -101,7 +164,12 @@ fn failed(error: &RpcError, id: &Json) -> Answer {
     }
 }
 
-fn execute(shared: &Shared, wallet: Option<&str>, request: &Json) -> RpcResult {
+/// Runs one call; with `waited`, one that has waited already.
+fn execute(shared: &Shared, wallet: Option<&str>, request: &Json, waited: bool) -> Outcome {
+    run(shared, wallet, request, waited).unwrap_or_else(|error| Outcome::Done(Err(error)))
+}
+
+fn run(shared: &Shared, wallet: Option<&str>, request: &Json, waited: bool) -> RpcResult<Outcome> {
     if !matches!(request, Json::Obj(_)) {
         return Err(RpcError::invalid_request("Invalid Request object"));
     }
@@ -130,12 +198,18 @@ fn execute(shared: &Shared, wallet: Option<&str>, request: &Json) -> RpcResult {
     if args.len() < method.required || args.len() > method.params.len() {
         return Err(RpcError::misc(method.usage()));
     }
-    log::debug!("{name}");
-    (method.run)(Call {
+    let call = Call {
         shared,
         wallet,
         args: Args(args),
-    })
+    };
+    if !waited {
+        log::debug!("{name}");
+        if let Some(wait) = Wait::before(name, call)? {
+            return Ok(Outcome::Wait(wait));
+        }
+    }
+    Ok(Outcome::Done((method.run)(call)))
 }
 
 /// Named parameters by position.

@@ -7,7 +7,7 @@ use std::time::Instant;
 use tokio::sync::watch;
 
 use super::error::{RpcError, RpcResult};
-use crate::node::{Event, Node, Rejection};
+use crate::node::{Event, Node, Rejection, Tip};
 use crate::wallet::{Settings, Wallets};
 
 /// How many checkpoints may be kept at once; each keeps its blocks alive.
@@ -24,6 +24,8 @@ pub struct State {
     block_bytes: u64,
     max_tip_age: u64,
     in_initial_download: bool,
+    /// The tip, for whoever waits for another one.
+    tips: watch::Sender<Tip>,
 }
 
 impl State {
@@ -36,6 +38,7 @@ impl State {
         let blocks = heights.filter_map(|height| node.block(&node.block_hash(height)?));
         let block_bytes = blocks.map(|block| block.size() as u64).sum();
         State {
+            tips: watch::Sender::new(node.tip()),
             node,
             wallets,
             checkpoints: BTreeMap::new(),
@@ -46,7 +49,7 @@ impl State {
         }
     }
 
-    /// Shows the wallets what happened to the chain and the mempool.
+    /// Shows the wallets what happened to the chain and the mempool, and tells those who wait of a new tip.
     pub fn settle(&mut self) {
         for event in self.node.take_events() {
             if let Event::Connected(block) = &event {
@@ -54,6 +57,21 @@ impl State {
             }
             self.wallets.follow(&event);
         }
+        self.announce();
+    }
+
+    /// The tip as it is and becomes.
+    pub(crate) fn tips(&self) -> watch::Receiver<Tip> {
+        self.tips.subscribe()
+    }
+
+    fn announce(&self) {
+        let tip = self.node.tip();
+        self.tips.send_if_modified(|last| {
+            let is_new = *last != tip;
+            *last = tip;
+            is_new
+        });
     }
 
     /// Bytes of all blocks that were on the main chain.
@@ -104,6 +122,7 @@ impl State {
         self.checkpoints.retain(|other, _| *other <= number);
         self.node = node;
         self.wallets = wallets;
+        self.announce();
         Ok(())
     }
 }

@@ -109,6 +109,8 @@ pub(crate) struct Wallet {
     tip_height: u32,
     /// The entropy of every asset that one of its transactions issued.
     issued: HashMap<AssetId, AssetEntropy>,
+    /// What is in the outputs of a transaction that the wallet has made and is about to send.
+    expected: Option<(Txid, HashMap<u32, TxOutSecrets>)>,
     now: u64,
 }
 
@@ -136,6 +138,7 @@ impl Wallet {
             young: BTreeMap::new(),
             tip_height,
             issued: HashMap::new(),
+            expected: None,
             now,
         }
     }
@@ -408,7 +411,10 @@ impl Wallet {
                 continue;
             };
             // An output blinded with another key cannot be spent: its value is not known.
-            let Some(known) = self.open(secp, output) else {
+            let Some(known) = self
+                .expected_secrets(&txid, *vout)
+                .or_else(|| self.open(secp, output))
+            else {
                 continue;
             };
             secrets.insert(*vout, known);
@@ -461,6 +467,21 @@ impl Wallet {
             tx.secrets.extend(secrets);
             tx.comments = comments;
         }
+    }
+
+    /// Remembers what is in the outputs of a transaction that the wallet is about to send.
+    pub(crate) fn expect(&mut self, txid: Txid, secrets: &HashMap<u32, TxOutSecrets>) {
+        self.expected = Some((txid, secrets.clone()));
+    }
+
+    /// Forgets it again.
+    pub(crate) fn expect_nothing(&mut self) {
+        self.expected = None;
+    }
+
+    fn expected_secrets(&self, txid: &Txid, vout: u32) -> Option<TxOutSecrets> {
+        let (expected, secrets) = self.expected.as_ref()?;
+        secrets.get(&vout).filter(|_| expected == txid).copied()
     }
 
     /// What an output to one of the wallet's scripts is worth, if that can be known.

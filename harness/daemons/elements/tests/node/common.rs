@@ -111,10 +111,11 @@ pub(crate) fn spend(
     tx(vec![spend_wsh(from, sequence)], outputs)
 }
 
-/// Where a transaction stands: in a block of the main chain, in the mempool, or nowhere.
+/// Where a transaction stands: in a block of the main chain or of none but a branch, in the mempool, or nowhere.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Whereabouts {
     Block(u32),
+    OffChain(u32),
     Mempool,
     Nowhere,
 }
@@ -123,7 +124,13 @@ pub(crate) fn whereabouts(node: &Node, txid: &Txid) -> Whereabouts {
     match node.transaction(txid) {
         None => Whereabouts::Nowhere,
         Some(found) => match found.block {
-            Some(hash) => Whereabouts::Block(node.block(&hash).expect("its block").height()),
+            Some(hash) => {
+                let height = node.block(&hash).expect("its block").height();
+                match node.block_hash(height) == Some(hash) {
+                    true => Whereabouts::Block(height),
+                    false => Whereabouts::OffChain(height),
+                }
+            }
             None => Whereabouts::Mempool,
         },
     }

@@ -88,8 +88,8 @@ fn a_longer_branch_takes_over() {
         (other_id, Whereabouts::Block(2)),
         (stays_id, Whereabouts::Mempool),
         (waiting_id, Whereabouts::Mempool),
-        (doomed_id, Whereabouts::Nowhere),
-        (child_id, Whereabouts::Nowhere),
+        (doomed_id, Whereabouts::OffChain(2)),
+        (child_id, Whereabouts::OffChain(2)),
     ];
     for (txid, place) in expected {
         assert_eq!(whereabouts(&node, &txid), place, "{txid}");
@@ -122,7 +122,7 @@ fn a_longer_branch_takes_over() {
     node.invalidate(&first);
     assert_eq!(node.tip().hash, old_tip);
     assert_eq!(whereabouts(&node, &doomed_id), Whereabouts::Block(2));
-    assert_eq!(whereabouts(&node, &other_id), Whereabouts::Nowhere);
+    assert_eq!(whereabouts(&node, &other_id), Whereabouts::OffChain(2));
 }
 
 #[test]

@@ -32,6 +32,12 @@ fn lived_in() -> Node {
     node
 }
 
+/// The ends of the branches that are not the main chain.
+fn hashes_off_chain(node: &Node) -> Vec<elements::BlockHash> {
+    let tips = node.chain_tips().into_iter().skip(1);
+    tips.map(|(tip, _)| tip.hash).collect()
+}
+
 #[test]
 fn a_node_comes_back_as_it_was() {
     let mut before = lived_in();
@@ -56,6 +62,14 @@ fn a_node_comes_back_as_it_was() {
             .collect()
     };
     assert_eq!(waiting(&after), waiting(&before));
+    let of_branch = hashes_off_chain(&before);
+    assert!(!of_branch.is_empty());
+    for hash in of_branch {
+        for txid in before.block(&hash).unwrap().txids() {
+            let place = |node: &Node| node.transaction(txid).map(|found| found.block);
+            assert_eq!(place(&after), place(&before), "{txid}");
+        }
+    }
     assert!(after.take_events().is_empty());
     assert_eq!(after.snapshot(), bytes);
     // And lives on in the same way.

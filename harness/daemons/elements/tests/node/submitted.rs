@@ -36,6 +36,33 @@ fn good_blocks() {
 }
 
 #[test]
+fn a_coinbase_that_commits_gets_its_witness() {
+    let mut node = node();
+    let mut next = block(&node, Vec::new());
+    next.txdata[0].input[0].witness.script_witness = elements::Witness::new();
+    let hash = next.block_hash();
+    assert_eq!(node.submit_block(next), Ok(Submitted::Connected));
+    let kept = node.block(&hash).unwrap();
+    assert!(kept.transactions()[0].has_witness());
+}
+
+#[test]
+fn what_was_valid_once_is_again() {
+    let mut node = node();
+    let once = node.generate(1, &wsh_true()).unwrap()[0];
+    node.invalidate(&once);
+    node.set_mock_time(Some(START + 9_999));
+    node.generate(2, &wsh_true()).unwrap();
+    node.reconsider(&once);
+    assert_eq!(
+        node.chain_tips()[1].1,
+        swaprig_elements::node::BranchStatus::ValidFork
+    );
+    let known = node.block(&once).unwrap().to_block();
+    assert_eq!(node.submit_block(known), Ok(Submitted::Duplicate));
+}
+
+#[test]
 fn double_spends_in_a_block() {
     let mut node = node();
     let coins = fund(&mut node, 1, VALUE);

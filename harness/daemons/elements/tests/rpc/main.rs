@@ -3,4 +3,5 @@
 mod client;
 mod http;
 mod verdicts;
+mod waits;
 mod wallets;

@@ -70,8 +70,12 @@ fn send(
     let funded = wallet
         .fund(&mut tools, node, order)
         .map_err(|error| refusal(error.0))?;
+    // What is about to come is no news to this wallet: it need not open its own change.
+    wallet.expect(funded.tx.txid(), &funded.secrets);
     let accepted = state.node.accept(funded.tx.clone(), None);
     state.settle();
+    let (wallet, _, _) = change(call, state)?;
+    wallet.expect_nothing();
     // elementsd would keep it and try again; here everybody should hear of it.
     let txid = accepted.map_err(|error| {
         if error.reason == "too-long-mempool-chain" {
@@ -79,7 +83,6 @@ fn send(
         }
         RpcError::wallet(error.message)
     })?;
-    let (wallet, _, _) = change(call, state)?;
     wallet.annotate(&txid, &funded.secrets, comments);
     Ok((txid, funded))
 }
