@@ -39,6 +39,13 @@ fn main() {
         trial("health_is_waited_for_and_its_lack_is_told", || {
             block(health())
         }),
+        trial(
+            "connections_are_encrypted_by_the_certificate_that_is_named",
+            || block(encrypted()),
+        ),
+        trial("a_certificate_that_is_missing_or_wrong_is_told", || {
+            block(wrong_certificates())
+        }),
         trial("links_of_a_server_go_wrong_as_asked", || block(links())),
         trial("a_server_without_proto_has_links_of_bytes", || {
             block(bytes())
@@ -199,6 +206,59 @@ async fn health() {
         let done = run(&scenario(args, &keys, short, steps)).await.code(3);
         assert_says(&done.stdout, &["maker ", said]);
     }
+}
+
+const TLS: &str = ", \"--tls\", \"{dir}/tls.crt\"";
+const TRUSTED: &str = ", proto = [\"maker.proto\"], tls = \"{dir}/tls.crt\"";
+
+async fn encrypted() {
+    let ready = format!("{TRUSTED}, ready = {{ grpc_health = true }}");
+    let args = format!("{TLS}, \"--health\", \"good\"");
+    let done = run(&scenario(&args, &ready, BITCOIN, TYPED)).await;
+    done.code(0);
+    // A proxy passes what it cannot read. The file may also be named from the server's own directory.
+    let world = "preset = \"bitcoin\", proxies = [\"harness->maker\"]";
+    let keys = ", tls = \"tls.crt\"";
+    let args = format!("{TLS}, \"--reflection\", \"grpc.reflection.v1.ServerReflection\"");
+    let delayed = format!("  {{ delay = \"harness->maker\", by = \"5 ms\" }},{TYPED}");
+    run(&scenario(&args, keys, world, &delayed)).await.code(0);
+}
+
+/// Without the line breaks that messages with long paths in them get.
+fn unwrapped(text: &str) -> String {
+    let words: Vec<&str> = text.split_whitespace().filter(|w| *w != "│").collect();
+    words.join(" ")
+}
+
+async fn wrong_certificates() {
+    let call = "  { grpc = \"maker\", rpc = \"Open\" },";
+    let nowhere = "tls.crt: No such file or directory";
+    let other = "tls.crt: invalid peer certificate";
+    for (leaves, said) in [
+        ("nothing", nowhere),
+        ("nonsense", "tls.crt is not a certificate in PEM"),
+        ("another", other),
+    ] {
+        let args = format!("{TLS}, \"--leaves\", \"{leaves}\"");
+        let done = run(&scenario(&args, TRUSTED, BITCOIN, call)).await.code(1);
+        let step = "step 1 of 1";
+        assert_says(
+            &unwrapped(&done.stdout),
+            &[step, "maker.v1.Maker/Open of maker: ", said],
+        );
+    }
+    // What waits for it to be ready says the same.
+    let args = format!("{TLS}, \"--leaves\", \"another\"");
+    let keys = format!("{TRUSTED}, ready = {{ grpc_health = true }}");
+    let short = "preset = \"bitcoin\", deadline = \"5 s\"";
+    let done = run(&scenario(&args, &keys, short, call)).await.code(3);
+    assert_says(&unwrapped(&done.stdout), &["maker ", other]);
+    // Neither side guesses whether the other one encrypts.
+    let done = run(&scenario(TLS, PROTO, BITCOIN, call)).await.code(1);
+    assert_says(
+        &unwrapped(&done.stdout),
+        &["maker.v1.Maker/Open of maker: "],
+    );
 }
 
 async fn links() {

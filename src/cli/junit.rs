@@ -1,5 +1,7 @@
-//! A run as JUnit XML, in the form that CI services have in common: one `testsuite`, `failure` for a verdict on what was
-//! tested, `error` where there is none, `skipped` with its reason, logs as `[[ATTACHMENT|path]]`.
+//! A run as JUnit XML, as `junit-10.xsd` of Jenkins' xUnit plugin has it, the schema that CI services have in common: one
+//! `testsuite`, `failure` for a verdict on what was tested, `error` where there is none, `skipped` with its reason,
+//! `flakyFailure` for what passed at a later try and may. The schema gives a test case no place for its file and for logs:
+//! these are in its `system-out`, logs as `[[ATTACHMENT|path]]`.
 
 use std::fmt::Write as _;
 use std::io;
@@ -30,7 +32,12 @@ fn readable() -> std::fs::Permissions {
 fn xml(run: &Run, timestamp: &str) -> String {
     let count =
         |kind: fn(&State) -> bool| run.cases.iter().filter(|case| kind(&case.state)).count();
-    let failures = count(|state| matches!(state, State::Failed(_) | State::Flaky(_)));
+    let failures = run.cases.iter().filter(|case| match case.state {
+        State::Failed(_) => true,
+        State::Flaky(_) => !run.allow_flaky,
+        _ => false,
+    });
+    let failures = failures.count();
     let errors = count(|state| {
         matches!(
             state,
@@ -69,33 +76,29 @@ fn xml(run: &Run, timestamp: &str) -> String {
     }
     text.push_str("</properties>\n");
     for case in &run.cases {
-        testcase(&mut text, case);
+        testcase(&mut text, case, run.allow_flaky);
     }
     text.push_str("</testsuite>\n</testsuites>\n");
     text
 }
 
-fn testcase(text: &mut String, case: &Case) {
+fn testcase(text: &mut String, case: &Case, allow_flaky: bool) {
     let (class, name) = names(&case.id);
     let round = match case.round {
         1 => String::new(),
         round => format!(" (round {round})"),
     };
-    let _ = write!(
+    let _ = writeln!(
         text,
-        "<testcase classname=\"{}\" name=\"{}{round}\" time=\"{}\" file=\"{}\"",
+        "<testcase classname=\"{}\" name=\"{}{round}\" time=\"{}\">",
         escaped(&class),
         escaped(name),
         seconds(case.took),
-        escaped(&case.path.display().to_string())
     );
-    if let Some((line, _)) = told(&case.state).and_then(|told| told.place) {
-        let _ = write!(text, " line=\"{line}\"");
-    }
-    text.push_str(">\n");
     match &case.state {
         State::Passed => {}
         State::Failed(told) => verdict(text, "failure", "failed", told),
+        State::Flaky(told) if allow_flaky => verdict(text, "flakyFailure", "flaky", told),
         State::Flaky(told) => verdict(text, "failure", "flaky", told),
         State::Broken(told) => verdict(text, "error", "broken", told),
         State::Interrupted | State::Running => {
@@ -107,7 +110,10 @@ fn testcase(text: &mut String, case: &Case) {
             skipped(text, &format!("known failure {issue}: {}", told.title))
         }
     }
-    let mut out = case.title.clone();
+    let mut out = format!("{}\n{}", case.title, case.path.display());
+    if let Some((line, column)) = told(&case.state).and_then(|told| told.place) {
+        let _ = write!(out, ":{line}:{column}");
+    }
     if case.attempts > 1 {
         let _ = write!(out, "\n{} attempts", case.attempts);
     }

@@ -64,6 +64,8 @@ pub(super) struct Run {
     pub passport: Passport,
     pub seed: u64,
     pub took: Duration,
+    /// Whether what is flaky may be.
+    pub allow_flaky: bool,
 }
 
 /// Keeps [`Run`] up to date and writes it where it is wanted.
@@ -82,6 +84,7 @@ impl Recorder {
         plans: &[Arc<Plan>],
         rounds: u32,
         seed: u64,
+        allow_flaky: bool,
         junit: Option<PathBuf>,
         base: &Path,
     ) -> Self {
@@ -101,6 +104,7 @@ impl Recorder {
                 passport: Passport::default(),
                 seed,
                 took: Duration::ZERO,
+                allow_flaky,
             }),
             started: Instant::now(),
             junit,

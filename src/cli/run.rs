@@ -139,7 +139,8 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         Random::new(seed, "order").shuffle(&mut plans);
     }
     let junit = args.reports.junit.clone();
-    let recorder = Recorder::new(&plans, args.repeat, seed, junit, &place.base);
+    let base = &place.base;
+    let recorder = Recorder::new(&plans, args.repeat, seed, args.allow_flaky, junit, base);
     let lines = Lines::new(args.reports.json);
     let dir = match RunDir::numbered(&place.base, place.keep) {
         Ok(dir) => dir,

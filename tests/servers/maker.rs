@@ -19,9 +19,12 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use ldk_server_client::{Config, Credential, Detected, LdkServerClient};
 use prost::Message;
+use rcgen::{CertifiedKey, KeyPair};
 use serde_json::{Value, json};
 use swaprig_harness::bitcoind::{Rpc, RpcError};
 use swaprig_harness::time::Deadline;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 
 /// How long a daemon that it asks may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -158,27 +161,65 @@ pub(crate) fn serve(args: &[String]) -> ! {
     runtime.block_on(async move {
         let listener = tokio::net::TcpListener::bind(&maker.args["listen"]).await;
         let listener = listener.expect("its port is free");
+        let tls = maker.tls();
         println!("up");
         let _ = std::io::stdout().flush();
         loop {
             let Ok((tcp, _)) = listener.accept().await else {
                 continue;
             };
-            let maker = maker.clone();
+            let (maker, tls) = (maker.clone(), tls.clone());
             tokio::spawn(async move {
                 let service = service_fn(move |request| {
                     let maker = maker.clone();
                     async move { Ok::<_, Infallible>(maker.respond(request).await) }
                 });
                 let http = http2::Builder::new(TokioExecutor::new());
-                // A client that goes away is no matter.
-                let _ = http.serve_connection(TokioIo::new(tcp), service).await;
+                // A client that goes away, or does not trust this certificate, is no matter.
+                let _ = match tls {
+                    None => http.serve_connection(TokioIo::new(tcp), service).await,
+                    Some(tls) => match tls.accept(tcp).await {
+                        Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
+                        Err(_) => Ok(()),
+                    },
+                };
             });
         }
     })
 }
 
+/// A self-signed certificate for this machine, and its key.
+fn certificate() -> CertifiedKey<KeyPair> {
+    rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate")
+}
+
 impl Maker {
+    /// With `--tls FILE` its connections are encrypted by a certificate that it makes. `--leaves` says what it leaves in the
+    /// file: that one, `another`, `nonsense` or, with `nothing`, no file.
+    fn tls(&self) -> Option<TlsAcceptor> {
+        let path = self.args.get("tls")?;
+        let own = certificate();
+        let left = match self.args.get("leaves").map(String::as_str) {
+            None => Some(own.cert.pem()),
+            Some("another") => Some(certificate().cert.pem()),
+            Some("nonsense") => Some("no certificate".to_owned()),
+            Some(_) => None,
+        };
+        if let Some(left) = left {
+            std::fs::write(path, left).expect("its directory is there");
+        }
+        let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("a key");
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key)
+            .expect("they belong together");
+        config.alpn_protocols = vec![b"h2".to_vec()];
+        Some(Arc::new(config).into())
+    }
+
     async fn respond(
         &self,
         request: Request<Incoming>,

@@ -58,6 +58,9 @@ async fn a_pass_after_a_failure_is_flaky_and_fails_unless_allowed() {
     let allowed = [&retries as &[&str], &["--allow-flaky"]].concat();
     let done = sandbox.swaprig_with(&allowed, &cache("two")).await.code(0);
     assert_says(&done.stdout, &["1 flaky of 1 run"]);
+    let text = std::fs::read_to_string(sandbox.path().join("out.xml")).unwrap();
+    check_junit(&text);
+    assert_says(&text, &["failures=\"0\"", "<flakyFailure type=\"flaky\""]);
     // Without a second attempt it is what it always was.
     std::fs::remove_file(&mark).unwrap();
     sandbox.swaprig_with(&run, &cache("three")).await.code(3);

@@ -45,7 +45,12 @@ where
             let host = address.rsplit_once(':').map_or("", |(host, _)| host);
             let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
             let config = Arc::new(trusting_only(certificate)?);
-            Box::new(TlsConnector::from(config).connect(name, tcp).await?)
+            let stream = TlsConnector::from(config).connect(name, tcp).await;
+            Box::new(stream.map_err(|error| {
+                let (path, why) = (certificate.display(), crate::error_chain(&error));
+                let text = format!("no TLS that trusts only {path}: {why}; does it show that one?");
+                io::Error::new(error.kind(), text)
+            })?)
         }
     };
     http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
@@ -53,10 +58,13 @@ where
         .map_err(io::Error::other)
 }
 
-fn trusting_only(certificate: &Path) -> io::Result<ClientConfig> {
+fn trusting_only(path: &Path) -> io::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(certificate)? {
-        roots.add(certificate).map_err(io::Error::other)?;
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| {
+            let error = io::Error::new(io::ErrorKind::InvalidData, error);
+            told(&error, &format!("the certificate {}", path.display()))
+        })?;
     }
     let mut config = ClientConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
@@ -72,8 +80,22 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(tokio_rustls::rustls::crypto::ring::default_provider())
 }
 
-/// The certificates of a PEM file.
+/// The certificates of a PEM file; errors name it, also where it holds none.
 pub(crate) fn certificates(path: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let all = CertificateDer::pem_file_iter(path).map_err(io::Error::other)?;
-    all.collect::<Result<_, _>>().map_err(io::Error::other)
+    let bytes = std::fs::read(path)
+        .map_err(|error| told(&error, &format!("the certificate {}", path.display())))?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match all {
+        Ok(all) if !all.is_empty() => Ok(all),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("{} is not a certificate in PEM", path.display()),
+        )),
+    }
+}
+
+/// An error that begins with what it is about.
+fn told(error: &io::Error, about: &str) -> io::Error {
+    let text = crate::error_chain(error);
+    io::Error::new(error.kind(), format!("{about}: {text}"))
 }

@@ -370,6 +370,45 @@ impl Field for String {
     }
 }
 
+/// A text that names something, with an example of its own in messages.
+macro_rules! named_text {
+    ($(#[doc = $doc:literal])+ $name:ident, $what:literal, $example:literal) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(pub String);
+
+        impl From<&str> for $name {
+            fn from(text: &str) -> Self {
+                $name(text.to_owned())
+            }
+        }
+
+        impl Field for $name {
+            fn field_type() -> FieldType {
+                FieldType::new($what, $example, json!({ "type": "string" }))
+            }
+
+            fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+                cx.text(node, $what).map($name)
+            }
+
+            fn shown(&self) -> Option<String> {
+                self.0.shown()
+            }
+        }
+    };
+}
+
+named_text! {
+    /// A method of a gRPC server, with its service or, where only one service has it, without.
+    GrpcMethod, "the name of a method", "\"maker.v1.Maker/Open\""
+}
+
+named_text! {
+    /// A method of the calls on a link: JSON-RPC's, Electrum's or, without its service, gRPC's.
+    LinkMethod, "the name of a method", "\"getblockcount\""
+}
+
 /// Reads 64 hexadecimal digits.
 fn read_hex<T: FromStr>(node: &Node<'_>, cx: &mut StepCx<'_>, what: &str) -> Option<T> {
     let what = format!("{what} of 64 hexadecimal digits");

@@ -96,6 +96,29 @@ impl Place {
         }
     }
 
+    /// What could be written there.
+    fn example(&self) -> String {
+        let within = |field: &FieldDescriptor| match element(field) {
+            Kind::Message(message) => Place::Message(message).example(),
+            kind => example(&kind),
+        };
+        match self {
+            Place::Field(field) if field.is_list() => format!("[{}]", within(field)),
+            Place::Field(field) if field.is_map() => match field.kind() {
+                Kind::Message(entry) => {
+                    let key = example(&entry.map_entry_key_field().kind());
+                    format!("{{ {} = {} }}", key.trim_matches('"'), within(field))
+                }
+                _ => "{ … }".to_owned(),
+            },
+            Place::Field(field) | Place::Element(field) => within(field),
+            Place::Message(message) => match message.fields().next() {
+                Some(field) => format!("{{ {} = … }}", field.name()),
+                None => "{ }".to_owned(),
+            },
+        }
+    }
+
     /// What kind of single value stands there; `None` when there stand several.
     fn single(&self) -> Option<Kind> {
         let kind = match self {
@@ -104,6 +127,25 @@ impl Place {
             Place::Field(field) | Place::Element(field) => element(field),
         };
         (!matches!(kind, Kind::Message(_))).then_some(kind)
+    }
+}
+
+/// A value of that kind, as a file has it.
+fn example(kind: &Kind) -> String {
+    match kind {
+        Kind::Bool => "true".to_owned(),
+        Kind::String => "\"text\"".to_owned(),
+        Kind::Bytes => "\"00ff\"".to_owned(),
+        Kind::Double | Kind::Float => "0.5".to_owned(),
+        Kind::Enum(names) => {
+            let last = names.values().last();
+            format!(
+                "\"{}\"",
+                last.map_or_else(String::new, |value| value.name().to_owned())
+            )
+        }
+        Kind::Message(message) => format!("a `{}`", message.name()),
+        _ => "7".to_owned(),
     }
 }
 
@@ -134,7 +176,7 @@ fn find(reply: &MessageDescriptor, path: &str, span: Span, cx: &mut StepCx<'_>) 
                 Place::Field(field) if field.is_list() => {
                     "an element of a list is named by a number in brackets, from 0: \"$.list[0]\""
                 }
-                _ => "end the path before that, or correct it",
+                _ => "end the path before that",
             };
             cx.problem(span, title).label("in the reply").help(help);
             return None;
@@ -243,18 +285,20 @@ fn check_key(field: &FieldDescriptor, key: &str, span: Span, cx: &mut StepCx<'_>
         return;
     }
     let title = format!("{} is no key of the map `{}`", quoted(key), field.name());
-    cx.problem(span, title)
-        .label("a key")
-        .help(format!("its keys are each {}", describe(&kind)));
+    cx.problem(span, title).label("a key").help(format!(
+        "its keys are each {}: {{ {} = … }}",
+        describe(&kind),
+        example(&kind).trim_matches('"')
+    ));
 }
 
 fn check_single(place: &Place, node: &Node<'_>, cx: &mut StepCx<'_>) {
     let Some(kind) = place.single() else {
         let help = match place {
-            Place::Field(field) if field.is_list() => "write an array: [ … ]".to_owned(),
-            Place::Field(_) => "write a table: { key = … }".to_owned(),
-            Place::Element(_) | Place::Message(_) => "write a table: { … }".to_owned(),
+            Place::Field(field) if field.is_list() => "write an array",
+            Place::Field(_) | Place::Element(_) | Place::Message(_) => "write a table",
         };
+        let help = format!("{help}: {}", place.example());
         return unfit(place, node, help, cx);
     };
     let (Place::Field(field) | Place::Element(field)) = place else {
@@ -272,7 +316,7 @@ fn check_single(place: &Place, node: &Node<'_>, cx: &mut StepCx<'_>) {
                 let label = format!("`{}` of `{}`", field.name(), field.parent_message().name());
                 cx.problem(node.span(), title)
                     .label(label)
-                    .help(format!("write {}", place.is()));
+                    .help(one_such_as(place));
                 return;
             }
             Text::Literal(text) => {
@@ -296,24 +340,33 @@ fn check_single(place: &Place, node: &Node<'_>, cx: &mut StepCx<'_>) {
         }
         DeValue::Float(number) => FieldValue::Decimal(number.as_str().parse().unwrap_or(f64::NAN)),
         DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-            return unfit(place, node, format!("write {}", place.is()), cx);
+            return unfit(place, node, one_such_as(place), cx);
         }
     };
     if !fits(&kind, &value) {
-        let help = help_for(&kind, &value).unwrap_or_else(|| format!("write {}", place.is()));
+        let help = help_for(&kind, &value).unwrap_or_else(|| one_such_as(place));
         unfit(place, node, help, cx);
     }
 }
 
+fn one_such_as(place: &Place) -> String {
+    format!("write {} such as {}", place.is(), place.example())
+}
+
 fn help_for(kind: &Kind, value: &FieldValue) -> Option<String> {
     match (kind, value) {
+        (Kind::String, FieldValue::Integer(number)) => {
+            Some(format!("write it in quotes: \"{number}\""))
+        }
+        (Kind::String, FieldValue::Flag(flag)) => Some(format!("write it in quotes: \"{flag}\"")),
+        (Kind::Bool, _) => Some("write true or false, without quotes".to_owned()),
         (Kind::Enum(names), FieldValue::Text(text)) => {
             let names: Vec<String> = names.values().map(|v| v.name().to_owned()).collect();
             let meant = nearest(text, names.iter().map(String::as_str))?;
             Some(format!("did you mean \"{meant}\"?"))
         }
         (Kind::Bytes, FieldValue::Text(_)) => {
-            Some("write hexadecimal digits, two for each byte".to_owned())
+            Some("write hexadecimal digits, two for each byte, such as \"00ff\"".to_owned())
         }
         (Kind::String | Kind::Enum(_) | Kind::Bytes, _) => None,
         (_, FieldValue::Text(text)) => {

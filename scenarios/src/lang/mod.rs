@@ -62,6 +62,7 @@ pub use docs::{
     BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs, file_docs, fragment_docs,
     input_type_docs,
 };
+pub use fields::{GrpcMethod, LinkMethod};
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
 pub use json::{Body, Expected, JsonPath, Taken};

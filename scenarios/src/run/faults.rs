@@ -108,7 +108,7 @@ impl Step for Tamper {
                 })?
             }
         };
-        let calls = calls(Some(&self.rpc), self.next);
+        let calls = calls(Some(&self.rpc.0), self.next);
         let lying = proxy(run, &self.tamper)?.tamper(calls, self.field.as_deref(), value);
         made(&self.tamper, lying)
     }

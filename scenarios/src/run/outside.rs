@@ -234,7 +234,7 @@ impl Step for Grpc {
         let target = run.world.grpc_target(&self.grpc.0)?;
         let known = run.world.server(&self.grpc.0)?.api();
         let method = match known {
-            Some(api) => method_of(api, &self.rpc)?,
+            Some(api) => method_of(api, &self.rpc.0)?,
             None => self.reflected(&target, before(run.deadline)).await?,
         };
         let send = match &self.send {
@@ -286,7 +286,7 @@ impl Grpc {
         target: &Target,
         deadline: Deadline,
     ) -> Result<MethodDescriptor, StepFailure> {
-        let name = self.rpc.trim_start_matches('/');
+        let name = self.rpc.0.trim_start_matches('/');
         let service = name.split('/').next().unwrap_or_default();
         let failure = |error: ReflectionError| {
             let help = match &error {
@@ -311,7 +311,7 @@ impl Grpc {
         let api = grpc::reflect(target, service, deadline)
             .await
             .map_err(failure)?;
-        method_of(&api, &self.rpc)
+        method_of(&api, &self.rpc.0)
     }
 }
 

@@ -9,7 +9,7 @@ use swaprig_harness::proxy::{
 };
 
 use crate::entities::Fault;
-use crate::lang::{Lie, OnProxy, StepCx, all_of, nearest, one_of_quoted};
+use crate::lang::{Lie, LinkMethod, OnProxy, StepCx, all_of, nearest, one_of_quoted};
 use crate::{step, words};
 
 words! {
@@ -209,7 +209,7 @@ step! {
         /// Which link; one with calls, so not between Lightning peers.
         tamper: OnProxy,
         /// To which method.
-        rpc: String,
+        rpc: LinkMethod,
         /// What it says instead.
         value: Lie,
     } optional {
@@ -274,7 +274,7 @@ fn tells_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
     if !has_calls(&step.tamper, cx) {
         return false;
     }
-    let sound = has_method(&step.tamper, Some(&step.rpc), cx) & is_some_calls(step.next, cx);
+    let sound = has_method(&step.tamper, Some(&step.rpc.0), cx) & is_some_calls(step.next, cx);
     if !sound || step.tamper.kind() != Kind::Grpc {
         return sound;
     }
@@ -283,7 +283,7 @@ fn tells_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
     };
     let checked = check_tamper(
         api(&step.tamper, cx),
-        &step.rpc,
+        &step.rpc.0,
         step.field.as_deref(),
         value,
     );
@@ -311,7 +311,7 @@ fn tells_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
     };
     let span = cx.value_span(key);
     cx.problem(span, error.to_string())
-        .label(format!("in the answer of {}", step.rpc))
+        .label(format!("in the answer of {}", step.rpc.0))
         .help(help);
     false
 }

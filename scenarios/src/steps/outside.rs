@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::lang::{
-    Answer, Argv, Body, Env, Expected, Filled, Reply, ServerName, StepCx, Taken, check_call,
+    Answer, Argv, Body, Env, Expected, Filled, GrpcMethod, Reply, ServerName, StepCx, Taken,
+    check_call,
 };
 use crate::{entity, step, words};
 
@@ -103,7 +104,7 @@ step! {
         /// The server.
         grpc: ServerName,
         /// The method: `maker.v1.Maker/Open`, or `Open` where only one service has it.
-        rpc: String,
+        rpc: GrpcMethod,
     } optional {
         /// What to send: the fields of the request; left out, all have their defaults.
         send: Option<Body> = None,
@@ -123,8 +124,8 @@ step! {
 fn can_be_called(step: &Grpc, cx: &mut StepCx<'_>) -> bool {
     let server = cx.server(&step.grpc.0);
     match server.and_then(|server| server.api.as_ref()) {
-        Some(api) => check_call(api, &step.rpc, cx),
-        None => is_whole_method(&step.rpc, cx),
+        Some(api) => check_call(api, &step.rpc.0, cx),
+        None => is_whole_method(&step.rpc.0, cx),
     }
 }
 

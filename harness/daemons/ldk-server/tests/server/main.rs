@@ -245,35 +245,25 @@ async fn a_call_ends_at_its_deadline() {
 #[tokio::test]
 async fn every_method_is_served_or_refused_by_name() {
     let (server, client) = Server::start().await;
-    for name in method::ALL
-        .iter()
-        .filter(|name| **name != method::SUBSCRIBE_EVENTS)
-    {
+    let status = async |name: &str| {
         let path = format!("/api.LightningNode/{name}");
-        let (code, message) = server
-            .status(Call {
-                path: &path,
-                ..GOOD
-            })
-            .await;
+        let call = Call {
+            path: &path,
+            ..GOOD
+        };
+        server.status(call).await
+    };
+    let answered = method::ALL.iter();
+    for name in answered.filter(|name| **name != method::SUBSCRIBE_EVENTS) {
+        let (code, message) = status(name).await;
         assert_ne!(code, Code::Unimplemented, "{name}: {message}");
         assert_ne!(code, Code::Internal, "{name}: {message}");
     }
     for name in OTHER_METHODS {
-        let path = format!("/api.LightningNode/{name}");
-        let (code, message) = server
-            .status(Call {
-                path: &path,
-                ..GOOD
-            })
-            .await;
+        let (code, message) = status(name).await;
         assert_eq!(code, Code::Unimplemented, "{name}");
-        assert!(
-            message.starts_with(&format!(
-                "{name} is not implemented by the bundled ldk-server"
-            )),
-            "{message}"
-        );
+        let start = format!("{name} is not implemented by the bundled ldk-server");
+        assert!(message.starts_with(&start), "{message}");
     }
     drop(client.subscribe_events().await.unwrap());
 }
@@ -283,6 +273,16 @@ fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> (Code, String)
         Err(ClientError::Status { code, message, .. }) => (code, message),
         other => panic!("expected a refusal, got {other:?}"),
     }
+}
+
+/// Asserts of each call that it is an invalid argument, and what it is told.
+macro_rules! refuses {
+    ($client:ident, $($method:ident($request:expr) => $text:literal,)+) => {
+        $(
+            let answer = refused($client.$method($request).await);
+            assert_eq!(answer, (Code::InvalidArgument, $text.to_owned()));
+        )+
+    };
 }
 
 #[tokio::test]
@@ -300,88 +300,37 @@ async fn malformed_values_are_invalid_arguments() {
     let hash = |text: &str| api::Bolt11FailForHashRequest {
         payment_hash: text.to_owned(),
     };
-    let answers = [
-        refused(client.close_channel(close("0x1", &id)).await),
-        refused(client.close_channel(close("1", "02")).await),
-        refused(client.bolt11_fail_for_hash(hash("abc")).await),
-        refused(client.bolt11_fail_for_hash(hash(&"ab".repeat(32))).await),
-        refused(
-            client
-                .get_payment_details(api::GetPaymentDetailsRequest {
-                    payment_id: "zz".into(),
-                })
-                .await,
-        ),
-        refused(
-            client
-                .list_payments(api::ListPaymentsRequest {
-                    page_token: Some(Bytes::from_static(b"x")),
-                })
-                .await,
-        ),
-        refused(
-            client
-                .bolt11_send(api::Bolt11SendRequest {
-                    invoice: "lnbcrt1x".into(),
-                    ..Default::default()
-                })
-                .await,
-        ),
-        refused(
-            client
-                .decode_invoice(api::DecodeInvoiceRequest {
-                    invoice: String::new(),
-                })
-                .await,
-        ),
-        refused(
-            client
-                .onchain_send(api::OnchainSendRequest {
-                    address: "x".into(),
-                    ..Default::default()
-                })
-                .await,
-        ),
-        refused(
-            client
-                .open_channel(api::OpenChannelRequest {
-                    node_pubkey: id.clone(),
-                    ..Default::default()
-                })
-                .await,
-        ),
-        refused(
-            client
-                .disconnect_peer(api::DisconnectPeerRequest {
-                    node_pubkey: "03".into(),
-                })
-                .await,
-        ),
-        refused(
-            client
-                .update_channel_config(api::UpdateChannelConfigRequest {
-                    user_channel_id: "1".into(),
-                    ..Default::default()
-                })
-                .await,
-        ),
-    ];
-    let texts = [
-        "Invalid UserChannelId.",
-        "Invalid counterparty node ID, error: malformed public key",
-        "Invalid payment_hash, must be a 32-byte hex string.",
-        "The given payment hash is invalid.",
-        "Invalid payment_id, must be a 32-byte hex string.",
-        "Invalid page_token, must be one that ListPayments gave.",
-        "The given invoice is invalid.",
-        "The given invoice is invalid.",
-        "The given address is invalid.",
-        "The given network address is invalid.",
-        "The given public key is invalid.",
-        "Channel not found for given user_channel_id.",
-    ];
-    for ((code, message), text) in answers.into_iter().zip(texts) {
-        assert_eq!((code, message.as_str()), (Code::InvalidArgument, text));
+    let unpaged = api::ListPaymentsRequest {
+        page_token: Some(Bytes::from_static(b"x")),
+    };
+    let payment = api::GetPaymentDetailsRequest {
+        payment_id: "zz".into(),
+    };
+    let send = api::Bolt11SendRequest {
+        invoice: "lnbcrt1x".into(),
+        ..Default::default()
+    };
+    let nowhere = api::OpenChannelRequest {
+        node_pubkey: id.clone(),
+        ..Default::default()
+    };
+    let config = api::UpdateChannelConfigRequest {
+        user_channel_id: "1".into(),
+        ..Default::default()
+    };
+    refuses! { client,
+        close_channel(close("0x1", &id)) => "Invalid UserChannelId.",
+        close_channel(close("1", "02")) => "Invalid counterparty node ID, error: malformed public key",
+        bolt11_fail_for_hash(hash("abc")) => "Invalid payment_hash, must be a 32-byte hex string.",
+        bolt11_fail_for_hash(hash(&"ab".repeat(32))) => "The given payment hash is invalid.",
+        get_payment_details(payment) => "Invalid payment_id, must be a 32-byte hex string.",
+        list_payments(unpaged) => "Invalid page_token, must be one that ListPayments gave.",
+        bolt11_send(send) => "The given invoice is invalid.",
+        decode_invoice(Default::default()) => "The given invoice is invalid.",
+        onchain_send(api::OnchainSendRequest { address: "x".into(), ..Default::default() }) => "The given address is invalid.",
+        open_channel(nowhere) => "The given network address is invalid.",
+        disconnect_peer(api::DisconnectPeerRequest { node_pubkey: "03".into() }) => "The given public key is invalid.",
+        update_channel_config(config) => "Channel not found for given user_channel_id.",
     }
 }
 
