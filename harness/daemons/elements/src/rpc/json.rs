@@ -146,7 +146,7 @@ fn write_string(text: &str, out: &mut String) {
     let is_escaped = |byte: &u8| matches!(byte, 0..=0x1f | b'"' | b'\\' | 0x7f);
     out.push('"');
     let mut rest = text;
-    while let Some(at) = rest.as_bytes().iter().position(|byte| is_escaped(byte)) {
+    while let Some(at) = rest.as_bytes().iter().position(is_escaped) {
         let (plain, escaped) = rest.split_at(at);
         out.push_str(plain);
         let (byte, after) = escaped.split_at(1);
