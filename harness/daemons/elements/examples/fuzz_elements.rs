@@ -1,4 +1,6 @@
-//! Throws wrong, mutated and random requests at a node: `fuzz [--seconds N] [--seed N]`.
+//! Throws wrong, mutated and random requests at a node:
+//!
+//!     cargo run -p swaprig-elements --example fuzz_elements -- --seconds 60 --seed 7
 //!
 //! A panic or a call that takes too long ends it with the seed and the request. What it sends: calls of every method with
 //! values that fit, nearly fit or do not; transactions with changed bytes; bodies that are no JSON; heads that are no HTTP.
@@ -34,11 +36,11 @@ fn main() -> anyhow::Result<()> {
     while let Some(name) = arguments.next() {
         let value = arguments
             .next()
-            .context("usage: fuzz [--seconds N] [--seed N]")?;
+            .context("usage: fuzz_elements [--seconds N] [--seed N]")?;
         match name.as_str() {
             "--seconds" => seconds = value.parse()?,
             "--seed" => seed = value.parse()?,
-            _ => bail!("usage: fuzz [--seconds N] [--seed N]"),
+            _ => bail!("usage: fuzz_elements [--seconds N] [--seed N]"),
         }
     }
     let end = Instant::now() + Duration::from_secs(seconds);

@@ -1,6 +1,6 @@
 //! Sends lines that are nearly right to a server for some time, and fails when it stops answering.
 //!
-//!     cargo run -p swaprig-electrum --example fuzz -- --seconds 60 --seed 7
+//!     cargo run -p swaprig-electrum --example fuzz_electrum -- --seconds 60 --seed 7
 //!
 //! The node under the server is a small one in this process, which now and then answers nonsense. Several clients at a
 //! time send; one that does nothing wrong asks for a ping in between, and must get its answer within thirty seconds. The
