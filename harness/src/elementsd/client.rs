@@ -124,9 +124,11 @@ impl Client {
 
     /// The result in an answer, or the error in it.
     fn result(&self, method: &str, mut answer: Value) -> Result<Value, RpcError> {
-        let error = answer["error"].take();
+        // Not by `answer["error"]`, which panics when an answer is no object.
+        let mut taken = |key: &str| answer.get_mut(key).map(Value::take).unwrap_or_default();
+        let error = taken("error");
         if error.is_null() {
-            return Ok(answer["result"].take());
+            return Ok(taken("result"));
         }
         let code = error["code"]
             .as_i64()

@@ -66,7 +66,7 @@ pub(super) async fn outputs(
             }
         }
         Some(BitcoinBooks::Descriptor(descriptor)) => {
-            scan(books, descriptor, world, deadline).await?["unspents"].take()
+            scan(books, descriptor, world, deadline).await?["unspents"].clone()
         }
     };
     let outputs = unspent.as_array().into_iter().flatten().map(|output| {

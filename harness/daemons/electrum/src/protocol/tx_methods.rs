@@ -88,7 +88,10 @@ impl Session {
         match (raw, is_verbose) {
             (Some(raw), false) => Ok(json!(raw)),
             // The node may know what the index does not have yet.
-            (None, false) => Ok(self.of_node(txid).await?["hex"].take()),
+            (None, false) => match self.of_node(txid).await?.get("hex") {
+                Some(raw) => Ok(raw.clone()),
+                None => Err(Refusal::bad_request("the node's answer has no transaction")),
+            },
             (None, true) => self.of_node(txid).await,
             // With its block, a node without an index of its own finds it.
             (Some(_), true) => {
