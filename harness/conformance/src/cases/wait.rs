@@ -76,11 +76,16 @@ async fn while_mining(t: &Trial<'_>, method: &str, params: Value) -> Step<Value>
     let mut held = std::pin::pin!(held);
     let address = t.lab.key.address().to_string();
     loop {
-        let mined = t.node("generatetoaddress", json!([1, address]));
-        tokio::select! {
-            answer = &mut held => return answer,
-            mined = mined => mined?,
+        let mut mined = std::pin::pin!(t.node("generatetoaddress", json!([1, address])));
+        let answer = tokio::select! {
+            answer = &mut held => Some(answer),
+            mined = &mut mined => mined.map(|_| None)?,
         };
+        if let Some(answer) = answer {
+            // A call that is given up may still mine its block later, beside what comes next.
+            mined.await?;
+            return answer;
+        }
     }
 }
 
