@@ -3,21 +3,16 @@
 
 mod support;
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use swaprig_harness::binary::{Flavour, Kind, Origin, Quiet, Role, Settings, Version, resolve};
 use swaprig_harness::elementsd::{AssetAmount, FAUCET, FREE_COINS, lbtc};
-use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, Sat};
-use swaprig_harness::world::{Binaries, Chain, Liquid, Needs, OUTSIDE, Recipient, liquid_address};
-use swaprig_scenarios::lang::{self, Plan, ServerBooks, Source, Wallet};
-use swaprig_scenarios::run::{
-    Interrupt, LiquidOracle, Outcome, Run, RunSettings, Step, StepFailure, Verdict, Watch, run_all,
-};
+use swaprig_harness::world::{Binaries, Chain, Liquid, OUTSIDE, Recipient, liquid_address};
+use swaprig_scenarios::lang::{ServerBooks, Wallet};
+use swaprig_scenarios::run::{LiquidOracle, Outcome, Run, Step, StepFailure, Verdict};
 use swaprig_scenarios::step;
 use swaprig_scenarios::steps::core_steps;
 
@@ -194,44 +189,10 @@ impl Step for Steal {
     }
 }
 
-struct Silent;
-
-impl Watch for Silent {
-    fn started(&self, _: &Plan, _: u32) {}
-    fn step(&self, _: &Plan, _: u32, _: &lang::PlannedStep) {}
-    fn finished(&self, _: &Plan, _: &Outcome) {}
-}
-
 async fn outcome_of(text: &str) -> Outcome {
     let mut registry = core_steps().unwrap();
     registry.add::<Steal>().unwrap();
-    let source = Source::new("theft", "theft.scenario.toml", text);
-    let plans = lang::check(&source, &registry).unwrap().into_iter();
-    let plans: Vec<Arc<Plan>> = plans.map(Arc::new).collect();
-    let mut needs = Needs::nothing();
-    for plan in &plans {
-        needs.extend(&plan.world.needs());
-    }
-    let settings = support::settings();
-    let resolving = settings.clone();
-    let binaries =
-        tokio::task::spawn_blocking(move || Binaries::resolve(&resolving, &needs, &Quiet))
-            .await
-            .unwrap();
-    let run = RunSettings {
-        jobs: NonZeroUsize::MIN,
-        rounds: 1,
-        binaries: Arc::new(binaries.unwrap()),
-        settings,
-        retries: 0,
-        seed: 0,
-        timeout_scale: 1.0,
-    };
-    let base = tempfile::tempdir().unwrap();
-    let dir = RunDir::numbered(base.path(), Keep::OnFailure).unwrap();
-    let (_raise, interrupt) = Interrupt::new();
-    let mut outcomes = run_all(plans, run, &dir, Arc::new(Silent), interrupt).await;
-    outcomes.remove(0)
+    support::run::outcome_of(text, &registry).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -3,19 +3,12 @@
 
 mod support;
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-
-use swaprig_harness::binary::Quiet;
 use swaprig_harness::bitcoind::Tip;
-use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Sat};
-use swaprig_harness::world::{Binaries, Needs, WAIT};
-use swaprig_scenarios::lang::{self, Party, Plan, Source};
-use swaprig_scenarios::run::{
-    Interrupt, Oracle, Outcome, Run, RunSettings, Step, StepFailure, Verdict, Watch, run_all,
-};
+use swaprig_harness::world::WAIT;
+use swaprig_scenarios::lang::Party;
+use swaprig_scenarios::run::{Oracle, Outcome, Run, Step, StepFailure, Verdict, Watch};
 use swaprig_scenarios::step;
 use swaprig_scenarios::steps::core_steps;
 
@@ -45,47 +38,10 @@ impl Step for Steal {
     }
 }
 
-struct Silent;
-
-impl Watch for Silent {
-    fn started(&self, _: &Plan, _: u32) {}
-    fn step(&self, _: &Plan, _: u32, _: &lang::PlannedStep) {}
-    fn finished(&self, _: &Plan, _: &Outcome) {}
-}
-
 async fn outcome_of(text: &str) -> Outcome {
     let mut registry = core_steps().unwrap();
     registry.add::<Steal>().unwrap();
-    let source = Source::new("theft", "theft.scenario.toml", text);
-    let plans = lang::check(&source, &registry)
-        .unwrap()
-        .into_iter()
-        .map(Arc::new)
-        .collect::<Vec<Arc<Plan>>>();
-    let settings = support::settings();
-    let resolving = settings.clone();
-    let mut needs = Needs::nothing();
-    for plan in &plans {
-        needs.extend(&plan.world.needs());
-    }
-    let binaries =
-        tokio::task::spawn_blocking(move || Binaries::resolve(&resolving, &needs, &Quiet))
-            .await
-            .unwrap();
-    let run = RunSettings {
-        jobs: NonZeroUsize::MIN,
-        rounds: 1,
-        binaries: Arc::new(binaries.unwrap()),
-        settings,
-        retries: 0,
-        seed: 0,
-        timeout_scale: 1.0,
-    };
-    let base = tempfile::tempdir().unwrap();
-    let dir = RunDir::numbered(base.path(), Keep::OnFailure).unwrap();
-    let (_raise, interrupt) = Interrupt::new();
-    let mut outcomes = run_all(plans, run, &dir, Arc::new(Silent), interrupt).await;
-    outcomes.remove(0)
+    support::run::outcome_of(text, &registry).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part of this")]
 
 pub(crate) mod processes;
+pub(crate) mod run;
 pub(crate) mod sandbox;
 
 use std::io::Write as _;
