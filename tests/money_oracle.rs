@@ -8,7 +8,7 @@ use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Sat};
 use swaprig_harness::world::WAIT;
 use swaprig_scenarios::lang::Party;
-use swaprig_scenarios::run::{Oracle, Outcome, Run, Step, StepFailure, Verdict, Watch};
+use swaprig_scenarios::run::{Oracle, Outcome, Run, Step, StepFailure, Verdict};
 use swaprig_scenarios::step;
 use swaprig_scenarios::steps::core_steps;
 
