@@ -159,9 +159,10 @@ pub(crate) fn serve(args: &[String]) -> ! {
     });
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async move {
+        // The certificate is there before the port answers: that is when the server counts as ready.
+        let tls = maker.tls();
         let listener = tokio::net::TcpListener::bind(&maker.args["listen"]).await;
         let listener = listener.expect("its port is free");
-        let tls = maker.tls();
         println!("up");
         let _ = std::io::stdout().flush();
         loop {
