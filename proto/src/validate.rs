@@ -1,0 +1,1 @@
+//! Checks messages by the protovalidate constraints that their .proto file states.

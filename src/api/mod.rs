@@ -1,0 +1,1 @@
+//! The swap server's gRPC services.

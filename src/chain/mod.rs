@@ -1,0 +1,1 @@
+//! Liquid: the wallet's coins, the index, and what is watched there.

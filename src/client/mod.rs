@@ -1,0 +1,1 @@
+//! The buyer: checks everything, pays, claims, and survives a crash at any point.

@@ -1,0 +1,1 @@
+//! The Lightning node that a swap is paid to or by.

@@ -1,0 +1,1 @@
+//! What the server must never forget, in SQLite.

@@ -1,0 +1,1 @@
+//! The engine: turns what is observed into transitions and performs their effects.
