@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use elements::encode::deserialize;
 use elements::hex::FromHex as _;
-use elements::{OutPoint, Transaction, TxOut};
+use elements::Transaction;
+use elements::secp256k1_zkp::rand::thread_rng;
 use swaprig_units::{BlockDelta, Height, PaymentHash};
 
 use super::cell::{Cell, State};
@@ -13,7 +14,7 @@ use super::{ApplyError, Engine, locked};
 use crate::chain::BroadcastError;
 use crate::lightning::LightningError;
 use crate::store::StoredEffect;
-use crate::swap::{self, Effect, Event, FailureReason, FeeRate, FundingTx, Htlc, Swap};
+use crate::swap::{self, Effect, Event, FailureReason, FeeRate, FundingTx, Locked, Swap};
 
 /// Pauses between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -180,13 +181,10 @@ impl Engine {
                 },
             }
         };
-        let Some(inputs) = htlc_outputs(funding) else {
-            return Attempt::Again("the stored funding is unreadable".into());
-        };
         let key = self.wallet.swap_keys(swap.index).refund_key;
         let rate = FeeRate(self.refund_rate(tip, swap.terms.timeout));
-        let htlc = Htlc::of(&swap.terms);
-        let made = swap::refund(&htlc, &inputs, &destination, rate, self.config.lbtc, &key, &mut rand_core());
+        let locked = Locked::of(&swap.terms, self.config.lbtc, funding);
+        let made = swap::refund(&locked, &key, &destination, rate, &mut thread_rng());
         let transaction = match made {
             Ok(transaction) => transaction,
             Err(error) => return Attempt::Again(error.to_string()),
@@ -243,21 +241,6 @@ fn done_or_again(result: Result<(), LightningError>) -> Attempt {
 pub(super) fn transaction_of(funding: &FundingTx) -> Option<Transaction> {
     let bytes = Vec::<u8>::from_hex(&funding.raw).ok()?;
     deserialize(&bytes).ok()
-}
-
-/// The outputs of the HTLC, the asset first.
-pub(super) fn htlc_outputs(funding: &FundingTx) -> Option<Vec<(OutPoint, TxOut)>> {
-    let transaction = transaction_of(funding)?;
-    let vouts = [Some(funding.vout), funding.fee_vout];
-    let output = |vout: u32| {
-        let output = transaction.output.get(usize::try_from(vout).ok()?)?;
-        Some((OutPoint::new(funding.txid, vout), output.clone()))
-    };
-    vouts.into_iter().flatten().map(output).collect()
-}
-
-fn rand_core() -> impl elements::secp256k1_zkp::rand::RngCore + elements::secp256k1_zkp::rand::CryptoRng {
-    elements::secp256k1_zkp::rand::thread_rng()
 }
 
 /// The boundaries before and after an effect.
