@@ -7,18 +7,18 @@ use swaprig_units::Sat;
 
 use super::coins::{Coin, Selection};
 use super::tag::Tag;
-use crate::swap::{FundingTx, Terms};
+use crate::swap::{FundingTx, Htlc, Terms};
 
-/// The transaction that funds the HTLC `lock` with what `terms` say from the coins of `selection`, not signed yet.
+/// The transaction that funds the HTLC of `terms` from the coins of `selection`, not signed yet.
 /// The HTLC comes first, then its L-BTC for the claim, the tag, the change and the fee.
 pub(super) fn unsigned(
     selection: &Selection,
     terms: &Terms,
     index: u32,
-    lock: &Script,
     change: &Script,
     policy_asset: AssetId,
 ) -> Transaction {
+    let lock = Htlc::of(terms).script_pubkey();
     let tag = Tag {
         index,
         timeout: terms.timeout,

@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use swaprig_units::Height;
 
 use super::connection::{BadUrl, CallError, Connection, Endpoint};
-use super::fee::FeeRate;
-use crate::swap::Depth;
+use super::fee::rate_from_coins;
+use crate::swap::{Depth, FeeRate};
 
 /// Longest pause between two attempts to connect.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -279,9 +279,7 @@ impl Index {
         let coins = said
             .as_f64()
             .ok_or_else(|| malformed(METHOD, said.to_string()))?;
-        Ok((coins > 0.0)
-            .then(|| FeeRate::from_coins_per_kvb(coins))
-            .flatten())
+        Ok((coins > 0.0).then(|| rate_from_coins(coins)).flatten())
     }
 
     async fn call(&self, method: &str, params: Value) -> Result<Value, IndexError> {

@@ -1,6 +1,6 @@
 //! Liquid: the wallet's coins, the index, and what is watched there.
 //!
-//! [`Index`] asks and sends, [`Watcher`] listens, [`Wallet`] owns.
+//! [`Index`] asks and sends, [`Watcher`] listens, [`Wallet`] owns; [`observe`] tells what the chain shows of a swap.
 
 mod coins;
 mod connection;
@@ -10,6 +10,7 @@ mod funding;
 mod index;
 mod keys;
 mod ledger;
+mod observe;
 mod recover;
 mod scan;
 mod seed;
@@ -21,9 +22,10 @@ mod watcher;
 pub use coins::{Coin, Needs, Selection, Shortage, select};
 pub use connection::BadUrl;
 pub use fan_out::{FanOut, FanOutError, Split};
-pub use fee::{FeePolicy, FeeRate};
+pub use fee::FeePolicy;
 pub use index::{BroadcastError, HistoryItem, Index, IndexError, IndexSettings, Tip};
 pub use lwk_wollet::Network;
+pub use observe::observe;
 pub use recover::Recovered;
 pub use seed::{Seed, SeedError};
 pub use wallet::{Synced, Wallet, WalletError, WalletSettings};

@@ -298,19 +298,17 @@ impl Wallet {
             .expect("a descriptor with a wildcard has a script for each index")
     }
 
-    /// The signed transaction that locks what `terms` say in the HTLC `lock`, and what is stored of it. The same for the same
+    /// The signed transaction that locks what `terms` say in their HTLC, and what is stored of it. The same for the same
     /// arguments.
     pub fn fund(
         &self,
         selection: &Selection,
         terms: &Terms,
         index: u32,
-        lock: &Script,
     ) -> (Transaction, FundingTx) {
         let change = self.change_script(index);
-        let policy_asset = self.policy_asset();
         let mut transaction =
-            funding::unsigned(selection, terms, index, lock, &change, policy_asset);
+            funding::unsigned(selection, terms, index, &change, self.policy_asset());
         self.0.keys.sign(&mut transaction, &selection.coins);
         let described = funding::described(&transaction, terms);
         (transaction, described)
