@@ -6,6 +6,7 @@ pub mod api;
 pub mod chain;
 pub mod client;
 pub mod lightning;
+pub mod steps;
 pub mod store;
 pub mod swap;
 pub mod watch;
