@@ -54,7 +54,7 @@ mod words;
 mod world;
 
 pub use answer::{Answer, Reply};
-pub use books::{BitcoinBooks, ServerBooks};
+pub use books::{BitcoinBooks, HtlcBooks, LiquidBooks, ServerBooks};
 pub use chains::{Chains, chain_name};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx, plain_name};
@@ -65,7 +65,7 @@ pub use docs::{
 pub use fields::{GrpcMethod, LinkMethod};
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
-pub use json::{Body, Expected, JsonPath, Taken};
+pub use json::{Body, Expected, JsonPath, JsonPaths, Taken};
 pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
 pub(crate) use messages::{check_call, shape};
