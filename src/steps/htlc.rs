@@ -173,7 +173,13 @@ impl Step for MakeHtlc {
             let title = format!("an HTLC cannot time out at {timeout}");
             return Err(StepFailure::refused(title).at("timeout"));
         }
-        let witness_script = script(hash, &claimer, &refunder, timeout);
+        let contract = crate::swap::Htlc {
+            payment_hash: hash,
+            claimer,
+            refunder,
+            timeout,
+        };
+        let witness_script = contract.witness_script();
         let address = Address::p2wsh(&witness_script, None, &AddressParams::ELEMENTS);
         let owner = match run.name {
             Some(name) => format!("HTLC {name}"),
@@ -206,31 +212,4 @@ impl Step for FundHtlc {
         let sent = run.world.send_liquid(&self.by.0, &to, amount, run.deadline);
         Ok(LiquidTransaction { txid: sent.await? })
     }
-}
-
-/// The witness script of the swaps' HTLC.
-fn script(
-    hash: PaymentHash,
-    claimer: &bitcoin::secp256k1::PublicKey,
-    refunder: &bitcoin::secp256k1::PublicKey,
-    timeout: Height,
-) -> Script {
-    use elements::opcodes::all;
-    elements::script::Builder::new()
-        .push_opcode(all::OP_IF)
-        .push_opcode(all::OP_SIZE)
-        .push_int(32)
-        .push_opcode(all::OP_EQUALVERIFY)
-        .push_opcode(all::OP_SHA256)
-        .push_slice(&hash.0)
-        .push_opcode(all::OP_EQUALVERIFY)
-        .push_slice(&claimer.serialize())
-        .push_opcode(all::OP_ELSE)
-        .push_int(timeout.0.into())
-        .push_opcode(all::OP_CLTV)
-        .push_opcode(all::OP_DROP)
-        .push_slice(&refunder.serialize())
-        .push_opcode(all::OP_ENDIF)
-        .push_opcode(all::OP_CHECKSIG)
-        .into_script()
 }

@@ -280,12 +280,15 @@ fn htlcs(
         return None;
     }
     let before = report.count();
+    let mut misspelt = Vec::new();
     for (key, _) in table {
         let name: &str = key.get_ref();
         if HTLC_KEYS.contains(&name) {
             continue;
         }
-        let help = match nearest(name, HTLC_KEYS.iter().copied()) {
+        let meant = nearest(name, HTLC_KEYS.iter().copied());
+        misspelt.extend(meant);
+        let help = match meant {
             Some(meant) => format!("did you mean `{meant}`?"),
             None => format!("`htlcs` has {}", all_of(HTLC_KEYS.iter().copied())),
         };
@@ -294,9 +297,9 @@ fn htlcs(
             .label("unknown")
             .help(help);
     }
-    let rpc =
-        required(table, "rpc", node, report).and_then(|(at, text)| method(at, text, api, report));
-    let addresses = required(table, "addresses", node, report)
+    let rpc = required(table, "rpc", node, &misspelt, report)
+        .and_then(|(at, text)| method(at, text, api, report));
+    let addresses = required(table, "addresses", node, &misspelt, report)
         .and_then(|(at, text)| path(at, text, JsonPaths::parse, report));
     let send = match table.get("send") {
         None => Some(Json::Object(serde_json::Map::new())),
@@ -317,6 +320,7 @@ fn required<'t>(
     table: &'t DeTable<'_>,
     key: &str,
     whole: &Node<'_>,
+    misspelt: &[&str],
     report: &mut Report,
 ) -> Option<(&'t Node<'t>, &'t str)> {
     let (span, title) = match table.get(key) {
@@ -327,6 +331,7 @@ fn required<'t>(
                 format!("expected a text, found {}", describe(node)),
             ),
         },
+        None if misspelt.contains(&key) => return None,
         None => (whole.span(), format!("`htlcs` has no `{key}`")),
     };
     report.push(span, title).label("in `books`").help(HTLCS);

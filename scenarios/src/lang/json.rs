@@ -191,6 +191,10 @@ pub struct JsonPaths(Vec<JsonPath>);
 impl JsonPaths {
     /// Reads them; an error says what to write.
     pub fn parse(text: &str) -> Result<Self, String> {
+        if !text.starts_with('$') {
+            let bare = text.trim_start_matches('.');
+            return Err(format!("it starts with `$`: \"$.{bare}\""));
+        }
         let mut parts = text.split("[*]");
         let first = JsonPath::parse(parts.next().unwrap_or_default())?;
         let rest = parts.map(|part| JsonPath::parse(&format!("${part}")));

@@ -93,22 +93,23 @@ impl Book {
     /// # Errors
     /// When what is there cannot be read, or the server refuses.
     pub(super) async fn learn(&mut self, world: &World) -> Result<Learnt, StepFailure> {
-        let server = world.server(&self.books.server)?;
-        let wallet = self.learn_wallet(server)?;
+        let wallet = self.learn_wallet(world)?;
         let Some(htlcs) = self.books.htlcs.clone() else {
             return Ok(wallet);
         };
+        let server = world.server(&self.books.server)?;
         match self.learn_htlcs(&htlcs, server).await? {
             Learnt::All => Ok(wallet),
             other => Ok(other),
         }
     }
 
-    fn learn_wallet(&mut self, server: &Server) -> Result<Learnt, StepFailure> {
+    fn learn_wallet(&mut self, world: &World) -> Result<Learnt, StepFailure> {
         let (text, place) = match &self.books.liquid {
             None | Some(LiquidBooks::Wallet(_)) => return Ok(Learnt::All),
             Some(LiquidBooks::Descriptor(text)) => (text.clone(), "its descriptor".to_owned()),
             Some(LiquidBooks::DescriptorFile(path)) => {
+                let server = world.server(&self.books.server)?;
                 let path = server.dir().join(path);
                 match std::fs::read_to_string(&path) {
                     Ok(text) => (text.trim().to_owned(), path.display().to_string()),

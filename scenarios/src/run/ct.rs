@@ -130,15 +130,56 @@ impl Addresses {
 mod tests {
     use super::*;
 
-    /// The test vector of BIP 84's first account, with the blinding key of SLIP 77's test vector.
-    const KEYS: &str = "zpub";
+    /// The account key of BIP 84's test vectors, in the form of test networks, and the blinding key of SLIP 77's.
+    const XPUB: &str = "tpubDC8msFGeGuwnKG9Upg7DM2b4DaRqg3CUZa5g8v2SRQ6K4NSkxUgd7HsL2XVWbVm39yBA4LAxysQAm397zwQSQoQgewGiYZqrA9DsP4zbQ1M";
+    const SLIP77: &str = "b2396b3ee20509cdb64fe24180a14a72dbd671728eaa49bac69d2bdecb5f5a04";
+
+    fn text(end: &str) -> String {
+        format!("ct(slip77({SLIP77}),elwpkh({XPUB}{end}))")
+    }
+
+    fn script(descriptor: &str, chain: usize, index: u32) -> Script {
+        let parsed: CtDescriptor<DescriptorPublicKey> = descriptor.parse().unwrap();
+        let chains = parsed.descriptor.into_single_descriptors().unwrap();
+        let one = chains[chain].at_derivation_index(index).unwrap();
+        one.script_pubkey()
+    }
 
     #[test]
-    fn what_is_no_descriptor_is_told() {
-        for (text, why) in [("", "Descriptor"), ("wpkh(03)", "CT")] {
+    fn what_is_no_descriptor_or_cannot_be_read_is_told() {
+        let public = "ct(0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798,elwpkh(0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798))";
+        for (text, why) in [
+            ("", ""),
+            (
+                "elwpkh(0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798)",
+                "CT",
+            ),
+            (&format!("{}#qqqqqqqq", text("/<0;1>/*")), "checksum"),
+            (public, "nobody can read what is blinded"),
+        ] {
             let error = Wallet::parse(text).expect_err(text);
             assert!(error.contains(why), "{text}: {error}");
         }
-        let _ = KEYS;
+    }
+
+    #[test]
+    fn both_chains_are_known_up_to_the_gap_after_the_last_used_address() {
+        let both = text("/<0;1>/*");
+        let mut wallet = Wallet::parse(&both).unwrap();
+        assert!(!wallet.owns(&script(&both, 1, GAP)));
+        assert!(wallet.owns(&script(&both, 0, 3)));
+        assert!(wallet.owns(&script(&both, 1, 700)));
+        // The address in use moved the gap.
+        assert!(wallet.owns(&script(&both, 1, 700 + GAP)));
+        assert!(!wallet.owns(&script(&both, 0, 4 + GAP)));
+        assert!(!wallet.owns(&Script::new()));
+    }
+
+    #[test]
+    fn a_descriptor_of_one_address_has_one() {
+        let one = text("/0/7");
+        let mut wallet = Wallet::parse(&one).unwrap();
+        assert!(wallet.owns(&script(&text("/<0;1>/*"), 0, 7)));
+        assert!(!wallet.owns(&script(&text("/<0;1>/*"), 0, 8)));
     }
 }
