@@ -267,6 +267,11 @@ impl Wallet {
         *self.0.settings.network.policy_asset()
     }
 
+    /// Its CT descriptor (ELIP 150): whoever has it sees all that the wallet has, and can spend nothing.
+    pub fn descriptor(&self) -> String {
+        self.0.descriptor.to_string()
+    }
+
     /// How it pays.
     pub fn fees(&self) -> FeePolicy {
         self.0.settings.fees
