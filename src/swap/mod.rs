@@ -1,5 +1,6 @@
 //! The swap protocol: terms, HTLC, timelock policy, state machine. No clock, no randomness, no SQL, no RPC, no async.
 
+mod diagram;
 mod htlc;
 mod keys;
 mod machine;
@@ -10,6 +11,7 @@ mod state;
 mod tests;
 mod timelock;
 
+pub use diagram::mermaid;
 pub use htlc::{FundingMismatch, Htlc, ParseError, classify, expected_outputs, matches_funding};
 pub use keys::{KeyError, SwapKeys, SwapSeed};
 pub use machine::{
