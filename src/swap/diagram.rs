@@ -11,6 +11,8 @@ use super::state::{
     Swap, Tips,
 };
 
+const WINDOW_OVER: &str = "funding window over";
+
 /// The diagram of all that can happen to `start`, a swap just made. Its terms decide what there is to see: with a prepay
 /// there is the phase that waits for it.
 pub fn mermaid(start: &Swap, funding: &FundingTx, claim: Spend) -> String {
@@ -19,7 +21,12 @@ pub fn mermaid(start: &Swap, funding: &FundingTx, claim: Spend) -> String {
     let mut known = vec![start.clone()];
     let mut queue = VecDeque::from([start.clone()]);
     while let Some(swap) = queue.pop_front() {
-        for (label, (_, event)) in events.iter().enumerate() {
+        for (label, (name, event)) in events.iter().enumerate() {
+            // Nothing is on the chain of a swap that has no funding.
+            let seen = matches!(event, Event::Observed(_)) && *name != WINDOW_OVER;
+            if seen && swap.funding.is_none() {
+                continue;
+            }
             let Ok(next) = step(&swap, event) else {
                 continue;
             };
@@ -47,8 +54,15 @@ fn draw(
         .collect();
     let mut text = String::from("stateDiagram-v2\n    [*] --> Reserved\n");
     for ((from, to), labels) in edges {
-        let labels: Vec<&str> = labels.iter().map(|at| events[*at].0).collect();
         let (from, to) = (names[from], names[to]);
+        let settled = |name: &str| matches!(name, "Claimed" | "Refunded");
+        let label = |at: &usize| match &events[*at] {
+            // A block that is undone undoes what it did; what else was seen then only says where that leads.
+            (_, Event::Observed(_)) if settled(from) && !settled(to) => "reorganisation",
+            (name, _) => name,
+        };
+        let labels: BTreeSet<&str> = labels.iter().map(label).collect();
+        let labels: Vec<&str> = labels.into_iter().collect();
         text += &format!("    {from} --> {to}: {}\n", labels.join(" / "));
     }
     for name in ["Claimed", "Refunded", "Failed"] {
@@ -138,7 +152,7 @@ fn events(start: &Swap, funding: &FundingTx, claim: Spend) -> Vec<(&'static str,
             seen(look(early, 500, confirmed, None, Payment::Succeeded)),
         ),
         (
-            "funding window over",
+            WINDOW_OVER,
             seen(look(late, 500, Depth::Mempool, None, absent)),
         ),
         (
