@@ -7,16 +7,18 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
-use elements::{Address, AssetId, Script, Transaction};
+use elements::{Address, AssetId, OutPoint, Script, Transaction};
 use swaprig::chain::{
     BroadcastError, Coin, FanOut, FeePolicy, Index, IndexSettings, Needs, Network, Seed, Selection,
     Split, Wallet, WalletSettings, WatchEvent, Watcher, observe, select,
 };
-use swaprig::swap::{Depth, FundingTx, Htlc, Phase, Swap, SwapId, Terms};
+use swaprig::swap::{
+    ChainSpend, Depth, FeeRate, FundingTx, Htlc, Locked, Phase, Spend, Swap, SwapId, Terms, claim,
+};
 use swaprig_harness::World;
 use swaprig_harness::elementsd::{AssetAmount, FAUCET, lbtc};
 use swaprig_harness::time::{Deadline, Probe, poll_until};
-use swaprig_harness::units::{BlockDelta, Height, Msat, PaymentHash, Sat, Units};
+use swaprig_harness::units::{BlockDelta, Height, Msat, PaymentHash, Preimage, Sat, Units};
 use swaprig_harness::world::{Chain, Recipient};
 use tokio::sync::mpsc;
 
@@ -343,6 +345,110 @@ async fn recovers(seed: &Seed, dir: &Path, index: &Index, swaps: &[Swap]) {
     );
     assert_eq!(reopened.recover(), found);
     assert_ne!(reopened.fresh_address().unwrap(), given);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_is_seen_with_its_preimage_also_when_it_takes_only_a_part() {
+    let Some(world) = world().await else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let seed = Seed::generate(&sandbox.path().join("seed")).unwrap();
+    let index = index_of(&world);
+    let wallet = wallet(&seed, &sandbox.path().join("wallet"), &index).await;
+    let gold = deposit(&world, &wallet).await;
+    split(&world, &wallet, &index, gold).await;
+    let preimage = Preimage([3; 32]);
+    let secret = SecretKey::from_slice(&[7; 32]).unwrap();
+    let mut reserved = HashSet::new();
+    // Of the second one only the L-BTC is claimed; then the rest, too.
+    for (number, is_partly) in [(1, false), (2, true)] {
+        let selection = wallet.select(gold, Units(10), Sat(900), &reserved).unwrap();
+        reserved.extend(selection.outpoints());
+        let terms = Terms {
+            payment_hash: preimage.payment_hash(),
+            ..terms(&needs(gold, 10, 900), 0)
+        };
+        let (transaction, funding) = wallet.fund(&selection, &terms, number);
+        index.broadcast(&transaction).await.unwrap();
+        mine(&world).await;
+        let locked = Locked::of(&terms, lbtc(), &funding);
+        let fee_output = OutPoint::new(funding.txid, funding.fee_vout.unwrap());
+        let of_both = if is_partly {
+            locked.clone().without(funding.outpoint())
+        } else {
+            locked
+        };
+        let to = wallet.fresh_address().unwrap();
+        let rng = &mut elements::secp256k1_zkp::rand::thread_rng();
+        let claim = claim(&of_both, &preimage, &secret, &to, FeeRate::MIN_RELAY, rng).unwrap();
+        assert!(
+            claim
+                .input
+                .iter()
+                .any(|input| input.previous_output == fee_output)
+        );
+        index.broadcast(&claim).await.unwrap();
+        let swap = swap(number, terms, funding);
+        let seen = observe(&index, &swap)
+            .await
+            .unwrap()
+            .unwrap()
+            .spend
+            .unwrap();
+        let wanted = ChainSpend {
+            txid: claim.txid(),
+            spend: Spend::Claim(preimage),
+            depth: Depth::Mempool,
+            whole: !is_partly,
+        };
+        assert_eq!(seen, wanted);
+        let depth = Depth::Block(mine(&world).await);
+        let seen = observe(&index, &swap).await.unwrap().unwrap();
+        assert_eq!(seen.spend, Some(ChainSpend { depth, ..wanted }));
+        assert!(matches!(seen.funding, Depth::Block(_)) && !seen.conflicted);
+        synced(&wallet, "what was claimed", |coins| {
+            coins.iter().any(|coin| {
+                coin.outpoint.txid == claim.txid() && coin.height.is_some() && !coin.explicit
+            })
+        })
+        .await;
+    }
+    world.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_spoilt_cache_is_scanned_anew_and_an_address_is_given_out_once() {
+    let Some(world) = world().await else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let seed = Seed::generate(&sandbox.path().join("seed")).unwrap();
+    let (index, dir) = (index_of(&world), sandbox.path().join("wallet"));
+    let first = wallet(&seed, &dir, &index).await;
+    pay(&world, &first, AssetAmount::sat(Sat(5_000))).await;
+    mine(&world).await;
+    synced(&first, "a deposit", |coins| {
+        coins.len() == 1 && coins[0].height.is_some()
+    })
+    .await;
+    let (coins, given) = (first.coins(), first.fresh_address().unwrap());
+    drop(first);
+    for entry in std::fs::read_dir(dir.join("lwk")).unwrap() {
+        std::fs::write(entry.unwrap().path(), "half of it").unwrap();
+    }
+    let again = wallet(&seed, &dir, &index).await;
+    assert!(again.coins().is_empty());
+    again.sync().await.unwrap();
+    assert_eq!(again.coins(), coins);
+    assert_ne!(again.fresh_address().unwrap(), given);
+    // Another seed finds nothing of it.
+    drop(again);
+    let other = Seed::generate(&sandbox.path().join("other")).unwrap();
+    let stranger = wallet(&other, &dir, &index).await;
+    stranger.sync().await.unwrap();
+    assert!(stranger.coins().is_empty());
+    world.finish().await.unwrap();
 }
 
 /// The next event that is `wanted`; others are passed over.
