@@ -1,11 +1,14 @@
 //! The swap protocol: terms, HTLC, timelock policy, state machine. No clock, no randomness, no SQL, no RPC, no async.
 
 mod htlc;
+mod keys;
 mod machine;
 mod spend;
 mod state;
+pub mod timelock;
 
 pub use htlc::{FundingMismatch, Htlc, ParseError, classify, expected_outputs, matches_funding};
+pub use keys::{KeyError, SwapKeys, SwapSeed};
 pub use machine::{
     LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, is_due, is_exposed, is_final,
     pay_by, status, step,
