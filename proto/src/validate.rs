@@ -31,12 +31,17 @@ const MAX_TOLD: usize = 16;
 /// The most characters that are shown of a text, escaped.
 const MAX_EXCERPT: usize = 80;
 
+/// A message that has a name, by which its constraints are found: every message of this crate.
+pub trait Checked: Message + Name {}
+
+impl<M: Message + Name> Checked for M {}
+
 /// Checks a message of this crate, and the messages in it, by its constraints.
 ///
 /// # Errors
 /// All that is wrong with it, for the sender to read: the message of `INVALID_ARGUMENT`. A message that is none of this
 /// crate's is refused, too.
-pub fn check<M: Message + Name>(message: &M) -> Result<(), Violations> {
+pub fn check<M: Checked>(message: &M) -> Result<(), Violations> {
     RULES.check_encoded(&M::full_name(), &message.encode_to_vec())
 }
 
