@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use bitcoin::Network;
+use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::secp256k1::PublicKey;
-use elements::hex::{FromHex as _, ToHex as _};
 use elements::{AddressParams, AssetId, Script, Transaction, Txid, confidential};
 use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef};
 use swaprig_proto::v1;
@@ -16,8 +16,8 @@ use swaprig_units::{Height, Msat, PaymentHash, Sat, Units};
 
 use super::record::{Funding, Offer, Prepay, Request};
 use super::{Policy, Reason, Refusal};
-use crate::swap::SwapId;
 use crate::swap::Htlc;
+use crate::swap::SwapId;
 
 /// Locktimes from here on are times, not heights (BIP 65).
 const FIRST_TIME: u32 = 500_000_000;
@@ -74,12 +74,16 @@ pub(crate) fn reply(against: &Against<'_>, swap: &v1::Swap) -> Result<Offer, Ref
     let contract = contract(against, htlc, invoice.hash)?;
     let fee_value = values(against, htlc)?;
     let pay_by = Height(swap.pay_by_height);
-    must(
-        pay_by < contract.timeout,
-        Reason::PayByMismatch,
-        || format!("pay_by_height is {}, the timeout is {}", pay_by.0, contract.timeout.0),
-    )?;
-    if prepay.as_ref().is_some_and(|p| p.payment_hash == invoice.hash) {
+    must(pay_by < contract.timeout, Reason::PayByMismatch, || {
+        format!(
+            "pay_by_height is {}, the timeout is {}",
+            pay_by.0, contract.timeout.0
+        )
+    })?;
+    if prepay
+        .as_ref()
+        .is_some_and(|p| p.payment_hash == invoice.hash)
+    {
         return no(Reason::PrepayInvoice, "it has the swap's own payment hash");
     }
     let funding = swap.funding.as_ref();
@@ -96,12 +100,13 @@ pub(crate) fn reply(against: &Against<'_>, swap: &v1::Swap) -> Result<Offer, Ref
         script: contract.witness_script(),
         fee_value,
         server_height: Height(swap.liquid_height),
+        takes_payment: swap.status() == v1::SwapStatus::Funded,
         funding: funding.map(|f| self::funding(f, fee_value)).transpose()?,
     })
 }
 
 /// Whose reply it is.
-fn identity(against: &Against<'_>, swap: &v1::Swap) -> Result<SwapId, Refusal> {
+pub(crate) fn identity(against: &Against<'_>, swap: &v1::Swap) -> Result<SwapId, Refusal> {
     let wanted = against.request.request_id.to_string();
     must(swap.request_id == wanted, Reason::RequestMismatch, || {
         format!("request_id is `{}`, not `{wanted}`", swap.request_id)
@@ -184,7 +189,12 @@ fn amounts(against: &Against<'_>, swap: &v1::Swap) -> Result<(), Refusal> {
     must(
         swap.min_confirmations == wanted,
         Reason::ConfirmationsMismatch,
-        || format!("min_confirmations is {}, not {wanted}", swap.min_confirmations),
+        || {
+            format!(
+                "min_confirmations is {}, not {wanted}",
+                swap.min_confirmations
+            )
+        },
     )
 }
 
@@ -209,10 +219,17 @@ fn read_invoice(against: &Against<'_>, text: &str) -> Result<Invoice, Refusal> {
     };
     let expires_at = parsed.expires_at().map_or(u64::MAX, |at| at.as_secs());
     let needed = against.now + against.policy.invoice_margin;
-    must(expires_at >= needed.as_secs(), Reason::InvoiceExpired, || {
-        let left = i128::from(expires_at) - i128::from(against.now.as_secs());
-        format!("{left} s are left to pay it, {} s are needed", against.policy.invoice_margin.as_secs())
-    })?;
+    must(
+        expires_at >= needed.as_secs(),
+        Reason::InvoiceExpired,
+        || {
+            let left = i128::from(expires_at) - i128::from(against.now.as_secs());
+            format!(
+                "{left} s are left to pay it, {} s are needed",
+                against.policy.invoice_margin.as_secs()
+            )
+        },
+    )?;
     let payee = parsed.get_payee_pub_key();
     if let Some(wanted) = against.policy.payee {
         must(payee == wanted, Reason::WrongPayee, || {
@@ -316,9 +333,12 @@ fn contract(
         refunder,
         timeout,
     };
-    let script = contract.witness_script().to_hex();
+    let script = contract.witness_script().as_bytes().to_lower_hex_string();
     must(htlc.witness_script == script, Reason::WrongScript, || {
-        format!("witness_script is `{}`, not `{script}`", htlc.witness_script)
+        format!(
+            "witness_script is `{}`, not `{script}`",
+            htlc.witness_script
+        )
     })?;
     let address = contract.address(against.params).to_string();
     must(htlc.address == address, Reason::WrongAddress, || {
@@ -339,7 +359,10 @@ fn values(against: &Against<'_>, htlc: &v1::Htlc) -> Result<Sat, Refusal> {
     };
     must(is_right, Reason::FeeValueMismatch, || {
         let least = against.policy.min_fee_value;
-        format!("fee_value_sat is {}; it is 0 for L-BTC and at least {least} beside another asset", fee_value.0)
+        format!(
+            "fee_value_sat is {}; it is 0 for L-BTC and at least {least} beside another asset",
+            fee_value.0
+        )
     })?;
     Ok(fee_value)
 }
@@ -383,7 +406,10 @@ pub(crate) struct Seen {
 /// The first rule that is broken.
 pub(crate) fn chain(against: &Against<'_>, offer: &Offer, seen: &Seen) -> Result<(), Refusal> {
     let Some(funding) = &offer.funding else {
-        return no(Reason::NotFunded, "the server has not signed the funding transaction yet");
+        return no(
+            Reason::NotFunded,
+            "the server has not signed the funding transaction yet",
+        );
     };
     let Some(transaction) = &seen.transaction else {
         return no(Reason::FundingNotFound, funding.txid.to_string());
@@ -391,7 +417,13 @@ pub(crate) fn chain(against: &Against<'_>, offer: &Offer, seen: &Seen) -> Result
     must(
         transaction.txid() == funding.txid,
         Reason::FundingNotFound,
-        || format!("the source gave {} for {}", transaction.txid(), funding.txid),
+        || {
+            format!(
+                "the source gave {} for {}",
+                transaction.txid(),
+                funding.txid
+            )
+        },
     )?;
     outputs(against, offer, funding, transaction)?;
     if let Some((vout, by)) = seen.spends.first() {
@@ -407,6 +439,9 @@ pub(crate) fn chain(against: &Against<'_>, offer: &Offer, seen: &Seen) -> Result
         .map_or(0, |block| (seen.tip.0 + 1).saturating_sub(block.0));
     must(depth >= wanted, Reason::TooFewConfirmations, || {
         format!("{depth} of {wanted}")
+    })?;
+    must(offer.takes_payment, Reason::NotFunded, || {
+        "the server does not count it as funded yet".into()
     })
 }
 
@@ -473,14 +508,25 @@ pub(crate) fn time(policy: &Policy, offer: &Offer, tip: Height) -> Result<(), Re
     must(
         gap <= policy.max_height_gap.0,
         Reason::HeightMismatch,
-        || format!("the server sees {}, the source {}", offer.server_height, tip),
+        || {
+            format!(
+                "the server sees {}, the source {}",
+                offer.server_height, tip
+            )
+        },
     )?;
     let needed = policy.needed_blocks();
     let left = offer.timeout.0.saturating_sub(tip.0);
     must(left >= needed.0, Reason::TimeoutTooNear, || {
-        format!("{left} blocks are left until {}, {} are needed", offer.timeout, needed.0)
+        format!(
+            "{left} blocks are left until {}, {} are needed",
+            offer.timeout, needed.0
+        )
     })?;
     must(tip < offer.pay_by, Reason::PayByPassed, || {
-        format!("it takes payments until {}, the tip is {}", offer.pay_by, tip)
+        format!(
+            "it takes payments until {}, the tip is {}",
+            offer.pay_by, tip
+        )
     })
 }

@@ -65,7 +65,10 @@ impl Seed {
         };
         match std::fs::read_to_string(path) {
             Ok(text) => {
-                let mode = std::fs::metadata(path).map_err(failed)?.permissions().mode();
+                let mode = std::fs::metadata(path)
+                    .map_err(failed)?
+                    .permissions()
+                    .mode();
                 if mode & 0o077 != 0 {
                     return Err(SeedError::Readable {
                         path: path.to_owned(),
@@ -165,9 +168,6 @@ mod tests {
     #[test]
     fn a_key_of_a_known_seed_stays_what_it_is() {
         let seed = Seed::from_bytes([7; 32]);
-        assert_eq!(
-            seed.claim_pubkey(0).to_string(),
-            "TO BE FILLED"
-        );
+        assert_eq!(seed.claim_pubkey(0).to_string(), "TO BE FILLED");
     }
 }

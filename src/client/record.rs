@@ -22,7 +22,9 @@ pub struct Record {
     pub offer: Option<Offer>,
     /// Where it is.
     pub stage: Stage,
-    /// Whether the prepay invoice may have been sent.
+    /// How often the payment was sent, or was about to be.
+    pub attempts: u32,
+    /// Whether the prepayment was sent, or was about to be.
     pub prepaying: bool,
     /// The preimage. Stored before anything that shows it is sent, and never forgotten.
     pub preimage: Option<Preimage>,
@@ -122,8 +124,33 @@ pub struct Offer {
     pub fee_value: Sat,
     /// The Liquid height that the server saw.
     pub server_height: Height,
+    /// Whether the server counts the swap as funded and takes the payment.
+    pub takes_payment: bool,
     /// What locks the coins, once the server tells it.
     pub funding: Option<Funding>,
+}
+
+impl Offer {
+    /// Whether another reply about the same swap tells the same terms; what it adds later is no change.
+    pub(crate) fn agrees_with(&self, later: &Offer) -> bool {
+        let terms = |offer: &Offer| {
+            (
+                offer.swap_id,
+                offer.invoice.clone(),
+                offer.refunder,
+                offer.timeout,
+                offer.pay_by,
+                offer.fee_value,
+            )
+        };
+        let places = |funding: &Funding| (funding.txid, funding.vout, funding.fee_vout);
+        let funded_alike = match (&self.funding, &later.funding) {
+            (None, _) => true,
+            (Some(before), Some(now)) => places(before) == places(now),
+            (Some(_), None) => false,
+        };
+        terms(self) == terms(later) && funded_alike
+    }
 }
 
 /// What to pay before anything is locked.

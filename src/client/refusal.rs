@@ -51,6 +51,7 @@ macro_rules! reasons {
 }
 
 reasons! {
+    ServerRefused = "SERVER_REFUSED", "The server makes no such swap.";
     MalformedReply = "MALFORMED_REPLY", "A field of the server's reply is missing or cannot be read.";
     RequestMismatch = "REQUEST_MISMATCH", "The reply is about another request.";
     SwapIdMismatch = "SWAP_ID_MISMATCH", "The reply is about another swap than the one that was made.";

@@ -1,7 +1,7 @@
 //! The buyer's own view of Liquid: an Electrum server that it chose, asked for proofs where there are any.
 
-use elements::hashes::{Hash as _, sha256d};
-use elements::hex::FromHex as _;
+use bitcoin::hex::FromHex as _;
+use elements::hashes::sha256d;
 use elements::{BlockHeader, OutPoint, Script, Transaction, Txid};
 use serde::Deserialize;
 use serde_json::json;
@@ -70,7 +70,9 @@ impl View {
     pub(crate) fn spender(&self, outpoint: OutPoint) -> Option<&Found> {
         let spends = |found: &&Found| {
             let inputs = found.transaction.input.iter();
-            inputs.map(|input| input.previous_output).any(|out| out == outpoint)
+            inputs
+                .map(|input| input.previous_output)
+                .any(|out| out == outpoint)
         };
         let all = || self.transactions.iter().filter(spends);
         all().find(|found| found.block.is_some()).or(all().next())
@@ -141,12 +143,6 @@ impl Source {
         answer.map_err(|e| self.failed(e))
     }
 
-    /// The height of its tip.
-    pub(crate) async fn tip(&self, deadline: Deadline) -> Result<Height, SourceError> {
-        let tip = self.with(deadline, async |client| client.tip(deadline).await);
-        Ok(tip.await?.0)
-    }
-
     /// Everything that touches a script. The tip is read first: depths are never told too large.
     pub(crate) async fn view(
         &self,
@@ -167,8 +163,10 @@ impl Source {
             .await?;
         let mut transactions = Vec::new();
         for (item, bytes) in raw {
-            let transaction: Transaction = elements::encode::deserialize(&bytes)
-                .map_err(|error| self.untrue(format!("{} is no transaction: {error}", item.tx_hash)))?;
+            let transaction: Transaction =
+                elements::encode::deserialize(&bytes).map_err(|error| {
+                    self.untrue(format!("{} is no transaction: {error}", item.tx_hash))
+                })?;
             if transaction.txid().to_string() != item.tx_hash.to_string() {
                 return Err(self.untrue(format!("{} is {}", item.tx_hash, transaction.txid())));
             }
@@ -196,7 +194,9 @@ impl Source {
             .with(deadline, async |client| {
                 let header = client.header(block, deadline).await?;
                 let method = "blockchain.transaction.get_merkle";
-                let branch = client.call(method, json!([txid.to_string(), block.0]), deadline).await?;
+                let branch = client
+                    .call(method, json!([txid.to_string(), block.0]), deadline)
+                    .await?;
                 Ok((header, branch))
             })
             .await?;
@@ -219,9 +219,11 @@ impl Source {
         raw: &[u8],
         deadline: Deadline,
     ) -> Result<(), SourceError> {
-        self.with(deadline, async |client| client.broadcast(raw, deadline).await)
-            .await
-            .map(drop)
+        self.with(deadline, async |client| {
+            client.broadcast(raw, deadline).await
+        })
+        .await
+        .map(drop)
     }
 }
 

@@ -99,7 +99,11 @@ impl Store {
             .transaction_with_behavior(behaviour)
             .map_err(|e| self.failed(e))?;
         let last: Option<u32> = transaction
-            .query_row("SELECT seq FROM sqlite_sequence WHERE name = 'swaps'", [], |row| row.get(0))
+            .query_row(
+                "SELECT seq FROM sqlite_sequence WHERE name = 'swaps'",
+                [],
+                |row| row.get(0),
+            )
             .optional()
             .map_err(|e| self.failed(e))?;
         let mut record = make(last.unwrap_or(0) + 1);
@@ -116,7 +120,10 @@ impl Store {
 
     /// Writes a swap, unless somebody else has written it since it was read.
     pub(crate) fn update(&self, record: &mut Record) -> Result<(), StoreError> {
-        let hash = record.offer.as_ref().map(|offer| offer.payment_hash.to_string());
+        let hash = record
+            .offer
+            .as_ref()
+            .map(|offer| offer.payment_hash.to_string());
         let written = self.lock().execute(
             "UPDATE swaps SET swap_id = ?1, payment_hash = ?2, stage = ?3, record = ?4, version = version + 1
              WHERE key_index = ?5 AND version = ?6",
