@@ -232,7 +232,9 @@ fn pay_out(
     destination: &Address,
     rate: FeeRate,
 ) -> Result<Transaction, SpendError> {
-    let first = locked.coins.first().ok_or(SpendError::Nothing)?;
+    if locked.coins.is_empty() {
+        return Err(SpendError::Nothing);
+    }
     let others = || locked.coins.iter().filter(|coin| coin.asset != locked.lbtc);
     let other = others().next().map(|coin| coin.asset);
     if others().any(|coin| Some(coin.asset) != other) {
@@ -250,7 +252,7 @@ fn pay_out(
         let outputs = asset_output.clone().into_iter().chain(remainder);
         outputs.chain([fee]).collect::<Vec<TxOut>>()
     };
-    tx.output = outputs(first.value, available);
+    // Values have one size; any will do to measure.
     tx.output = outputs(1, available);
     let fee = rate.fee(tx.discount_vsize());
     let left = available.checked_sub(fee);

@@ -318,4 +318,6 @@ pub enum Alarm {
     PaymentLost,
     /// The buyer claimed although no payment was taken.
     ClaimedUnpaid,
+    /// The payment was, or may have been, taken, and the chain can never take the funding.
+    FundingLost,
 }

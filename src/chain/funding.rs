@@ -1,0 +1,73 @@
+//! The transaction that locks what is sold.
+
+use elements::confidential::{Asset, Nonce, Value};
+use elements::encode::serialize_hex;
+use elements::{AssetId, LockTime, Script, Sequence, Transaction, TxIn, TxOut, TxOutWitness};
+use swaprig_units::Sat;
+
+use super::coins::{Coin, Selection};
+use super::tag::Tag;
+use crate::swap::{FundingTx, Htlc, Terms};
+
+/// The transaction that funds the HTLC of `terms` from the coins of `selection`, not signed yet.
+/// The HTLC comes first, then its L-BTC for the claim, the tag, the change and the fee.
+pub(super) fn unsigned(
+    selection: &Selection,
+    terms: &Terms,
+    index: u32,
+    change: &Script,
+    policy_asset: AssetId,
+) -> Transaction {
+    let lock = Htlc::of(terms).script_pubkey();
+    let tag = Tag {
+        index,
+        timeout: terms.timeout,
+        claimer: terms.claimer,
+    };
+    let mut outputs = vec![explicit(terms.asset, terms.amount.0, lock.clone())];
+    if terms.fee_value != Sat(0) {
+        outputs.push(explicit(policy_asset, terms.fee_value.0, lock.clone()));
+    }
+    outputs.push(explicit(policy_asset, 0, tag.script()));
+    for (asset, value) in &selection.change {
+        outputs.push(explicit(*asset, value.0, change.clone()));
+    }
+    outputs.push(explicit(policy_asset, selection.fee.0, Script::new()));
+    spend(&selection.coins, outputs)
+}
+
+/// A transaction from `coins` to `outputs`, without signatures.
+pub(super) fn spend(coins: &[Coin], outputs: Vec<TxOut>) -> Transaction {
+    let input = |coin: &Coin| TxIn {
+        previous_output: coin.outpoint,
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        ..TxIn::default()
+    };
+    Transaction {
+        version: 2,
+        lock_time: LockTime::ZERO,
+        input: coins.iter().map(input).collect(),
+        output: outputs,
+    }
+}
+
+/// An output that everybody can read; the fee when `script` is empty.
+pub(super) fn explicit(asset: AssetId, value: u64, script: Script) -> TxOut {
+    TxOut {
+        asset: Asset::Explicit(asset),
+        value: Value::Explicit(value),
+        nonce: Nonce::Null,
+        script_pubkey: script,
+        witness: TxOutWitness::default(),
+    }
+}
+
+/// What is stored of a funding.
+pub(super) fn described(transaction: &Transaction, terms: &Terms) -> FundingTx {
+    FundingTx {
+        txid: transaction.txid(),
+        vout: 0,
+        fee_vout: (terms.fee_value != Sat(0)).then_some(1),
+        raw: serialize_hex(transaction),
+    }
+}

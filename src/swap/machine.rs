@@ -1,0 +1,558 @@
+//! The state machine: what follows from an event, and what is to be done about it. It does nothing itself.
+//!
+//! An observation is level-triggered: whatever came before, it is answered with the phase that follows from what the swap has
+//! latched and from what the chains show, and with all that is needed now. Whoever performs the effects leaves out those that
+//! are pending, and asks [`is_due`] right before performing one.
+//!
+//! What holds, whatever happens in whatever order:
+//! 1. A payment is taken only after `claim_tried` was stored, and a refund is signed only after `never_claim` was stored. The
+//!    second is never latched after the first, save by the operator when the payment is provably lost; the first never after
+//!    the second. So no swap is both paid to the server and refunded to it.
+//! 2. Nothing that is held is failed after a claim of it was tried.
+//! 3. Which of claim and refund counts is decided by the block that has one of them, and undone with that block.
+//! 4. Coins are let go only before a funding was signed, or when a block has spent them otherwise.
+
+use swaprig_units::{BlockDelta, Height};
+
+use super::state::{
+    Alarm, Chain, ChainSpend, Depth, Effect, Event, FailureReason, FundingTx, Observation, Payment,
+    Phase, Spend, Status, Swap, Terms, Tips,
+};
+
+/// How many Bitcoin blocks before the node lets a hold lapse it is no longer taken: taking it could come too late, and the
+/// swap could then not be refunded without the operator. What lapses can be paid again.
+pub const LAPSE_MARGIN: BlockDelta = BlockDelta(2);
+
+/// How many Bitcoin blocks after a hold should have lapsed a payment that did not arrive counts as lost. A day: an HTLC that is
+/// settled on the chain takes a while.
+pub const LOST_MARGIN: BlockDelta = BlockDelta(144);
+
+/// What an event leads to. To be stored whole, before anything of it is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transition {
+    /// The swap from now on.
+    pub swap: Swap,
+    /// What is to be done, in this order.
+    pub effects: Vec<Effect>,
+}
+
+/// Why an event changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The event belongs to another phase; when an effect was done twice, this is what its second answer gets.
+    #[error("`{event}` does not happen to a swap that is {phase}")]
+    NotNow {
+        /// What happened.
+        event: &'static str,
+        /// Where the swap is.
+        phase: &'static str,
+    },
+    /// The invoices that were made are not those that the terms ask for.
+    #[error("the terms and the invoices disagree about whether there is a prepay invoice")]
+    PrepayInvoice,
+    /// The funding that was signed does not have the outputs that the terms ask for.
+    #[error(
+        "the terms and the funding disagree about whether there is an output with L-BTC for the fee"
+    )]
+    FeeOutput,
+    /// An observation without the chain, though there is a funding to look for.
+    #[error("the observation does not say what the Liquid chain shows of the funding")]
+    NoChain,
+    /// Nothing was ever locked, so nothing can be taken back.
+    #[error("nothing was ever locked for this swap, so there is nothing to refund")]
+    NothingLocked,
+    /// The timeout is not reached.
+    #[error("the refund is possible from Liquid height {timeout} on; the chain is at {tip}", timeout = timeout.0, tip = tip.0)]
+    BeforeTimeout {
+        /// From when on.
+        timeout: Height,
+        /// Where the chain is.
+        tip: Height,
+    },
+    /// The funding is in no block.
+    #[error("the funding is not in a block, so there is nothing to refund")]
+    FundingNotInChain,
+    /// The HTLC is being spent or is spent.
+    #[error("the HTLC is already spent, or a claim of it waits to be")]
+    Spent,
+    /// The payment has arrived: the coins are the buyer's.
+    #[error("the payment was taken, so the coins are the buyer's to claim")]
+    Paid,
+    /// A claim of the payment was tried and may yet succeed.
+    #[error("the payment may have been taken; it counts as lost when Bitcoin is past height {after} and nothing is held", after = after.0)]
+    MayBePaid {
+        /// The Bitcoin height after which it counts as lost.
+        after: Height,
+    },
+}
+
+/// What follows from an event.
+///
+/// # Errors
+/// Why nothing does; the swap is as it was then.
+pub fn step(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
+    let mut next = swap.clone();
+    let effects = match event {
+        Event::InvoiceMade { invoice, prepay } => invoice_made(&mut next, invoice, prepay)?,
+        Event::Prepaid => prepaid(&mut next)?,
+        Event::CreationFailed(reason) => creation_failed(&mut next, *reason)?,
+        Event::FundingSigned(funding) => funding_signed(&mut next, funding)?,
+        Event::Observed(observation) => observed(&mut next, observation)?,
+        Event::RefundSigned(txid) => {
+            if !next.never_claim || next.funding.is_none() {
+                return Err(not_now(swap, event.name()));
+            }
+            next.refund = Some(*txid);
+            Vec::new()
+        }
+        Event::ForceRefund(observation) => force_refund(&mut next, observation)?,
+    };
+    Ok(Transition {
+        swap: next,
+        effects,
+    })
+}
+
+fn not_now(swap: &Swap, event: &'static str) -> Refused {
+    Refused::NotNow {
+        event,
+        phase: swap.phase.name(),
+    }
+}
+
+fn invoice_made(
+    swap: &mut Swap,
+    invoice: &str,
+    prepay: &Option<String>,
+) -> Result<Vec<Effect>, Refused> {
+    if swap.phase != Phase::Reserved {
+        return Err(not_now(swap, "invoice made"));
+    }
+    if prepay.is_some() != (swap.terms.prepay.0 != 0) {
+        return Err(Refused::PrepayInvoice);
+    }
+    swap.invoice = Some(invoice.to_owned());
+    swap.prepay_invoice = prepay.clone();
+    if prepay.is_some() {
+        swap.phase = Phase::AwaitingPrepay;
+        return Ok(Vec::new());
+    }
+    swap.phase = Phase::Building;
+    Ok(vec![Effect::SignFunding])
+}
+
+fn prepaid(swap: &mut Swap) -> Result<Vec<Effect>, Refused> {
+    if swap.phase != Phase::AwaitingPrepay {
+        return Err(not_now(swap, "prepaid"));
+    }
+    swap.phase = Phase::Building;
+    Ok(vec![Effect::SignFunding])
+}
+
+fn funding_signed(swap: &mut Swap, funding: &FundingTx) -> Result<Vec<Effect>, Refused> {
+    if swap.phase != Phase::Building {
+        return Err(not_now(swap, "funding signed"));
+    }
+    if funding.fee_vout.is_some() != (swap.terms.fee_value.0 != 0) {
+        return Err(Refused::FeeOutput);
+    }
+    swap.funding = Some(funding.clone());
+    swap.phase = Phase::Funding;
+    Ok(vec![Effect::BroadcastFunding])
+}
+
+/// Before a funding is stored none is sent, so the coins are free again. An invoice that was made is closed: what a buyer
+/// who was too quick has paid is given back.
+fn creation_failed(swap: &mut Swap, reason: FailureReason) -> Result<Vec<Effect>, Refused> {
+    match swap.phase {
+        Phase::Reserved | Phase::AwaitingPrepay | Phase::Building => {}
+        Phase::Funding
+        | Phase::Confirmed
+        | Phase::PaymentHeld
+        | Phase::Paid
+        | Phase::Cancelling
+        | Phase::Refunding
+        | Phase::Claimed
+        | Phase::Refunded
+        | Phase::Failed(_) => return Err(not_now(swap, "creation failed")),
+    }
+    swap.never_claim = true;
+    swap.phase = Phase::Failed(reason);
+    let mut effects = vec![Effect::ReleaseCoins];
+    if swap.invoice.is_some() {
+        effects.push(Effect::FailPayment);
+    }
+    Ok(effects)
+}
+
+fn observed(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
+    let too_late = seen.tips.liquid >= funding_deadline(&swap.terms);
+    match swap.phase {
+        // A funding that comes late leaves the buyer less time than was agreed: better none.
+        Phase::Reserved if too_late => creation_failed(swap, FailureReason::Invoice),
+        Phase::AwaitingPrepay if too_late => creation_failed(swap, FailureReason::Prepay),
+        Phase::Building if too_late => creation_failed(swap, FailureReason::Funding),
+        Phase::Reserved => Ok(vec![Effect::MakeInvoice]),
+        Phase::AwaitingPrepay => Ok(Vec::new()),
+        Phase::Building => Ok(vec![Effect::SignFunding]),
+        Phase::Failed(_) => failed(swap, seen),
+        Phase::Funding
+        | Phase::Confirmed
+        | Phase::PaymentHeld
+        | Phase::Paid
+        | Phase::Cancelling
+        | Phase::Refunding
+        | Phase::Claimed
+        | Phase::Refunded => {
+            let chain = seen.chain.as_ref().ok_or(Refused::NoChain)?;
+            Ok(funded(swap, seen, chain))
+        }
+    }
+}
+
+/// A swap that failed stays so, unless a reorganisation brings back a funding that a block had ruled out. Its coins may be
+/// in use elsewhere by then, so it is not sent again; only when it is there, it is taken back at the timeout.
+fn failed(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
+    if let (Some(_), Some(chain)) = (&swap.funding, &seen.chain)
+        && !chain.conflicted
+        && chain.funding != Depth::Unseen
+    {
+        return Ok(funded(swap, seen, chain));
+    }
+    match seen.payment {
+        Payment::Held { .. } if !swap.claim_tried => Ok(vec![Effect::FailPayment]),
+        Payment::Held { .. } | Payment::Absent | Payment::Succeeded => Ok(Vec::new()),
+    }
+}
+
+/// An observation of a swap whose funding is signed: latches first, then the phase and what is needed in it.
+fn funded(swap: &mut Swap, seen: &Observation, chain: &Chain) -> Vec<Effect> {
+    swap.spend = chain.spend.clone();
+    if seen.payment == Payment::Succeeded {
+        swap.paid = true;
+    }
+    if chain.conflicted && !swap.claim_tried && !swap.paid {
+        let fresh = !matches!(swap.phase, Phase::Failed(_));
+        swap.never_claim = true;
+        swap.phase = Phase::Failed(FailureReason::Funding);
+        let mut effects = fail_held(swap, seen);
+        effects.extend(fresh.then_some(Effect::ReleaseCoins));
+        return effects;
+    }
+    // Even when the payment is now taken because of it: somebody has the preimage whom the server did not give it.
+    let leaked = matches!(settled(chain), Some(Spend::Claim(_))) && !swap.paid && !swap.claim_tried;
+    latch(swap, seen, chain);
+    swap.phase = phase(swap, seen, chain);
+    let mut effects = effects(swap, seen, chain);
+    effects.extend(leaked.then_some(Effect::Alarm(Alarm::ClaimedUnpaid)));
+    effects
+}
+
+/// Decides, once for all, for taking the payment or against it; or leaves it open.
+fn latch(swap: &mut Swap, seen: &Observation, chain: &Chain) {
+    if swap.claim_tried || swap.paid || swap.never_claim {
+        if let (true, Payment::Held { until }) = (swap.claim_tried, seen.payment) {
+            // The buyer may pay again what had lapsed.
+            swap.held_until = swap.held_until.max(Some(until));
+        }
+        return;
+    }
+    let tip = seen.tips.liquid;
+    let spent_by = chain.spend.as_ref().map(|spend| spend.spend);
+    let claimed = matches!(settled(chain), Some(Spend::Claim(_)));
+    let confirmed = chain.funding.confirmations(tip) >= swap.terms.min_confirmations.max(1);
+    let in_block = matches!(chain.funding, Depth::Block(_));
+    // A buyer that has the coins has what it pays for, though nobody gave it the preimage: no window is left to keep.
+    let open = confirmed && tip < pay_by(&swap.terms);
+    if spent_by == Some(Spend::Refund) {
+        swap.never_claim = true;
+    } else if let (true, Payment::Held { until }) = (open || claimed, seen.payment)
+        && !lapses(until, seen.tips)
+    {
+        swap.claim_tried = true;
+        swap.held_until = Some(until);
+    } else if !claimed
+        && (tip >= pay_by(&swap.terms) || (!in_block && tip >= funding_deadline(&swap.terms)))
+    {
+        swap.never_claim = true;
+    }
+}
+
+/// Where a swap with a funding is. A function of the latches and the chain, so that what a block did a reorganisation undoes.
+fn phase(swap: &Swap, seen: &Observation, chain: &Chain) -> Phase {
+    let tip = seen.tips.liquid;
+    let in_block = matches!(chain.funding, Depth::Block(_));
+    match settled(chain) {
+        Some(Spend::Claim(_)) => Phase::Claimed,
+        Some(Spend::Refund) => Phase::Refunded,
+        None if swap.paid => Phase::Paid,
+        None if swap.never_claim => match swap.phase {
+            Phase::Refunding | Phase::Refunded => Phase::Refunding,
+            Phase::Reserved
+            | Phase::AwaitingPrepay
+            | Phase::Building
+            | Phase::Funding
+            | Phase::Confirmed
+            | Phase::PaymentHeld
+            | Phase::Paid
+            | Phase::Cancelling
+            | Phase::Claimed
+            | Phase::Failed(_) => match in_block && tip >= swap.terms.timeout {
+                true => Phase::Refunding,
+                false => Phase::Cancelling,
+            },
+        },
+        None if swap.claim_tried => Phase::PaymentHeld,
+        None => match chain.funding.confirmations(tip) >= swap.terms.min_confirmations.max(1) {
+            true => Phase::Confirmed,
+            false => Phase::Funding,
+        },
+    }
+}
+
+/// What is needed now.
+fn effects(swap: &Swap, seen: &Observation, chain: &Chain) -> Vec<Effect> {
+    let tips = seen.tips;
+    let settled = settled(chain);
+    let in_block = matches!(chain.funding, Depth::Block(_));
+    let timed_out = tips.liquid >= swap.terms.timeout;
+    let mut effects = Vec::new();
+    if chain.funding == Depth::Unseen && settled.is_none() && !chain.conflicted {
+        effects.push(Effect::BroadcastFunding);
+    }
+    effects.extend(fail_held(swap, seen));
+    // Not for coins that the buyer can never have.
+    if takes(swap) && matches!(seen.payment, Payment::Held { .. }) && !chain.conflicted {
+        effects.push(Effect::ClaimPayment);
+    }
+    if refunds(swap) && settled.is_none() && in_block && timed_out {
+        effects.push(Effect::Refund);
+    }
+    effects.extend(alarms(swap, seen, chain).into_iter().map(Effect::Alarm));
+    effects
+}
+
+fn alarms(swap: &Swap, seen: &Observation, chain: &Chain) -> Vec<Alarm> {
+    let settled = settled(chain);
+    let taken = swap.paid || (swap.claim_tried && !swap.never_claim);
+    let mut alarms = Vec::new();
+    if let Some(ChainSpend {
+        depth: Depth::Block(_),
+        whole: false,
+        ..
+    }) = chain.spend
+    {
+        alarms.push(Alarm::PartlySpent);
+    }
+    if taken && settled.is_none() && seen.tips.liquid >= swap.terms.timeout {
+        alarms.push(Alarm::PaidUnclaimed);
+    }
+    if takes(swap) && seen.payment == Payment::Absent && past(swap.held_until, seen.tips) {
+        alarms.push(Alarm::PaymentLost);
+    }
+    if chain.conflicted && taken {
+        alarms.push(Alarm::FundingLost);
+    }
+    alarms
+}
+
+/// The operator's refund. Everything that the server knows may forbid it; time alone does not allow it.
+fn force_refund(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
+    match swap.phase {
+        Phase::Reserved | Phase::AwaitingPrepay | Phase::Building | Phase::Failed(_) => {
+            return Err(Refused::NothingLocked);
+        }
+        Phase::Funding
+        | Phase::Confirmed
+        | Phase::PaymentHeld
+        | Phase::Paid
+        | Phase::Cancelling
+        | Phase::Refunding
+        | Phase::Claimed
+        | Phase::Refunded => {}
+    }
+    let chain = seen.chain.as_ref().ok_or(Refused::NoChain)?;
+    if swap.paid || seen.payment == Payment::Succeeded {
+        return Err(Refused::Paid);
+    }
+    if let Some(spend) = &chain.spend {
+        let ours_waits = spend.spend == Spend::Refund && !matches!(spend.depth, Depth::Block(_));
+        if !ours_waits {
+            return Err(Refused::Spent);
+        }
+    }
+    if !matches!(chain.funding, Depth::Block(_)) {
+        return Err(Refused::FundingNotInChain);
+    }
+    let (timeout, tip) = (swap.terms.timeout, seen.tips.liquid);
+    if tip < timeout {
+        return Err(Refused::BeforeTimeout { timeout, tip });
+    }
+    if takes(swap) && !(seen.payment == Payment::Absent && lost(swap.held_until, seen.tips)) {
+        let after = swap
+            .held_until
+            .and_then(|until| until.checked_add(LOST_MARGIN));
+        return Err(Refused::MayBePaid {
+            after: after.unwrap_or(Height(u32::MAX)),
+        });
+    }
+    swap.spend = chain.spend.clone();
+    swap.never_claim = true;
+    swap.phase = Phase::Refunding;
+    Ok(effects(swap, seen, chain))
+}
+
+/// Where a swap is, for its buyer. What is being cancelled or taken back is still locked: it counts as funded, though
+/// nothing is taken for it after `pay_by`.
+pub fn status(swap: &Swap) -> Status {
+    match swap.phase {
+        Phase::Reserved | Phase::AwaitingPrepay | Phase::Building | Phase::Funding => {
+            Status::Created
+        }
+        Phase::Confirmed
+        | Phase::PaymentHeld
+        | Phase::Paid
+        | Phase::Cancelling
+        | Phase::Refunding => Status::Funded,
+        Phase::Claimed => Status::Claimed,
+        Phase::Refunded => Status::Refunded,
+        Phase::Failed(_) => Status::Failed,
+    }
+}
+
+/// Whether nothing can happen to a swap any more, if no reorganisation is deeper than `final_depth` blocks of Liquid. A payment
+/// that is being taken must have arrived, too, or count as lost.
+pub fn is_final(swap: &Swap, tips: Tips, final_depth: u32) -> bool {
+    match swap.phase {
+        Phase::Failed(_) => true,
+        Phase::Claimed | Phase::Refunded => {
+            let deep = swap
+                .spend
+                .as_ref()
+                .is_some_and(|spend| spend.depth.confirmations(tips.liquid) >= final_depth.max(1));
+            deep && (!takes(swap) || lost(swap.held_until, tips))
+        }
+        Phase::Reserved
+        | Phase::AwaitingPrepay
+        | Phase::Building
+        | Phase::Funding
+        | Phase::Confirmed
+        | Phase::PaymentHeld
+        | Phase::Paid
+        | Phase::Cancelling
+        | Phase::Refunding => false,
+    }
+}
+
+/// Whether coins of the server are reserved or locked for a swap, so that it counts against what may be at stake.
+pub fn is_exposed(swap: &Swap) -> bool {
+    match swap.phase {
+        Phase::Reserved
+        | Phase::AwaitingPrepay
+        | Phase::Building
+        | Phase::Funding
+        | Phase::Confirmed
+        | Phase::PaymentHeld
+        | Phase::Paid
+        | Phase::Cancelling
+        | Phase::Refunding => true,
+        Phase::Claimed | Phase::Refunded | Phase::Failed(_) => false,
+    }
+}
+
+/// Whether an effect that was asked for earlier is still to be done. It must be asked right before doing it, with the swap as
+/// it is stored then: an effect that waited may have become wrong.
+pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
+    match effect {
+        Effect::MakeInvoice => swap.phase == Phase::Reserved,
+        Effect::SignFunding => swap.phase == Phase::Building,
+        Effect::BroadcastFunding => {
+            swap.funding.is_some() && !matches!(swap.phase, Phase::Failed(_))
+        }
+        Effect::ClaimPayment => takes(swap),
+        Effect::FailPayment => swap.never_claim && !swap.claim_tried,
+        Effect::Refund => refunds(swap) && swap.phase == Phase::Refunding,
+        Effect::ReleaseCoins => matches!(swap.phase, Phase::Failed(_)),
+        Effect::Alarm(_) => true,
+    }
+}
+
+/// The Liquid height from which on the server takes no payment.
+pub fn pay_by(terms: &Terms) -> Height {
+    Height(terms.timeout.0.saturating_sub(terms.claim_window.0))
+}
+
+/// The Liquid height at which a funding that is in no block is given up. It can still get into one; it is refunded then.
+///
+/// Also when a reorganisation took it out of its block: who has not paid by then pays late.
+pub fn funding_deadline(terms: &Terms) -> Height {
+    Height(terms.made_at.0.saturating_add(terms.funding_window.0))
+}
+
+fn takes(swap: &Swap) -> bool {
+    swap.claim_tried && !swap.never_claim && !swap.paid
+}
+
+fn refunds(swap: &Swap) -> bool {
+    swap.never_claim && !swap.paid
+}
+
+fn fail_held(swap: &Swap, seen: &Observation) -> Vec<Effect> {
+    match seen.payment {
+        Payment::Held { .. } if swap.never_claim && !swap.claim_tried => vec![Effect::FailPayment],
+        Payment::Held { .. } | Payment::Absent | Payment::Succeeded => Vec::new(),
+    }
+}
+
+/// The spend that counts: in a block, and of all outputs.
+fn settled(chain: &Chain) -> Option<Spend> {
+    let spend = chain.spend.as_ref()?;
+    (spend.whole && matches!(spend.depth, Depth::Block(_))).then_some(spend.spend)
+}
+
+fn lapses(until: Height, tips: Tips) -> bool {
+    tips.bitcoin.0.saturating_add(LAPSE_MARGIN.0) >= until.0
+}
+
+fn past(until: Option<Height>, tips: Tips) -> bool {
+    until.is_some_and(|until| tips.bitcoin > until)
+}
+
+fn lost(until: Option<Height>, tips: Tips) -> bool {
+    past(until.and_then(|until| until.checked_add(LOST_MARGIN)), tips)
+}
+
+impl Event {
+    /// What to call it, in messages and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::InvoiceMade { .. } => "invoice made",
+            Event::Prepaid => "prepaid",
+            Event::CreationFailed(_) => "creation failed",
+            Event::FundingSigned(_) => "funding signed",
+            Event::Observed(_) => "observed",
+            Event::RefundSigned(_) => "refund signed",
+            Event::ForceRefund(_) => "force refund",
+        }
+    }
+}
+
+impl Phase {
+    /// What to call it, in messages and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Phase::Reserved => "Reserved",
+            Phase::AwaitingPrepay => "AwaitingPrepay",
+            Phase::Building => "Building",
+            Phase::Funding => "Funding",
+            Phase::Confirmed => "Confirmed",
+            Phase::PaymentHeld => "PaymentHeld",
+            Phase::Paid => "Paid",
+            Phase::Cancelling => "Cancelling",
+            Phase::Refunding => "Refunding",
+            Phase::Claimed => "Claimed",
+            Phase::Refunded => "Refunded",
+            Phase::Failed(_) => "Failed",
+        }
+    }
+}
