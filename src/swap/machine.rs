@@ -461,7 +461,8 @@ pub fn is_exposed(swap: &Swap) -> bool {
 }
 
 /// Whether an effect that was asked for earlier is still to be done. It must be asked right before doing it, with the swap as
-/// it is stored then: an effect that waited may have become wrong.
+/// it is stored then, and no event of this swap may come between asking and doing: an effect that waited may have become
+/// wrong. [`Effect::ClaimPayment`] asks [`may_claim`], too.
 pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
     match effect {
         Effect::MakeInvoice => swap.phase == Phase::Reserved,
@@ -474,6 +475,16 @@ pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
         Effect::Refund => refunds(swap) && swap.phase == Phase::Refunding,
         Effect::ReleaseCoins => matches!(swap.phase, Phase::Failed(_)),
         Effect::Alarm(_) => true,
+    }
+}
+
+/// Whether [`Effect::ClaimPayment`] may be done with what the node shows at that moment: only a hold whose lapse is stored
+/// may be claimed. Otherwise an effect that waited could take a second payment, made after the first had lapsed, and the
+/// swap would count it as lost when the first was.
+pub fn may_claim(swap: &Swap, payment: Payment) -> bool {
+    match payment {
+        Payment::Held { until } => takes(swap) && Some(until) <= swap.held_until,
+        Payment::Absent | Payment::Succeeded => false,
     }
 }
 

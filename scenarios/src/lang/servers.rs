@@ -6,6 +6,7 @@ use prost_reflect::DescriptorPool;
 use swaprig_harness::proxy::ServerEnd;
 use swaprig_harness::server::{Ready, ServerSpec};
 use swaprig_harness::template::{Part, Template};
+use swaprig_harness::world::endpoints::SWAPRIG;
 use toml::de::{DeTable, DeValue};
 
 use super::books::{self, ServerBooks};
@@ -142,7 +143,7 @@ fn server_name(
         return false;
     }
     let party = parties.is_some_and(|all| all.iter().any(|party| party == name));
-    let own = matches!(name, "listen" | "dir" | HERE);
+    let own = matches!(name, "listen" | "admin" | "dir" | HERE | SWAPRIG);
     if party || own || RESERVED.contains(&name) {
         let label = if party {
             "a Lightning node"
