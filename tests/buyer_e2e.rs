@@ -1,0 +1,6 @@
+//! The buyer's side of a swap over real daemons, and the Lightning node of both sides.
+
+mod support;
+
+#[path = "buyer/lightning.rs"]
+mod lightning;
