@@ -607,7 +607,7 @@ impl Attack {
                     .send(method.service, verb, path, &headers, body)
                     .await;
                 match sent {
-                    Ok(answer) if path == method.path() => answer.is_short(),
+                    Ok(answer) if *path == method.path() => answer.is_short(),
                     Ok(answer) => answer.is_refusal(),
                     Err(error) if error.starts_with("hangs") => Err(error),
                     // Not to be sent at all, or reset.
