@@ -15,6 +15,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Encoded by protox, which keeps the extensions: prost's own types would drop the constraints.
     std::fs::write(out.join("descriptors.bin"), &compiled)?;
     let set = prost::Message::decode(compiled.as_slice())?;
-    tonic_prost_build::configure().compile_fds(set)?;
+    // With names, by which a message finds its constraints.
+    let mut config = tonic_prost_build::Config::new();
+    config.enable_type_names();
+    tonic_prost_build::configure().compile_fds_with_config(set, config)?;
     Ok(())
 }

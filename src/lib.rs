@@ -5,7 +5,10 @@
 pub mod api;
 pub mod chain;
 pub mod client;
+pub mod config;
+pub mod failpoint;
 pub mod lightning;
+pub mod steps;
 pub mod store;
 pub mod swap;
 pub mod watch;

@@ -13,6 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "exec", "up", "status", "mine", "fund", "pay", "fault", "logs",
         ],
     ),
+    ("Swap", &["server"]),
     ("Setup", &["doctor", "bench", "conformance"]),
 ];
 

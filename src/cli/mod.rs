@@ -20,6 +20,7 @@ mod record;
 mod remote;
 mod run;
 mod select;
+mod server;
 mod signals;
 mod stats;
 mod terminal;
@@ -76,6 +77,8 @@ enum Command {
     Fault(remote::FaultArgs),
     /// Print what the daemons of a standing world say
     Logs(remote::LogsArgs),
+    /// Sell L-BTC and other Liquid assets for Lightning payments
+    Server(Box<server::ServerArgs>),
     /// Tell what this machine has and lacks
     Doctor(doctor::DoctorArgs),
     /// Measure
@@ -188,6 +191,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Pay(args) => remote::pay(&args),
         Command::Fault(args) => remote::fault(&args),
         Command::Logs(args) => remote::logs(&args),
+        Command::Server(args) => server::server(*args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Conformance(args) => conformance::conformance(&args),

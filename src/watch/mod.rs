@@ -1,1 +1,337 @@
-//! The engine: turns what is observed into transitions and performs their effects.
+//! The engine: turns what is observed into transitions, stores them with their effects, and performs the effects.
+//!
+//! It decides nothing itself: `crate::swap::step` does. Every effect is stored before it is performed and may be performed
+//! twice. A swap whose transition could not be stored is left alone until the server starts again.
+
+mod admin;
+mod alarm;
+mod cell;
+mod create;
+mod effects;
+mod inventory;
+mod observe;
+mod recover;
+mod serve;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use elements::{AddressParams, AssetId};
+use swaprig_units::{Height, Msat};
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use crate::chain::{Index, Wallet, Watcher};
+use crate::config::Config;
+use crate::lightning::LightningNode;
+use crate::store::{Coins, Store, StoreError, StoredEffect, StoredSwap};
+use crate::swap::{
+    Effect, Event, Phase, Refused, Status, Swap, SwapId, SwapSeed, Tips, is_final, status, step,
+};
+use cell::{Cell, Cells, State};
+use inventory::Inventory;
+
+pub use admin::{AdminError, Stock, Stocks};
+pub use cell::View;
+pub use create::{CreateError, Offer, Wanted};
+pub use serve::StartError;
+
+/// The server's heart. One per store.
+pub struct Engine {
+    config: Config,
+    params: &'static AddressParams,
+    store: Store,
+    node: Arc<dyn LightningNode>,
+    index: Index,
+    wallet: Wallet,
+    keys: SwapSeed,
+    watcher: Watcher,
+    cells: Cells,
+    /// One lock for each request id that is being made: who comes second finds the first one's swap.
+    requests: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    next_index: AtomicU32,
+    /// The heights; `None` until both chains were heard of.
+    tips: watch::Sender<Option<Tips>>,
+    inventory: Mutex<Inventory>,
+    /// What Lightning can receive in one payment, millisatoshi, as of the last look.
+    receivable: AtomicU64,
+    paused: Mutex<HashSet<AssetId>>,
+    /// Why no new swaps can be made yet; `None` when they can.
+    unready: watch::Sender<Option<String>>,
+    stopping: watch::Sender<bool>,
+    tasks: Mutex<JoinSet<()>>,
+    /// The wallet should be looked at again.
+    resync: Notify,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("store", &self.store.path())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why an event brought nothing.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("nothing is done with this swap before the server is started again: the store failed")]
+    Halted,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What nothing in here can break half-way.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Engine {
+    /// How it is configured.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The Liquid height that it has reached; 0 before it has seen one.
+    pub fn liquid_height(&self) -> Height {
+        self.tips.borrow().map_or(Height(0), |tips| tips.liquid)
+    }
+
+    /// Whether it makes swaps now, as a channel.
+    pub fn readiness(&self) -> watch::Receiver<Option<String>> {
+        self.unready.subscribe()
+    }
+
+    /// A swap as it is now.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub fn view(&self, id: SwapId) -> Result<Option<View>, StoreError> {
+        if let Some(cell) = self.cells.get(id) {
+            let mut view = cell.view.borrow().clone();
+            view.liquid = self.liquid_height();
+            return Ok(Some(view));
+        }
+        Ok(self.store.swap(id)?.map(|stored| self.view_of(stored)))
+    }
+
+    fn view_of(&self, stored: StoredSwap) -> View {
+        View {
+            funding_depth: None,
+            liquid: self.liquid_height(),
+            params: self.params,
+            request_id: stored.request_id,
+            created_at: stored.created_at,
+            updated_at: stored.updated_at,
+            swap: stored.swap,
+            unanswered: false,
+        }
+    }
+
+    /// A page of swaps, newest first.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails.
+    pub fn page(
+        &self,
+        wanted: Option<Status>,
+        after: Option<(i64, SwapId)>,
+        size: u32,
+    ) -> Result<Vec<View>, StoreError> {
+        let page = self.store.page(wanted, after, size)?;
+        let views = page
+            .into_iter()
+            .map(|stored| match self.cells.get(stored.swap.id) {
+                Some(cell) => cell.view.borrow().clone(),
+                None => self.view_of(stored),
+            });
+        Ok(views.collect())
+    }
+
+    /// The changes of a swap; `None` when nothing can happen to it any more. The sender goes when it is final.
+    pub fn subscribe(&self, id: SwapId) -> Option<watch::Receiver<View>> {
+        Some(self.cells.get(id)?.view.subscribe())
+    }
+
+    /// Applies an event: stores the transition with its effects, then lets them be performed.
+    async fn apply(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        event: &Event,
+        done: Option<&StoredEffect>,
+    ) -> Result<(), ApplyError> {
+        let mut state = cell.state.lock().await;
+        self.apply_locked(cell, &mut state, event, done).await
+    }
+
+    async fn apply_locked(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        state: &mut State,
+        event: &Event,
+        done: Option<&StoredEffect>,
+    ) -> Result<(), ApplyError> {
+        if state.halted {
+            return Err(ApplyError::Halted);
+        }
+        let transition = step(&state.swap, event)?;
+        if let Some(done) = done {
+            state.pending.remove(&done.effect);
+        }
+        let signed = state.swap.funding.is_none() && transition.swap.funding.is_some();
+        let mut coins = match signed {
+            true => Coins::Spent,
+            false => Coins::Keep,
+        };
+        let mut effects = Vec::new();
+        for effect in transition.effects {
+            match effect {
+                Effect::ReleaseCoins => coins = Coins::Release,
+                Effect::Alarm(alarm) => self.alarm(cell, state, alarm),
+                Effect::Refund if self.refund_is_recent(state) => {}
+                effect if state.pending.contains(&effect) => {}
+                effect => effects.push(effect),
+            }
+        }
+        let settled = self.is_settled(&transition.swap);
+        let changed = transition.swap != state.swap;
+        if !changed && effects.is_empty() && done.is_none() && !settled {
+            cell.show(state, self.liquid_height());
+            return Ok(());
+        }
+        crate::failpoint::boundary("before storing a transition");
+        let stored = self
+            .store
+            .update(
+                &transition.swap,
+                settled,
+                effects,
+                done.map(|done| done.id),
+                coins,
+            )
+            .await;
+        let stored = stored.inspect_err(|error| {
+            state.halted = true;
+            tracing::error!(swap = %cell.id, %error, "the swap is left alone: its transition was not stored");
+        })?;
+        crate::failpoint::boundary("after storing a transition");
+        self.settle_in_memory(cell, state, transition.swap, coins, settled);
+        for effect in stored {
+            state.pending.insert(effect.effect.clone());
+            self.perform(cell, effect);
+        }
+        cell.show(state, self.liquid_height());
+        if settled {
+            self.forget(cell);
+        }
+        Ok(())
+    }
+
+    fn settle_in_memory(
+        &self,
+        cell: &Cell,
+        state: &mut State,
+        next: Swap,
+        coins: Coins,
+        settled: bool,
+    ) {
+        let before = std::mem::replace(&mut state.swap, next);
+        state.updated_at = crate::store::now_millis();
+        if before.phase != state.swap.phase {
+            let phase = &state.swap.phase;
+            tracing::info!(swap = %cell.id, before = ?before.phase, now = ?phase, "swap");
+            metrics::counter!("swaprig_transitions_total", "phase" => phase_label(phase))
+                .increment(1);
+        }
+        if coins == Coins::Release || settled {
+            locked(&self.inventory).release(cell.id);
+        }
+    }
+
+    /// Whether nothing can happen to it any more, however the chain is reorganised within reason.
+    fn is_settled(&self, swap: &Swap) -> bool {
+        match *self.tips.borrow() {
+            Some(tips) => is_final(swap, tips, self.config.final_confirmations),
+            None => false,
+        }
+    }
+
+    /// Lets go of a swap that is final.
+    fn forget(self: &Arc<Self>, cell: &Arc<Cell>) {
+        self.cells.remove(cell);
+        let (engine, script) = (self.clone(), cell.script.clone());
+        self.spawn(async move { engine.watcher.unwatch(script).await });
+        self.resync.notify_one();
+    }
+
+    /// Runs something beside; it ends with the engine.
+    fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = locked(&self.tasks);
+        // What has ended is let go of, so that their number does not grow.
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(work);
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// A pause that ends early when the engine stops.
+    async fn pause(&self, time: Duration) {
+        // Either way it is over.
+        let _ = tokio::time::timeout(time, self.stopped()).await;
+    }
+
+    /// Returns when the engine stops.
+    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // An error: the engine is gone, which is a stop, too.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
+    }
+
+    /// The price of all swaps that are neither paid nor over, and how many are in flight.
+    fn exposure(&self) -> (Msat, u32) {
+        let mut exposed = 0_u64;
+        let mut in_flight = 0_u32;
+        for cell in self.cells.all() {
+            let view = cell.view.borrow();
+            match status(&view.swap) {
+                Status::Created | Status::Funded => {
+                    in_flight += 1;
+                    if !view.swap.paid {
+                        exposed = exposed.saturating_add(view.swap.terms.price.0);
+                    }
+                }
+                Status::Claimed | Status::Refunded | Status::Failed => {}
+            }
+        }
+        (Msat(exposed), in_flight)
+    }
+}
+
+fn phase_label(phase: &Phase) -> &'static str {
+    match phase {
+        Phase::Reserved => "reserved",
+        Phase::AwaitingPrepay => "awaiting_prepay",
+        Phase::Building => "building",
+        Phase::Funding => "funding",
+        Phase::Confirmed => "confirmed",
+        Phase::PaymentHeld => "payment_held",
+        Phase::Paid => "paid",
+        Phase::Cancelling => "cancelling",
+        Phase::Refunding => "refunding",
+        Phase::Claimed => "claimed",
+        Phase::Refunded => "refunded",
+        Phase::Failed(_) => "failed",
+    }
+}

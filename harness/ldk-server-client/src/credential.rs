@@ -105,6 +105,28 @@ impl Credential {
     }
 }
 
+impl Credential {
+    /// Reads one credential file: 32 bytes are an API key, a text of hexadecimal digits is a macaroon.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is neither.
+    pub fn from_file(path: &Path) -> Result<Self, CredentialError> {
+        let content = std::fs::read(path).map_err(|source| CredentialError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        if let Ok(key) = <[u8; API_KEY_LEN]>::try_from(content.as_slice()) {
+            return Ok(Self::ApiKey(ApiKey::from_bytes(key)));
+        }
+        Macaroon::parse_hex(&String::from_utf8_lossy(&content))
+            .map(Self::Macaroon)
+            .map_err(|source| CredentialError::Macaroon {
+                path: path.to_owned(),
+                source,
+            })
+    }
+}
+
 fn pending(path: &Path, why: &str) -> Detected {
     Detected::Pending(format!("{} {why}", path.display()))
 }
@@ -182,6 +204,31 @@ mod tests {
         assert!(matches!(
             detect(&dir),
             Err(CredentialError::Macaroon { .. })
+        ));
+    }
+
+    #[test]
+    fn a_file_tells_by_its_content_what_it_is() {
+        let (_dir, network) = storage();
+        let path = network.join("credential");
+        std::fs::write(&path, [7; 32]).unwrap();
+        assert!(matches!(
+            Credential::from_file(&path),
+            Ok(Credential::ApiKey(key)) if key == ApiKey::from_bytes([7; 32])
+        ));
+        std::fs::write(&path, format!("{MACAROON}\n")).unwrap();
+        assert!(matches!(
+            Credential::from_file(&path),
+            Ok(Credential::Macaroon(_))
+        ));
+        std::fs::write(&path, [7; 31]).unwrap();
+        assert!(matches!(
+            Credential::from_file(&path),
+            Err(CredentialError::Macaroon { .. })
+        ));
+        assert!(matches!(
+            Credential::from_file(&network.join("none")),
+            Err(CredentialError::Read { .. })
         ));
     }
 

@@ -1,0 +1,23 @@
+//! The swap server as a program of its own; `swaprig server` is the same.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Sells L-BTC and other Liquid assets for Lightning payments
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    args: swaprig::api::ServerArgs,
+}
+
+fn main() -> ExitCode {
+    match swaprig::api::run(Cli::parse().args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("swap_server: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! The wallet's coins, and which of them a funding spends. Pure.
+
+use std::collections::HashSet;
+
+use elements::{AssetId, OutPoint, TxOut, TxOutSecrets};
+use swaprig_units::{Height, Sat, Units};
+
+use super::fee::FeePolicy;
+use super::keys::KeyPath;
+use super::size::FundingSize;
+
+/// An unspent output of the wallet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Coin {
+    /// Where it is.
+    pub outpoint: OutPoint,
+    /// Of which asset.
+    pub asset: AssetId,
+    /// How much of it, in its smallest parts; satoshi for L-BTC.
+    pub value: Units,
+    /// Whether everybody sees asset and value. Only such coins are used for fundings.
+    pub explicit: bool,
+    /// The height of its block; `None` in the mempool.
+    pub height: Option<Height>,
+    /// The key that spends it.
+    pub(super) path: KeyPath,
+    /// The output, without its proofs.
+    pub(super) output: TxOut,
+    /// What its commitments hide.
+    pub(super) secrets: TxOutSecrets,
+}
+
+/// What a funding has to lock and to pay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// What is sold.
+    pub asset: AssetId,
+    /// How much of it.
+    pub amount: Units,
+    /// L-BTC beside it, for the claim; zero when L-BTC is sold.
+    pub fee_value: Sat,
+    /// The asset that fees are paid in: L-BTC.
+    pub policy_asset: AssetId,
+    /// How the funding itself pays.
+    pub fees: FeePolicy,
+}
+
+/// The coins for one funding, and what comes back of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// The coins, in the order of their outpoints.
+    pub coins: Vec<Coin>,
+    /// What is sent back, per asset; never zero, at most one entry for each asset.
+    pub change: Vec<(AssetId, Units)>,
+    /// What the network gets.
+    pub fee: Sat,
+}
+
+impl Selection {
+    /// What is to be reserved.
+    pub fn outpoints(&self) -> impl Iterator<Item = OutPoint> + '_ {
+        self.coins.iter().map(|coin| coin.outpoint)
+    }
+}
+
+/// There are not enough coins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{wanted} of {asset} are wanted and {available} are there in confirmed explicit coins that nobody reserved ({elsewhere} more are \
+     unconfirmed, confidential or reserved)"
+)]
+pub struct Shortage {
+    /// Of which asset.
+    pub asset: AssetId,
+    /// How much is needed at least, with the fee.
+    pub wanted: Units,
+    /// How much could be used now.
+    pub available: Units,
+    /// How much more there is that could be used later.
+    pub elsewhere: Units,
+}
+
+/// Chooses coins for `needs`: confirmed and explicit ones that are not in `reserved`; as few as possible, of those the smallest that
+/// suffice, and rather without change or with change that is worth an output than with a rest that is lost to the fee.
+/// The same coins give the same choice, whatever their order.
+///
+/// # Errors
+///
+/// When there are not enough.
+pub fn select(
+    coins: &[Coin],
+    needs: &Needs,
+    reserved: &HashSet<OutPoint>,
+) -> Result<Selection, Shortage> {
+    let usable = |asset: AssetId| {
+        let mut usable: Vec<&Coin> = coins
+            .iter()
+            .filter(|coin| {
+                coin.asset == asset && is_usable(coin) && !reserved.contains(&coin.outpoint)
+            })
+            .collect();
+        usable.sort_by_key(|coin| (coin.value, coin.outpoint));
+        usable
+    };
+    let short = |asset, wanted: u128| shortage(coins, asset, wanted, reserved);
+    let is_lbtc = needs.asset == needs.policy_asset;
+    let mut chosen: Vec<&Coin> = Vec::new();
+    let mut change = Vec::new();
+    let mut size = FundingSize::new(needs.fee_value != Sat(0));
+    if !is_lbtc {
+        let wanted = u128::from(needs.amount.0);
+        let all = usable(needs.asset);
+        let judge = |_, sum: u128| match sum.checked_sub(wanted) {
+            None => Judgement::TooLittle,
+            Some(0) => Judgement::Exact,
+            Some(_) => Judgement::Change,
+        };
+        let picked = pick(&all, judge).ok_or_else(|| short(needs.asset, wanted))?;
+        let rest = sum(&picked) - wanted;
+        if rest > 0 {
+            change.push((needs.asset, units(rest)));
+            size.change += 1;
+        }
+        size.inputs += picked.len();
+        chosen.extend(picked);
+    }
+    let locked = if is_lbtc {
+        u128::from(needs.amount.0) + u128::from(needs.fee_value.0)
+    } else {
+        u128::from(needs.fee_value.0)
+    };
+    let outcome = |count: usize, sum: u128| {
+        let size = FundingSize {
+            inputs: size.inputs + count,
+            ..size
+        };
+        Outcome::of(sum, locked, size, needs.fees)
+    };
+    let all = usable(needs.policy_asset);
+    let judge = |count, sum| {
+        outcome(count, sum).map_or(Judgement::TooLittle, |outcome| outcome.judgement())
+    };
+    let picked = pick(&all, judge).ok_or_else(|| {
+        let size = FundingSize {
+            inputs: size.inputs + all.len().max(1),
+            ..size
+        };
+        short(
+            needs.policy_asset,
+            locked + u128::from(needs.fees.rate.fee(size.vsize()).0),
+        )
+    })?;
+    let outcome = outcome(picked.len(), sum(&picked)).expect("it was judged to suffice");
+    if outcome.change > 0 {
+        change.push((needs.policy_asset, Units(outcome.change)));
+    }
+    chosen.extend(picked);
+    let mut coins: Vec<Coin> = chosen.into_iter().cloned().collect();
+    coins.sort_by_key(|coin| coin.outpoint);
+    Ok(Selection {
+        coins,
+        change,
+        fee: Sat(outcome.fee),
+    })
+}
+
+fn is_usable(coin: &Coin) -> bool {
+    coin.explicit && coin.height.is_some()
+}
+
+fn sum(coins: &[&Coin]) -> u128 {
+    coins.iter().map(|coin| u128::from(coin.value.0)).sum()
+}
+
+fn units(amount: u128) -> Units {
+    Units(u64::try_from(amount).unwrap_or(u64::MAX))
+}
+
+fn shortage(
+    coins: &[Coin],
+    asset: AssetId,
+    wanted: u128,
+    reserved: &HashSet<OutPoint>,
+) -> Shortage {
+    let (mut available, mut elsewhere) = (0_u128, 0_u128);
+    for coin in coins.iter().filter(|coin| coin.asset == asset) {
+        if is_usable(coin) && !reserved.contains(&coin.outpoint) {
+            available += u128::from(coin.value.0);
+        } else {
+            elsewhere += u128::from(coin.value.0);
+        }
+    }
+    Shortage {
+        asset,
+        wanted: units(wanted),
+        available: units(available),
+        elsewhere: units(elsewhere),
+    }
+}
+
+/// What becomes of the L-BTC that is not locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Outcome {
+    change: u64,
+    fee: u64,
+    is_exact: bool,
+}
+
+impl Outcome {
+    /// `None` when `sum` does not suffice. `size` is the funding's without change of L-BTC.
+    fn of(sum: u128, locked: u128, size: FundingSize, fees: FeePolicy) -> Option<Outcome> {
+        let bare = u128::from(fees.rate.fee(size.vsize()).0);
+        let rest = sum.checked_sub(locked + bare)?;
+        let with_change = FundingSize {
+            change: size.change + 1,
+            ..size
+        };
+        let fee = fees.rate.fee(with_change.vsize()).0;
+        let change = sum.saturating_sub(locked + u128::from(fee));
+        let kept = change >= u128::from(fees.dust.0.max(1));
+        Some(Outcome {
+            change: if kept { units(change).0 } else { 0 },
+            fee: if kept { fee } else { units(bare + rest).0 },
+            is_exact: rest == 0,
+        })
+    }
+
+    fn judgement(self) -> Judgement {
+        match self {
+            Outcome { is_exact: true, .. } => Judgement::Exact,
+            Outcome { change: 0, .. } => Judgement::Waste,
+            Outcome { .. } => Judgement::Change,
+        }
+    }
+}
+
+/// What some coins are worth for a purpose, best last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Judgement {
+    TooLittle,
+    /// A rest goes to the fee that is not worth an output.
+    Waste,
+    Change,
+    Exact,
+}
+
+/// The smallest number of coins that suffice: of the runs of so many neighbours, and of the largest ones with one other coin, the
+/// best, and of those the smallest. `coins` ascend.
+fn pick<'c>(coins: &[&'c Coin], judge: impl Fn(usize, u128) -> Judgement) -> Option<Vec<&'c Coin>> {
+    if judge(0, 0) == Judgement::Exact {
+        return Some(Vec::new());
+    }
+    let value = |at: usize| u128::from(coins[at].value.0);
+    let mut largest = 0;
+    let count = (1..=coins.len()).find(|count| {
+        largest += value(coins.len() - count);
+        judge(*count, largest) > Judgement::TooLittle
+    })?;
+    // The largest ones but one, and where they begin.
+    let (top, others) = (
+        sum(&coins[coins.len() - count + 1..]),
+        coins.len() - count + 1,
+    );
+    let mut run = sum(&coins[..count - 1]);
+    let mut best: Option<(Judgement, u128, Vec<&'c Coin>)> = None;
+    for start in 0..others {
+        run += value(start + count - 1);
+        for (sum, is_run) in [(run, true), (top + value(start), false)] {
+            let judgement = judge(count, sum);
+            let is_better = match &best {
+                None => judgement > Judgement::TooLittle,
+                Some((found, least, _)) => {
+                    judgement > *found || (judgement == *found && sum < *least)
+                }
+            };
+            if is_better {
+                let mut chosen = coins[if is_run {
+                    start..start + count
+                } else {
+                    others..coins.len()
+                }]
+                .to_vec();
+                if !is_run {
+                    chosen.push(coins[start]);
+                }
+                best = Some((judgement, sum, chosen));
+            }
+        }
+        run -= value(start);
+    }
+    best.map(|(_, _, chosen)| chosen)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,88 @@
+//! Boundaries at which a test can end the server, and one planted bug that such a test must find (design D12).
+//!
+//! Without the feature `failpoints` nothing of it is compiled.
+
+#[cfg(feature = "failpoints")]
+mod enabled {
+    use std::io::Write as _;
+    use std::path::PathBuf;
+    use std::str::FromStr;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// What happens at the boundaries.
+    #[derive(Debug, Clone)]
+    pub enum Failpoint {
+        /// Each one that is passed is written to a file, a name a line.
+        Record(PathBuf),
+        /// The process aborts at the n-th one, counted from 1.
+        Abort(u64),
+        /// `CreateSwap` sends the funding before anything is stored, and then aborts: a bug that a crash test must find.
+        FundBeforeStore,
+    }
+
+    impl FromStr for Failpoint {
+        type Err = String;
+
+        fn from_str(text: &str) -> Result<Self, String> {
+            match text.split_once(':') {
+                Some(("record", path)) => Ok(Failpoint::Record(path.into())),
+                Some(("abort", n)) => n
+                    .parse()
+                    .map(Failpoint::Abort)
+                    .map_err(|_| format!("{n} is no number")),
+                None if text == "fund-before-store" => Ok(Failpoint::FundBeforeStore),
+                _ => Err("is none of record:FILE, abort:N and fund-before-store".into()),
+            }
+        }
+    }
+
+    static CHOSEN: OnceLock<Failpoint> = OnceLock::new();
+    static PASSED: AtomicU64 = AtomicU64::new(0);
+
+    /// Chooses for the whole process; the first choice stays.
+    pub fn choose(failpoint: Failpoint) {
+        let _ = CHOSEN.set(failpoint);
+    }
+
+    /// A boundary is passed.
+    pub(crate) fn boundary(name: &str) {
+        let Some(chosen) = CHOSEN.get() else { return };
+        let n = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
+        match chosen {
+            Failpoint::Record(path) => {
+                let file = std::fs::File::options()
+                    .create(true)
+                    .append(true)
+                    .open(path);
+                let written = file.and_then(|mut file| writeln!(file, "{name}"));
+                written.expect("a failpoint's file can be written");
+            }
+            Failpoint::Abort(at) if n == *at => {
+                eprintln!("failpoint {n}: {name}");
+                std::process::abort();
+            }
+            Failpoint::Abort(_) | Failpoint::FundBeforeStore => {}
+        }
+    }
+
+    /// Whether the planted bug is in.
+    pub(crate) fn funds_before_store() -> bool {
+        matches!(CHOSEN.get(), Some(Failpoint::FundBeforeStore))
+    }
+}
+
+#[cfg(feature = "failpoints")]
+pub use enabled::{Failpoint, choose};
+#[cfg(feature = "failpoints")]
+pub(crate) use enabled::{boundary, funds_before_store};
+
+/// A boundary is passed: nothing, without the feature.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn boundary(_name: &str) {}
+
+/// Never, without the feature.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn funds_before_store() -> bool {
+    false
+}

@@ -1,0 +1,213 @@
+//! What the operator asks for.
+
+use std::sync::Arc;
+
+use elements::{Address, AssetId, Txid};
+use swaprig_units::{Msat, Units};
+
+use super::cell::View;
+use super::{ApplyError, Engine, locked};
+use crate::chain::{BroadcastError, FanOutError, WalletError};
+use crate::store::StoreError;
+use crate::swap::{Event, Phase, SwapId};
+
+/// Why the operator did not get it.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The asset is not on sale.
+    #[error("asset {0} is not on sale here")]
+    NotSold(AssetId),
+    /// No such swap.
+    #[error("there is no swap {0}")]
+    NoSuchSwap(SwapId),
+    /// Not enough free coins, or too many pieces.
+    #[error("it cannot be split: {0}")]
+    Shortage(#[source] FanOutError),
+    /// It would be unsafe, or is impossible.
+    #[error("{0}")]
+    Refused(String),
+    /// The chain could not be asked.
+    #[error("the Liquid index: {0}")]
+    Unreachable(String),
+    /// The disk failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The wallet failed.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+}
+
+/// What the server has.
+#[derive(Debug, Clone)]
+pub struct Stocks {
+    /// Of each asset on sale, and of each other that the wallet has.
+    pub assets: Vec<Stock>,
+    /// A fresh confidential address.
+    pub deposit_address: Address,
+    /// Swaps that are not over.
+    pub in_flight: u32,
+    /// The price of the unpaid ones.
+    pub exposure: Msat,
+}
+
+/// What the server has of an asset, in its smallest parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stock {
+    /// Which.
+    pub asset: AssetId,
+    /// Usable now.
+    pub free: u64,
+    /// In how many coins.
+    pub free_coins: u32,
+    /// Taken by swaps, not in a block yet.
+    pub reserved: u64,
+    /// In HTLCs.
+    pub locked: u64,
+    /// Not usable yet.
+    pub pending: u64,
+    /// Whether no new swaps of it are made.
+    pub paused: bool,
+}
+
+impl Engine {
+    /// What the server has, and where to send more.
+    ///
+    /// # Errors
+    ///
+    /// When the wallet's cache fails.
+    pub fn inventory(&self) -> Result<Stocks, AdminError> {
+        let deposit_address = self.wallet.fresh_address()?;
+        let mut sums = locked(&self.inventory).sums();
+        for sale in &self.config.sell {
+            sums.entry(sale.asset).or_default();
+        }
+        let (exposure, in_flight) = self.exposure();
+        let paused = locked(&self.paused).clone();
+        let stock = |(asset, [free, count, reserved, pending]): (AssetId, [u64; 4])| Stock {
+            asset,
+            free,
+            free_coins: u32::try_from(count).unwrap_or(u32::MAX),
+            reserved,
+            locked: self.locked_in_htlcs(asset),
+            pending,
+            paused: paused.contains(&asset),
+        };
+        Ok(Stocks {
+            assets: sums.into_iter().map(stock).collect(),
+            deposit_address,
+            in_flight,
+            exposure,
+        })
+    }
+
+    fn locked_in_htlcs(&self, asset: AssetId) -> u64 {
+        let mut sum = 0_u64;
+        for cell in self.cells.all() {
+            let view = cell.view.borrow();
+            let swap = &view.swap;
+            let open = match swap.phase {
+                Phase::Funding
+                | Phase::Confirmed
+                | Phase::PaymentHeld
+                | Phase::Paid
+                | Phase::Cancelling
+                | Phase::Refunding => true,
+                Phase::Reserved
+                | Phase::AwaitingPrepay
+                | Phase::Building
+                | Phase::Claimed
+                | Phase::Refunded
+                | Phase::Failed(_) => false,
+            };
+            if open && swap.terms.asset == asset {
+                sum += swap.terms.amount.0;
+            }
+            if open && asset == self.config.lbtc {
+                sum += swap.terms.fee_value.0;
+            }
+        }
+        sum
+    }
+
+    /// Pauses or resumes an asset, or all.
+    ///
+    /// # Errors
+    ///
+    /// When it is not on sale, or the store fails.
+    pub async fn set_paused(&self, asset: Option<AssetId>, paused: bool) -> Result<(), AdminError> {
+        let assets: Vec<AssetId> = match asset {
+            Some(asset) if self.config.sale(asset).is_none() => {
+                return Err(AdminError::NotSold(asset));
+            }
+            Some(asset) => vec![asset],
+            None => self.config.sell.iter().map(|sale| sale.asset).collect(),
+        };
+        for asset in assets {
+            self.store.set_paused(asset, paused).await?;
+            let mut now = locked(&self.paused);
+            match paused {
+                true => now.insert(asset),
+                false => now.remove(&asset),
+            };
+            tracing::info!(%asset, paused, "the operator has decided");
+        }
+        Ok(())
+    }
+
+    /// Splits what is free of an asset into coins of one size.
+    ///
+    /// # Errors
+    ///
+    /// When not enough is free or the chain refuses; nothing was sent then.
+    pub async fn split(&self, asset: AssetId, size: Units, count: u32) -> Result<Txid, AdminError> {
+        let made = self
+            .plan_split(asset, size, count)
+            .map_err(|error| match error {
+                FanOutError::Wallet(error) => AdminError::Wallet(error),
+                error => AdminError::Shortage(error),
+            })?;
+        match self.send_split(&made).await {
+            Ok(()) => Ok(made.transaction.txid()),
+            Err(BroadcastError::Rejected { text, .. }) => Err(AdminError::Refused(format!(
+                "the chain refuses the split: {text}"
+            ))),
+            Err(error) => Err(AdminError::Unreachable(error.to_string())),
+        }
+    }
+
+    /// Takes a swap's coins back, if that is safe.
+    ///
+    /// # Errors
+    ///
+    /// Why it is not.
+    pub async fn force_refund(self: &Arc<Self>, id: SwapId) -> Result<View, AdminError> {
+        let Some(cell) = self.cells.get(id) else {
+            return match self.view(id)? {
+                None => Err(AdminError::NoSuchSwap(id)),
+                Some(view) => Err(AdminError::Refused(format!(
+                    "swap {id} is over: {:?}; there is nothing to take back",
+                    view.swap.phase
+                ))),
+            };
+        };
+        // What was seen a moment ago is not enough for this.
+        self.look_at_chain(&cell).await;
+        self.look_at_payment(&cell).await;
+        {
+            let mut state = cell.state.lock().await;
+            let observation = self.observation(&state).ok_or_else(|| {
+                AdminError::Unreachable(
+                    "it could not be asked whether the coins are still there".into(),
+                )
+            })?;
+            let asked = Event::ForceRefund(observation);
+            let applied = self.apply_locked(&cell, &mut state, &asked, None).await;
+            applied.map_err(|error| match error {
+                ApplyError::Refused(refused) => AdminError::Refused(refused.to_string()),
+                ApplyError::Halted => AdminError::Refused(error.to_string()),
+                ApplyError::Store(error) => AdminError::Store(error),
+            })?;
+        }
+        self.view(id)?.ok_or(AdminError::NoSuchSwap(id))
+    }
+}

@@ -1,0 +1,219 @@
+//! A swap in memory: its state behind a lock of its own, and what others see of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use elements::{Address, AddressParams, Script};
+use swaprig_units::{Height, PaymentHash};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use crate::store::StoredSwap;
+use crate::swap::{
+    Alarm, Chain, Depth, Effect, Htlc, Payment, Phase, Status, Swap, SwapId, status,
+};
+
+/// A swap as others see it.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// The swap.
+    pub swap: Swap,
+    /// The key of the request that made it.
+    pub request_id: Uuid,
+    /// Milliseconds since 1970.
+    pub created_at: i64,
+    /// Milliseconds since 1970.
+    pub updated_at: i64,
+    /// How deep the funding is, as far as it was looked at.
+    pub funding_depth: Option<Depth>,
+    /// The Liquid height that this is about.
+    pub liquid: Height,
+    /// How addresses are written.
+    pub params: &'static AddressParams,
+    /// Whether something must still be done before a caller of CreateSwap has its answer.
+    pub(super) unanswered: bool,
+}
+
+impl View {
+    /// Whether a caller of CreateSwap has its answer; `confirmed`: one that waits until the funding has its confirmations.
+    pub(super) fn answers(&self, confirmed: bool) -> bool {
+        let waits = confirmed
+            && self.swap.phase != Phase::AwaitingPrepay
+            && status(&self.swap) == Status::Created;
+        !self.unanswered && !waits
+    }
+}
+
+/// What a swap's lock protects.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) swap: Swap,
+    /// What Liquid shows; `None`: not looked at since the start.
+    pub(super) chain: Option<Chain>,
+    /// What Lightning shows.
+    pub(super) payment: Payment,
+    /// Effects that are being performed.
+    pub(super) pending: HashSet<Effect>,
+    /// Alarms that were given.
+    pub(super) alarms: HashSet<Alarm>,
+    /// Where a refund goes, once that is chosen.
+    pub(super) refund_to: Option<Address>,
+    /// When the refund was sent last.
+    pub(super) refund_sent: Option<Height>,
+    pub(super) updated_at: i64,
+    /// The store failed: nothing is done with this swap until a restart.
+    pub(super) halted: bool,
+}
+
+/// A swap in memory.
+#[derive(Debug)]
+pub(super) struct Cell {
+    pub(super) id: SwapId,
+    pub(super) hash: PaymentHash,
+    pub(super) script: Script,
+    pub(super) created_at: i64,
+    pub(super) state: tokio::sync::Mutex<State>,
+    /// Held while the chain is looked at, so that an older look never replaces a newer one.
+    pub(super) looking: tokio::sync::Mutex<()>,
+    pub(super) view: watch::Sender<View>,
+}
+
+impl Cell {
+    pub(super) fn new(
+        stored: StoredSwap,
+        pending: HashSet<Effect>,
+        liquid: Height,
+        params: &'static AddressParams,
+    ) -> Self {
+        let StoredSwap {
+            swap,
+            request_id,
+            created_at,
+            updated_at,
+        } = stored;
+        let state = State {
+            chain: None,
+            payment: match swap.paid {
+                true => Payment::Succeeded,
+                false => Payment::Absent,
+            },
+            pending,
+            alarms: HashSet::new(),
+            refund_to: None,
+            refund_sent: None,
+            updated_at,
+            halted: false,
+            swap,
+        };
+        let view = View {
+            swap: state.swap.clone(),
+            request_id,
+            created_at,
+            updated_at,
+            funding_depth: None,
+            liquid,
+            params,
+            unanswered: state.unanswered(),
+        };
+        Cell {
+            id: state.swap.id,
+            hash: state.swap.terms.payment_hash,
+            script: Htlc::of(&state.swap.terms).script_pubkey(),
+            created_at,
+            state: tokio::sync::Mutex::new(state),
+            looking: tokio::sync::Mutex::new(()),
+            view: watch::Sender::new(view),
+        }
+    }
+
+    /// Shows others what the state is now.
+    pub(super) fn show(&self, state: &State, liquid: Height) {
+        self.view.send_if_modified(|view| {
+            let funding_depth = state.chain.as_ref().map(|chain| chain.funding);
+            let unanswered = state.unanswered();
+            let same = view.swap == state.swap
+                && view.funding_depth == funding_depth
+                && view.liquid == liquid
+                && view.unanswered == unanswered;
+            if same {
+                return false;
+            }
+            view.swap.clone_from(&state.swap);
+            view.updated_at = state.updated_at;
+            view.funding_depth = funding_depth;
+            view.liquid = liquid;
+            view.unanswered = unanswered;
+            true
+        });
+    }
+}
+
+impl State {
+    fn unanswered(&self) -> bool {
+        match self.swap.phase {
+            Phase::Reserved | Phase::Building => true,
+            Phase::Funding => self.pending.contains(&Effect::BroadcastFunding),
+            Phase::AwaitingPrepay
+            | Phase::Confirmed
+            | Phase::PaymentHeld
+            | Phase::Paid
+            | Phase::Cancelling
+            | Phase::Refunding
+            | Phase::Claimed
+            | Phase::Refunded
+            | Phase::Failed(_) => false,
+        }
+    }
+}
+
+/// All swaps to which something can still happen.
+#[derive(Debug, Default)]
+pub(super) struct Cells {
+    inner: Mutex<Maps>,
+}
+
+#[derive(Debug, Default)]
+struct Maps {
+    by_id: HashMap<SwapId, Arc<Cell>>,
+    by_script: HashMap<Script, SwapId>,
+    by_hash: HashMap<PaymentHash, SwapId>,
+}
+
+impl Cells {
+    fn lock(&self) -> MutexGuard<'_, Maps> {
+        // Nothing in here panics half-way.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn add(&self, cell: &Arc<Cell>) {
+        let mut maps = self.lock();
+        maps.by_script.insert(cell.script.clone(), cell.id);
+        maps.by_hash.insert(cell.hash, cell.id);
+        maps.by_id.insert(cell.id, cell.clone());
+    }
+
+    pub(super) fn remove(&self, cell: &Cell) {
+        let mut maps = self.lock();
+        maps.by_script.remove(&cell.script);
+        maps.by_hash.remove(&cell.hash);
+        maps.by_id.remove(&cell.id);
+    }
+
+    pub(super) fn get(&self, id: SwapId) -> Option<Arc<Cell>> {
+        self.lock().by_id.get(&id).cloned()
+    }
+
+    pub(super) fn by_script(&self, script: &Script) -> Option<Arc<Cell>> {
+        let maps = self.lock();
+        maps.by_id.get(maps.by_script.get(script)?).cloned()
+    }
+
+    pub(super) fn by_hash(&self, hash: PaymentHash) -> Option<Arc<Cell>> {
+        let maps = self.lock();
+        maps.by_id.get(maps.by_hash.get(&hash)?).cloned()
+    }
+
+    pub(super) fn all(&self) -> Vec<Arc<Cell>> {
+        self.lock().by_id.values().cloned().collect()
+    }
+}

@@ -1,0 +1,304 @@
+//! Looking at the chains and at the Lightning node, and telling the swaps what was seen.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use swaprig_units::{Height, PaymentHash};
+use tokio::sync::mpsc;
+
+use super::cell::{Cell, State};
+use super::{ApplyError, Engine, locked};
+use crate::chain::{WatchEvent, observe};
+use crate::lightning::{Held, LightningError, Received, Wake};
+use crate::swap::{Event, Observation, Payment, Phase, Tips};
+
+/// Parts of a payment may each hold almost a satoshi more than is told; so many parts a payment has at most.
+const MOST_PARTS: u64 = 16;
+/// Looks at the index side by side.
+const LOOKS: usize = 8;
+
+impl Engine {
+    /// Follows both chains and the Lightning node until the engine stops.
+    pub(super) async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<WatchEvent>) {
+        let mut wakes = self.node.events();
+        let stopped = self.stopped();
+        tokio::pin!(stopped);
+        let mut tick = tokio::time::interval(self.config.poll_interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = &mut stopped => return,
+                event = events.recv() => match event {
+                    Some(event) => self.on_chain_event(event).await,
+                    None => return,
+                },
+                wake = wakes.next() => match wake {
+                    Wake::Payment(hash) => self.on_payment(hash).await,
+                    Wake::Rescan => self.refresh_lightning().await,
+                },
+                _ = tick.tick() => self.on_tick().await,
+            }
+        }
+    }
+
+    async fn on_chain_event(self: &Arc<Self>, event: WatchEvent) {
+        match event {
+            WatchEvent::Tip(height) => {
+                self.set_liquid(height);
+                self.resync.notify_one();
+                if let Err(error) = self.store.set_cursor("liquid", height).await {
+                    tracing::warn!(%error, "the height is not stored");
+                }
+                for cell in self.cells.all() {
+                    self.step_with_what_is_known(&cell).await;
+                }
+            }
+            WatchEvent::Changed(script) => {
+                if let Some(cell) = self.cells.by_script(&script) {
+                    let engine = self.clone();
+                    self.spawn(async move { engine.look_at_chain(&cell).await });
+                }
+            }
+            WatchEvent::Lost => {
+                tracing::warn!("the Liquid index is gone; trying to reach it again")
+            }
+            WatchEvent::Reconnected => {
+                tracing::info!("the Liquid index is back; looking at everything again");
+                self.resync.notify_one();
+                let engine = self.clone();
+                self.spawn(async move { engine.look_at_all_chains(false).await });
+            }
+        }
+    }
+
+    fn set_liquid(&self, liquid: Height) {
+        metrics::gauge!("swaprig_liquid_height").set(liquid.0);
+        self.tips.send_modify(|tips| {
+            let bitcoin = tips.map_or(Height(0), |tips| tips.bitcoin);
+            *tips = Some(Tips { liquid, bitcoin });
+        });
+    }
+
+    fn set_bitcoin(&self, bitcoin: Height) {
+        metrics::gauge!("swaprig_bitcoin_height").set(bitcoin.0);
+        self.tips.send_modify(|tips| {
+            if let Some(tips) = tips {
+                tips.bitcoin = bitcoin;
+            }
+        });
+    }
+
+    /// Looks at what Liquid shows of the swaps; `unknown_only`: of those that were not looked at since the start.
+    pub(super) async fn look_at_all_chains(self: &Arc<Self>, unknown_only: bool) {
+        use futures_util::StreamExt as _;
+        let cells = futures_util::stream::iter(self.cells.all());
+        cells
+            .for_each_concurrent(LOOKS, |cell| async move {
+                let wanted = {
+                    let state = cell.state.lock().await;
+                    state.swap.funding.is_some() && !(unknown_only && state.chain.is_some())
+                };
+                if wanted {
+                    self.look_at_chain(&cell).await;
+                }
+            })
+            .await;
+    }
+
+    /// Looks at what Liquid shows of a swap.
+    pub(super) async fn look_at_chain(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let _one_at_a_time = cell.looking.lock().await;
+        let swap = cell.state.lock().await.swap.clone();
+        if swap.funding.is_none() {
+            return;
+        }
+        match observe(&self.index, &swap).await {
+            Ok(chain) => {
+                let mut state = cell.state.lock().await;
+                state.chain = chain;
+                self.step_locked(cell, &mut state).await;
+            }
+            // The next tick looks again: it is still unknown, or shows what was known before.
+            Err(error) => {
+                tracing::warn!(swap = %cell.id, %error, "the chain could not be looked at");
+                cell.state.lock().await.chain = None;
+            }
+        }
+    }
+
+    async fn step_with_what_is_known(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let mut state = cell.state.lock().await;
+        self.step_locked(cell, &mut state).await;
+    }
+
+    /// Tells a swap what is known of it. Does nothing while that is not enough to decide anything by.
+    async fn step_locked(self: &Arc<Self>, cell: &Arc<Cell>, state: &mut State) {
+        let Some(observation) = self.observation(state) else {
+            return;
+        };
+        let event = Event::Observed(observation);
+        match self.apply_locked(cell, state, &event, None).await {
+            Ok(()) | Err(ApplyError::Halted | ApplyError::Store(_)) => {}
+            Err(ApplyError::Refused(refused)) => {
+                tracing::debug!(swap = %cell.id, %refused, "an observation means nothing here");
+            }
+        }
+    }
+
+    pub(super) fn observation(&self, state: &State) -> Option<Observation> {
+        let tips = (*self.tips.borrow())?;
+        let chain = match (&state.swap.funding, &state.chain) {
+            (Some(_), None) => return None,
+            (Some(_), Some(chain)) => Some(chain.clone()),
+            (None, _) => None,
+        };
+        Some(Observation {
+            tips,
+            chain,
+            payment: state.payment,
+        })
+    }
+
+    async fn on_tick(self: &Arc<Self>) {
+        self.refresh_lightning().await;
+        self.look_at_all_chains(true).await;
+        self.tell_numbers();
+    }
+
+    /// Asks the Lightning node for everything that matters.
+    pub(super) async fn refresh_lightning(self: &Arc<Self>) {
+        if let Err(error) = self.try_refresh_lightning().await {
+            tracing::warn!(%error, "the Lightning node could not be looked at");
+        }
+    }
+
+    pub(super) async fn try_refresh_lightning(self: &Arc<Self>) -> Result<(), LightningError> {
+        let info = self.node.info().await?;
+        self.set_bitcoin(info.height);
+        let receivable = self.node.receivable().await?;
+        self.receivable.store(receivable.0, Ordering::Relaxed);
+        let held = self.node.held().await?;
+        for cell in self.cells.all() {
+            self.take_payment(&cell, &held).await;
+            self.look_at_prepay(&cell).await;
+        }
+        self.fail_strays(&held).await;
+        Ok(())
+    }
+
+    async fn on_payment(self: &Arc<Self>, hash: PaymentHash) {
+        match self.cells.by_hash(hash) {
+            Some(cell) => self.look_at_payment(&cell).await,
+            // Of no swap, or the prepayment of one.
+            None => {
+                for cell in self.cells.all() {
+                    let waits = cell.view.borrow().swap.phase == Phase::AwaitingPrepay;
+                    if waits {
+                        self.look_at_prepay(&cell).await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Asks the Lightning node for the payment of a swap.
+    pub(super) async fn look_at_payment(self: &Arc<Self>, cell: &Arc<Cell>) {
+        match self.node.held().await {
+            Ok(held) => self.take_payment(cell, &held).await,
+            Err(error) => {
+                tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at")
+            }
+        }
+    }
+
+    async fn take_payment(self: &Arc<Self>, cell: &Arc<Cell>, held: &HashMap<PaymentHash, Held>) {
+        let claim_tried = {
+            let state = cell.state.lock().await;
+            if state.payment == Payment::Succeeded {
+                return;
+            }
+            state.swap.claim_tried
+        };
+        // Asked only when it can have arrived: by our own claim.
+        let arrived = match claim_tried {
+            true => match self.node.received(cell.hash).await {
+                Ok(received) => matches!(received, Received::Yes(_)),
+                Err(error) => {
+                    tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
+                    return;
+                }
+            },
+            false => false,
+        };
+        let mut state = cell.state.lock().await;
+        let asked = state.swap.terms.price.floor_sat().0;
+        let whole = |held: &&Held| held.amount.floor_sat().0 + MOST_PARTS >= asked;
+        state.payment = match held.get(&cell.hash).filter(whole) {
+            _ if arrived => Payment::Succeeded,
+            Some(held) => Payment::Held { until: held.until },
+            None => Payment::Absent,
+        };
+        self.step_locked(cell, &mut state).await;
+    }
+
+    /// Gives back what is held under the hash of a swap that is over.
+    async fn fail_strays(&self, held: &HashMap<PaymentHash, Held>) {
+        for hash in held.keys() {
+            if self.cells.by_hash(*hash).is_some() {
+                continue;
+            }
+            let known = self.store.by_hash(*hash);
+            let over =
+                known.is_ok_and(|found| found.is_some_and(|stored| !stored.swap.claim_tried));
+            if over && let Err(error) = self.node.fail(*hash).await {
+                tracing::warn!(%hash, %error, "a payment of a swap that is over could not be given back");
+            }
+        }
+    }
+
+    async fn look_at_prepay(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let swap = cell.state.lock().await.swap.clone();
+        if swap.phase != Phase::AwaitingPrepay {
+            return;
+        }
+        let Some(hash) = Engine::prepay_hash(&swap) else {
+            return;
+        };
+        let event = match self.node.received(hash).await {
+            Ok(Received::Yes(_)) => Event::Prepaid,
+            Ok(Received::No) if self.prepay_is_over(cell) => {
+                Event::CreationFailed(crate::swap::FailureReason::Prepay)
+            }
+            Ok(Received::No) => return,
+            Err(error) => {
+                tracing::warn!(swap = %cell.id, %error, "the prepayment could not be looked at");
+                return;
+            }
+        };
+        if let Err(error) = self.apply(cell, &event, None).await {
+            tracing::debug!(swap = %cell.id, %error, "the prepayment means nothing any more");
+        }
+    }
+
+    /// Whether nobody can pay the prepay invoice any more, with a minute for a payment on its way.
+    fn prepay_is_over(&self, cell: &Cell) -> bool {
+        let expiry = i64::try_from(self.config.invoice_expiry.as_millis()).unwrap_or(i64::MAX);
+        crate::store::now_millis()
+            > cell
+                .created_at
+                .saturating_add(expiry)
+                .saturating_add(60_000)
+    }
+
+    fn tell_numbers(&self) {
+        let (exposed, in_flight) = self.exposure();
+        metrics::gauge!("swaprig_swaps_in_flight").set(in_flight);
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge; nothing is decided by it"
+        )]
+        metrics::gauge!("swaprig_exposure_msat").set(exposed.0 as f64);
+        locked(&self.inventory).tell_numbers(self.config.lbtc);
+    }
+}

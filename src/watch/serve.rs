@@ -1,0 +1,238 @@
+//! Starting the engine, and stopping it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::cell::Cells;
+use super::inventory::Inventory;
+use super::{Engine, locked};
+use crate::chain::{
+    FeePolicy, Index, IndexSettings, Seed, SeedError, Wallet, WalletError, WalletSettings,
+    WatchEvent, Watcher,
+};
+use crate::config::Config;
+use crate::lightning::{LdkServer, LdkServerConfig, LightningNode, SetupError};
+use crate::store::{Store, StoreError, StoredEffect};
+use crate::swap::{FeeRate, KeyError, SwapSeed};
+
+/// How long work that has begun may take when the engine stops; what is not done then is done after the next start.
+const STOP: Duration = Duration::from_secs(5);
+
+/// Why the server did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its directory cannot be made.
+    #[error("{path}: {source}")]
+    Directory {
+        /// Which.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The mnemonic.
+    #[error(transparent)]
+    Seed(#[from] SeedError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The wallet's cache.
+    #[error(transparent)]
+    Wallet(#[from] WalletError),
+    /// The seed gives no keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
+    /// The index's address.
+    #[error("electrum_url: {0}")]
+    Index(String),
+    /// The Lightning node's address or certificate.
+    #[error(transparent)]
+    Lightning(#[from] SetupError),
+    /// A port cannot be had.
+    #[error("{what} cannot listen on {address}: {source}")]
+    Listen {
+        /// What for.
+        what: &'static str,
+        /// Where.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The metrics cannot be served.
+    #[error("metrics_listen: {0}")]
+    Metrics(String),
+}
+
+impl Engine {
+    /// Opens the store and the wallet, and begins to follow the chains. What was left undone is done as soon as the daemons
+    /// answer; until then [`Engine::readiness`] says what is waited for.
+    ///
+    /// # Errors
+    ///
+    /// When what is this server's own cannot be opened. Daemons that do not answer are no error.
+    pub async fn start(config: Config) -> Result<Arc<Engine>, StartError> {
+        std::fs::create_dir_all(&config.data_dir).map_err(|source| StartError::Directory {
+            path: config.data_dir.display().to_string(),
+            source,
+        })?;
+        let seed = match config.seed_file.exists() {
+            true => Seed::read(&config.seed_file)?,
+            false => Seed::generate(&config.seed_file)?,
+        };
+        let store = Store::open(&config.store)?;
+        let index = Index::new(IndexSettings::new(config.electrum_url.clone()))
+            .map_err(|error| StartError::Index(error.to_string()))?;
+        let network = config.network();
+        let settings = WalletSettings {
+            network,
+            dir: config.wallet_dir.clone(),
+            fees: FeePolicy {
+                rate: FeeRate(config.fee_rate),
+                ..FeePolicy::default()
+            },
+        };
+        let wallet = Wallet::open(&seed, settings, index.clone()).await?;
+        // For whoever keeps the books: it sees everything and can spend nothing.
+        let path = config.data_dir.join("descriptor.txt");
+        std::fs::write(&path, wallet.descriptor() + "\n").map_err(|source| {
+            StartError::Directory {
+                path: path.display().to_string(),
+                source,
+            }
+        })?;
+        let keys = SwapSeed::from_signer(&seed.signer(network))?;
+        let node = LdkServer::new(&LdkServerConfig {
+            address: config.ldk_address.clone(),
+            certificate: config.ldk_cert.clone(),
+            credential: config.ldk_credential.clone(),
+        })?;
+        let (watcher, events) = Watcher::start(&index);
+        let paused: HashSet<_> = store.paused()?.into_iter().collect();
+        let next_index = AtomicU32::new(store.next_index()?);
+        let engine = Arc::new(Engine {
+            params: network.address_params(),
+            keys,
+            store,
+            node: Arc::new(node) as Arc<dyn LightningNode>,
+            index,
+            wallet,
+            watcher,
+            cells: Cells::default(),
+            requests: Mutex::new(HashMap::new()),
+            next_index,
+            tips: watch::Sender::new(None),
+            inventory: Mutex::new(Inventory::default()),
+            receivable: AtomicU64::new(0),
+            paused: Mutex::new(paused),
+            unready: watch::Sender::new(Some("it is starting".into())),
+            stopping: watch::Sender::new(false),
+            tasks: Mutex::new(JoinSet::new()),
+            resync: Notify::new(),
+            config,
+        });
+        let running = engine.clone();
+        engine.spawn(async move { running.run(events).await });
+        Ok(engine)
+    }
+
+    async fn run(self: Arc<Self>, events: mpsc::Receiver<WatchEvent>) {
+        let mut pause = Duration::from_millis(50);
+        while let Err(reason) = self.catch_up().await {
+            tracing::warn!(%reason, "not ready yet");
+            let unready = self.unready.send_replace(Some(reason.clone()));
+            drop(unready);
+            self.pause(pause).await;
+            if self.is_stopping() {
+                return;
+            }
+            pause = (pause * 2).min(Duration::from_secs(5));
+        }
+        let keeper = self.clone();
+        self.spawn(async move { keeper.keep_inventory().await });
+        let looker = self.clone();
+        self.spawn(async move { looker.look_at_all_chains(true).await });
+        self.unready.send_replace(None);
+        tracing::info!(
+            height = self.liquid_height().0,
+            swaps = self.cells.all().len(),
+            "ready"
+        );
+        self.follow(events).await;
+    }
+
+    /// Everything that must be known before the first swap: both heights, the coins, and the swaps that are under way.
+    async fn catch_up(self: &Arc<Self>) -> Result<(), String> {
+        let tip = self.index.tip().await.map_err(|error| error.to_string())?;
+        let seen = self
+            .store
+            .cursor("liquid")
+            .map_err(|error| error.to_string())?;
+        if let Some(seen) = seen.filter(|seen| tip.height < *seen) {
+            return Err(format!(
+                "the Liquid index is at height {}, and this server has seen {seen}: it lags, or its chain is another one",
+                tip.height
+            ));
+        }
+        let info = self.node.info().await.map_err(|error| error.to_string())?;
+        self.tips.send_replace(Some(crate::swap::Tips {
+            liquid: tip.height,
+            bitcoin: info.height,
+        }));
+        self.sync_inventory()
+            .await
+            .map_err(|error| error.to_string())?;
+        if self.cells.all().is_empty() {
+            self.recover().await.map_err(|error| error.to_string())?;
+            self.load().await.map_err(|error| error.to_string())?;
+        }
+        let scripts = self.cells.all();
+        let scripts: Vec<_> = scripts.iter().map(|cell| cell.script.clone()).collect();
+        self.watcher
+            .watch(scripts)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.try_refresh_lightning()
+            .await
+            .map_err(|error| error.to_string())
+    }
+
+    /// Takes what the store has under way into memory, and goes on with it.
+    async fn load(self: &Arc<Self>) -> Result<(), StoreError> {
+        let mut effects: HashMap<_, Vec<StoredEffect>> = HashMap::new();
+        for effect in self.store.pending_effects()? {
+            effects.entry(effect.swap).or_default().push(effect);
+        }
+        let unsettled = self.store.unsettled()?;
+        let coins = self.store.coins()?;
+        {
+            let mut inventory = locked(&self.inventory);
+            for stored in &unsettled {
+                let of_swap = coins
+                    .get(&stored.swap.id)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
+                let outpoints: Vec<_> = of_swap.iter().map(|coin| coin.outpoint).collect();
+                inventory.take_stored(stored.swap.id, &outpoints);
+            }
+        }
+        for stored in unsettled {
+            let pending = effects.remove(&stored.swap.id).unwrap_or_default();
+            self.adopt(stored, pending);
+        }
+        Ok(())
+    }
+
+    /// Ends what runs. What is not done after a few seconds is done after the next start: nothing is lost.
+    pub async fn stop(&self) {
+        self.stopping.send_replace(true);
+        let mut tasks = std::mem::take(&mut *locked(&self.tasks));
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(STOP, all).await.is_err() {
+            tracing::warn!("some work did not end in time; it is taken up at the next start");
+        }
+    }
+}
