@@ -197,7 +197,7 @@ pub fn refund<R: RngCore + CryptoRng>(
     let choice = [Vec::new()];
     check_key(key, &locked.htlc.refunder, "refunder")?;
     let timeout = LockTime::from_consensus(locked.htlc.timeout.0);
-    let tx = unsigned(locked, timeout, Sequence(0xffff_fffe));
+    let tx = unsigned(locked, timeout, Sequence(0xffff_fffd));
     let mut tx = pay_out(locked, tx, &choice, destination, rate)?;
     blind(locked, &mut tx, destination, rng)?;
     sign(locked, &mut tx, key, &choice);

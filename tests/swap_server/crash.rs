@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use swaprig::client::{BuyError, Stage};
-use swaprig::lightning::{LightningNode as _, Outgoing, Received, Route};
+use swaprig::lightning::{Outgoing, Received, Route};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat};
 use swaprig_proto::v1::SwapStatus;
@@ -60,7 +60,11 @@ async fn killed_everywhere(desk: Desk, flow: impl AsyncFn(&Desk)) -> Vec<String>
 }
 
 /// Repeats what a dead server left unanswered.
-async fn insist<T>(desk: &Desk, what: &str, mut ask: impl AsyncFnMut() -> Result<T, BuyError>) -> T {
+async fn insist<T>(
+    desk: &Desk,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, BuyError>,
+) -> T {
     desk.until(what, async || match ask().await {
         Ok(done) => Ok(done),
         Err(error) if error.is_transient() => Err(error.to_string()),
@@ -74,7 +78,10 @@ async fn bought(desk: &Desk) {
     let buyer = desk.buyer(&Uuid::new_v4().to_string()).await;
     let wish = Desk::wish(AMOUNT);
     let id = wish.request_id.unwrap();
-    let made = insist(desk, "the swap to be made", async || buyer.create(&wish).await).await;
+    let made = insist(desk, "the swap to be made", async || {
+        buyer.create(&wish).await
+    })
+    .await;
     let swap_id = made.swap_id.unwrap().to_string();
     desk.until("the swap to be claimed", async || {
         desk.mine(1).await;
@@ -92,7 +99,12 @@ async fn bought(desk: &Desk) {
     // The server was paid, too: once.
     let hash = swap.payment_hash.parse().unwrap();
     desk.until("the payment to have arrived", async || {
-        match desk.node("seller").received(hash).await.map_err(|error| error.to_string())? {
+        match desk
+            .node("seller")
+            .received(hash)
+            .await
+            .map_err(|error| error.to_string())?
+        {
             Received::Yes(_) => Ok(()),
             Received::No => Err("not yet".to_owned()),
         }
@@ -114,11 +126,22 @@ async fn a_server_that_is_killed_anywhere_still_sells() {
     };
     let died_at = killed_everywhere(desk, bought).await;
     println!("{} boundaries:\n{}", died_at.len(), died_at.join("\n"));
-    for effect in ["making the invoice", "signing the funding", "sending the funding", "claiming the payment"] {
+    for effect in [
+        "making the invoice",
+        "signing the funding",
+        "sending the funding",
+        "claiming the payment",
+    ] {
         let before = format!("before {effect}");
         let after = format!("after {effect}");
-        assert!(died_at.iter().any(|words| words.ends_with(&before)), "{before}: {died_at:?}");
-        assert!(died_at.iter().any(|words| words.ends_with(&after)), "{after}: {died_at:?}");
+        assert!(
+            died_at.iter().any(|words| words.ends_with(&before)),
+            "{before}: {died_at:?}"
+        );
+        assert!(
+            died_at.iter().any(|words| words.ends_with(&after)),
+            "{after}: {died_at:?}"
+        );
     }
 }
 
@@ -142,7 +165,11 @@ async fn taken_back(desk: &Desk) {
     buyer.pay(&swap.invoice, &route).await.unwrap();
     let timeout = swap.htlc.as_ref().unwrap().timeout;
     desk.until("the late payment to be given back", async || {
-        match buyer.outgoing(hash).await.map_err(|error| error.to_string())? {
+        match buyer
+            .outgoing(hash)
+            .await
+            .map_err(|error| error.to_string())?
+        {
             Outgoing::Failed => Ok(()),
             Outgoing::Succeeded(_) => panic!("a payment was taken too late: {swap:?}"),
             pending => Err(format!("{pending:?}")),
@@ -153,7 +180,10 @@ async fn taken_back(desk: &Desk) {
     let refunded = desk
         .until("the swap to be refunded", async || {
             desk.mine(1).await;
-            let swap = desk.swap(&swap.swap_id).await.map_err(|status| status.to_string())?;
+            let swap = desk
+                .swap(&swap.swap_id)
+                .await
+                .map_err(|status| status.to_string())?;
             match swap.status() {
                 SwapStatus::Refunded => Ok(swap),
                 status => Err(format!("{status:?} {:?}", swap.phase())),
@@ -180,7 +210,10 @@ async fn a_server_that_is_killed_anywhere_still_takes_its_coins_back() {
     println!("{} boundaries:\n{}", died_at.len(), died_at.join("\n"));
     for effect in ["failing the payment", "the refund", "sending the refund"] {
         let before = format!("before {effect}");
-        assert!(died_at.iter().any(|words| words.ends_with(&before)), "{before}: {died_at:?}");
+        assert!(
+            died_at.iter().any(|words| words.ends_with(&before)),
+            "{before}: {died_at:?}"
+        );
     }
 }
 

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use bitcoin::Network;
 use elements::{AddressParams, AssetId};
+use serde_json::json;
 use swaprig::client::{Buyer, Chains, Config, Policy, Seed, Wish};
 use swaprig::lightning::{LdkServer, LdkServerConfig, LightningNode};
+use swaprig::swap::read_tag;
 use swaprig_harness::World;
 use swaprig_harness::elementsd::{AssetAmount, lbtc};
 use swaprig_harness::server::{Ready, Server, ServerSpec};
@@ -20,7 +22,6 @@ use swaprig_proto::v1::admin_service_client::AdminServiceClient;
 use swaprig_proto::v1::swap_service_client::SwapServiceClient;
 use swaprig_scenarios::lang::{HtlcBooks, JsonPath, JsonPaths, LiquidBooks, ServerBooks};
 use swaprig_scenarios::run::Oracle;
-use swaprig::swap::read_tag;
 use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use uuid::Uuid;
@@ -67,10 +68,28 @@ pub(crate) struct Desk {
 fn spec(plan: &Plan) -> ServerSpec {
     let sale = format!("{}={PRICE},coin={}", lbtc(), plan.coin);
     let args = [
-        "{swaprig}", "server", "--listen", "{listen}", "--admin-listen", "{admin}", "--data-dir", "{dir}",
-        "--electrum-url", "tcp://{electrs-liquid.electrum}", "--ldk-address", "{seller.grpc}", "--ldk-cert",
-        "{seller.cert}", "--ldk-credential", "{seller.api_key_file}", "--sell", &sale, "--failpoint",
-        "file:{dir}/failpoint", "--poll-interval-millis", "200",
+        "{swaprig}",
+        "server",
+        "--listen",
+        "{listen}",
+        "--admin-listen",
+        "{admin}",
+        "--data-dir",
+        "{dir}",
+        "--electrum-url",
+        "tcp://{electrs-liquid.electrum}",
+        "--ldk-address",
+        "{seller.grpc}",
+        "--ldk-cert",
+        "{seller.cert}",
+        "--ldk-credential",
+        "{seller.api_key_file}",
+        "--sell",
+        &sale,
+        "--failpoint",
+        "file:{dir}/failpoint",
+        "--poll-interval-millis",
+        "200",
     ];
     let all = args.into_iter().chain(plan.args.iter().map(String::as_str));
     ServerSpec {
@@ -93,7 +112,10 @@ fn books() -> ServerBooks {
             rpc: "ln_liquid_swap.v1.SwapService/ListSwaps".into(),
             send: serde_json::json!({}),
             addresses: JsonPaths::parse("$.swaps[*].htlc.address").unwrap(),
-            next: Some(("page_token".into(), JsonPath::parse("$.next_page_token").unwrap())),
+            next: Some((
+                "page_token".into(),
+                JsonPath::parse("$.next_page_token").unwrap(),
+            )),
         }),
     }
 }
@@ -122,8 +144,7 @@ impl Desk {
 
     /// Gives the server coins, and waits until swaps can use them.
     pub(crate) async fn deposit(&self, asset: AssetId, parts: u64) {
-        let stocks = self.admin().await.get_inventory(v1::GetInventoryRequest {});
-        let stocks = stocks.await.unwrap().into_inner();
+        let stocks = self.stocks().await.unwrap();
         let before = free(&stocks, asset);
         let to = Recipient::Address(stocks.deposit_address.parse().unwrap());
         let amount = AssetAmount { asset, parts };
@@ -134,32 +155,56 @@ impl Desk {
         self.mine(1).await;
         let wanted = before + parts / 2;
         self.until("the deposit to be usable", async || {
-            let stocks = self.admin().await.get_inventory(v1::GetInventoryRequest {});
-            let stocks = stocks.await.map_err(|status| status.to_string())?.into_inner();
+            let stocks = self.stocks().await.map_err(|status| status.to_string())?;
             let free = free(&stocks, asset);
-            if free >= wanted { Ok(()) } else { Err(format!("{free} of it are")) }
+            if free >= wanted {
+                Ok(())
+            } else {
+                Err(format!("{free} of it are"))
+            }
         })
         .await;
+    }
+
+    pub(crate) async fn stocks(&self) -> Result<v1::GetInventoryResponse, tonic::Status> {
+        let mut admin = self.admin().await;
+        let stocks = admin.get_inventory(v1::GetInventoryRequest {}).await?;
+        Ok(stocks.into_inner())
     }
 
     async fn mempool_is_not_empty(&self) {
         self.until("a transaction of the server's", async || {
             let rpc = self.world.liquid().unwrap().elementsd().rpc();
-            let mempool = rpc.mempool(soon()).await.map_err(|error| error.to_string())?;
-            if mempool.is_empty() { Err("none".into()) } else { Ok(()) }
+            let mempool = rpc
+                .mempool(soon())
+                .await
+                .map_err(|error| error.to_string())?;
+            if mempool.is_empty() {
+                Err("none".into())
+            } else {
+                Ok(())
+            }
         })
         .await;
     }
 
     /// Waits until `look` is content.
-    pub(crate) async fn until<T>(&self, what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    pub(crate) async fn until<T>(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<T, String>,
+    ) -> T {
         let deadline = soon();
         loop {
             let last = match look().await {
                 Ok(found) => return found,
                 Err(last) => last,
             };
-            assert!(!deadline.has_passed(), "waited for {what}; last: {last}\n{}", self.log_tail());
+            assert!(
+                !deadline.has_passed(),
+                "waited for {what}; last: {last}\n{}",
+                self.log_tail()
+            );
             pause(Duration::from_millis(20)).await;
         }
     }
@@ -189,15 +234,22 @@ impl Desk {
         let tip = rpc.tip(soon()).await.unwrap().height;
         let mut found = 0;
         for height in 1..=tip.0 {
-            let block = rpc.block_at(height, soon()).await;
+            let hash = rpc.block_hash(height, soon()).await.unwrap();
+            let asked = [json!(hash.to_string()), json!(0)];
+            let hex: String = rpc.call("getblock", &asked, soon()).await.unwrap();
+            let bytes = elements::hex::decode_to_vec(&hex).unwrap();
+            let block: elements::Block = elements::encode::deserialize(&bytes).unwrap();
             let outputs = block.txdata.iter().flat_map(|tx| &tx.output);
-            found += outputs.filter(|output| read_tag(&output.script_pubkey).is_some()).count();
+            found += outputs
+                .filter(|output| read_tag(&output.script_pubkey).is_some())
+                .count();
         }
         found
     }
 
     async fn channel(address: String) -> Channel {
-        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+        let endpoint =
+            tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
         endpoint.connect_lazy()
     }
 
@@ -262,7 +314,8 @@ impl Desk {
             request_id: Uuid::new_v4().to_string(),
             asset_id: lbtc().to_string(),
             amount,
-            claim_pubkey: "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".into(),
+            claim_pubkey: "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+                .into(),
             min_confirmations: 1,
             max_total_price_msat: 0,
             wait_for_confirmations: false,
@@ -282,7 +335,13 @@ impl Desk {
             ..Default::default()
         };
         loop {
-            let page = self.swaps().await.list_swaps(request.clone()).await.unwrap().into_inner();
+            let page = self
+                .swaps()
+                .await
+                .list_swaps(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
             all.extend(page.swaps);
             if page.next_page_token.is_empty() {
                 return all;
