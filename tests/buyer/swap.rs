@@ -261,7 +261,8 @@ async fn the_rescue_file_alone_claims_and_the_bid_rises_as_the_timeout_nears() {
     assert_eq!(second.claims.len(), 2);
     assert!(second.claims[1].fee > second.claims[0].fee);
     let mempool = elementsd.rpc().mempool(soon()).await.unwrap();
-    assert_eq!(mempool, [second.claims[1].txid]);
+    let shown: Vec<String> = mempool.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, [second.claims[1].txid.to_string()]);
 
     // The store is gone: the file bids still more.
     drop(buyer);
@@ -276,6 +277,7 @@ async fn the_rescue_file_alone_claims_and_the_bid_rises_as_the_timeout_nears() {
     let claim = rescue.claim(&market.destination, FeeRate(20_000), &electrum, soon());
     let txid = claim.await.unwrap();
     market.mine(1).await;
+    let txid = txid.to_string().parse().unwrap();
     let depth = market.world.liquid_confirmations(txid, soon()).await;
     assert_eq!(depth.unwrap(), Some(1));
 }
