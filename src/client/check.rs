@@ -530,3 +530,6 @@ pub(crate) fn time(policy: &Policy, offer: &Offer, tip: Height) -> Result<(), Re
         )
     })
 }
+
+#[cfg(test)]
+mod tests;
