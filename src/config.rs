@@ -9,9 +9,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use elements::AssetId;
+use elements::{AssetId, BlockHash};
 use serde::{Deserialize, Serialize};
 use swaprig_units::{BlockDelta, Msat, Sat, Units};
+
+use crate::lightning::CredentialSource;
 
 /// Why the server cannot run as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -106,10 +108,14 @@ impl FromStr for Sale {
             .ok_or_else(|| format!("{first} is not ASSET=PRICE_MSAT"))?;
         let number = |text: &str| {
             let digits = text.replace('_', "");
-            digits.parse::<u64>().map_err(|_| format!("{text} is no whole number"))
+            digits
+                .parse::<u64>()
+                .map_err(|_| format!("{text} is no whole number"))
         };
         let mut sale = Sale {
-            asset: asset.parse().map_err(|_| format!("{asset} is no asset id of 64 hexadecimal digits"))?,
+            asset: asset
+                .parse()
+                .map_err(|_| format!("{asset} is no asset id of 64 hexadecimal digits"))?,
             price_msat: number(price)?,
             min: default_min(),
             max: None,
@@ -164,6 +170,12 @@ pub struct Settings {
     /// ldk-server's gRPC listener: host:port
     #[arg(long, env = "SWAPRIG_LDK_ADDRESS", value_name = "ADDRESS")]
     pub ldk_address: Option<String>,
+    /// Hash of the first block of a regtest network [default: the one of swaprig's worlds]
+    #[arg(long, env = "SWAPRIG_GENESIS_HASH", value_name = "HASH")]
+    pub genesis_hash: Option<BlockHash>,
+    /// File with ldk-server's API key or macaroon [default: found in LDK_DIR]
+    #[arg(long, env = "SWAPRIG_LDK_CREDENTIAL", value_name = "FILE")]
+    pub ldk_credential: Option<PathBuf>,
     /// ldk-server's storage directory, with its certificate and credential
     #[arg(long, env = "SWAPRIG_LDK_DIR", value_name = "DIR")]
     pub ldk_dir: Option<PathBuf>,
@@ -250,16 +262,16 @@ pub struct Config {
     pub network: Network,
     /// L-BTC.
     pub lbtc: AssetId,
+    /// Hash of the first block of a regtest network.
+    pub genesis_hash: BlockHash,
     /// The Liquid index.
     pub electrum_url: String,
     /// ldk-server.
     pub ldk_address: String,
-    /// ldk-server's storage directory.
-    pub ldk_dir: PathBuf,
+    /// Where ldk-server's credential is.
+    pub ldk_credential: CredentialSource,
     /// ldk-server's certificate.
     pub ldk_cert: PathBuf,
-    /// Bitcoin's network.
-    pub bitcoin_network: String,
     /// What is on sale; not empty.
     pub sell: Vec<Sale>,
     /// L-BTC beside another asset.
@@ -330,7 +342,7 @@ impl Settings {
             };
         }
         over! {
-            listen admin_listen metrics_listen data_dir seed_file store wallet_dir network policy_asset electrum_url ldk_address
+            listen admin_listen metrics_listen data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
             ldk_dir ldk_cert bitcoin_network fee_subsidy_sat refund_delta_blocks claim_window_blocks funding_timeout_blocks
             invoice_expiry_seconds max_confirmations final_confirmations create_timeout_seconds max_in_flight
             max_exposure_msat prepay_msat fee_rate max_fee_rate poll_interval_millis refund_interval_blocks log_format log_level
@@ -343,13 +355,30 @@ impl Settings {
     ///
     /// When something is missing or unsound; it says what to do.
     pub fn check(self) -> Result<Config, ConfigError> {
-        let data_dir = self.data_dir.ok_or(ConfigError::Missing { key: "data_dir" })?;
-        let ldk_dir = self.ldk_dir.ok_or(ConfigError::Missing { key: "ldk_dir" })?;
+        let data_dir = self
+            .data_dir
+            .ok_or(ConfigError::Missing { key: "data_dir" })?;
+        let missing = |key| ConfigError::Missing { key };
+        let of_dir = |name: &str| self.ldk_dir.as_ref().map(|dir| dir.join(name));
+        let ldk_cert = self
+            .ldk_cert
+            .or_else(|| of_dir("tls.crt"))
+            .ok_or(missing("ldk_dir"))?;
+        let ldk_credential = match (self.ldk_credential, &self.ldk_dir) {
+            (Some(file), _) => CredentialSource::File(file),
+            (None, Some(dir)) => CredentialSource::Storage {
+                dir: dir.clone(),
+                network: self.bitcoin_network.unwrap_or_else(|| "regtest".into()),
+            },
+            (None, None) => return Err(missing("ldk_dir")),
+        };
         let network = self.network.unwrap_or(Network::LiquidRegtest);
         let lbtc = match (network, self.policy_asset) {
             (Network::Liquid, None) => AssetId::LIQUID_BTC,
             (Network::LiquidTestnet, None) => AssetId::LIQUIDTESTNET_BTC,
-            (Network::LiquidRegtest, asset) => asset.unwrap_or_else(swaprig_harness::elementsd::lbtc),
+            (Network::LiquidRegtest, asset) => {
+                asset.unwrap_or_else(swaprig_harness::elementsd::lbtc)
+            }
             (_, Some(_)) => {
                 return Err(ConfigError::Unsound {
                     key: "policy_asset",
@@ -359,8 +388,12 @@ impl Settings {
         };
         let level = self.log_level.unwrap_or_else(|| "info".into());
         let config = Config {
-            listen: self.listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9745))),
-            admin_listen: self.admin_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9746))),
+            listen: self
+                .listen
+                .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9745))),
+            admin_listen: self
+                .admin_listen
+                .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9746))),
             metrics_listen: self.metrics_listen,
             seed_file: self.seed_file.unwrap_or_else(|| data_dir.join("seed")),
             store: self.store.unwrap_or_else(|| data_dir.join("swaps.db")),
@@ -368,17 +401,23 @@ impl Settings {
             data_dir,
             network,
             lbtc,
-            electrum_url: self.electrum_url.ok_or(ConfigError::Missing { key: "electrum_url" })?,
-            ldk_address: self.ldk_address.ok_or(ConfigError::Missing { key: "ldk_address" })?,
-            ldk_cert: self.ldk_cert.unwrap_or_else(|| ldk_dir.join("tls.crt")),
-            ldk_dir,
-            bitcoin_network: self.bitcoin_network.unwrap_or_else(|| "regtest".into()),
+            genesis_hash: self.genesis_hash.unwrap_or_else(regtest_genesis),
+            electrum_url: self.electrum_url.ok_or(ConfigError::Missing {
+                key: "electrum_url",
+            })?,
+            ldk_address: self
+                .ldk_address
+                .ok_or(ConfigError::Missing { key: "ldk_address" })?,
+            ldk_cert,
+            ldk_credential,
             sell: self.sell,
             fee_subsidy: Sat(self.fee_subsidy_sat.unwrap_or(100)),
             refund_delta: BlockDelta(self.refund_delta_blocks.unwrap_or(2_000)),
             claim_window: BlockDelta(self.claim_window_blocks.unwrap_or(120)),
             funding_window: BlockDelta(self.funding_timeout_blocks.unwrap_or(60)),
-            invoice_expiry: Duration::from_secs(self.invoice_expiry_seconds.unwrap_or(3_600).into()),
+            invoice_expiry: Duration::from_secs(
+                self.invoice_expiry_seconds.unwrap_or(3_600).into(),
+            ),
             max_confirmations: self.max_confirmations.unwrap_or(6),
             final_confirmations: self.final_confirmations.unwrap_or(2),
             create_timeout: Duration::from_secs(self.create_timeout_seconds.unwrap_or(60).into()),
@@ -400,7 +439,29 @@ impl Settings {
     }
 }
 
+/// The first block of the Liquid chain of swaprig's worlds.
+fn regtest_genesis() -> BlockHash {
+    swaprig_harness::elementsd::GENESIS
+        .parse()
+        .expect("it is 32 bytes in hexadecimal")
+}
+
 impl Config {
+    /// The network as the wallet needs it.
+    pub fn network(&self) -> lwk_wollet::Network {
+        match self.network {
+            Network::Liquid => lwk_wollet::Network::Liquid,
+            Network::LiquidTestnet => lwk_wollet::Network::TestnetLiquid,
+            Network::LiquidRegtest => {
+                let params = lwk_common::ElementsParamsBuilder::new()
+                    .with_policy_asset(self.lbtc)
+                    .with_genesis_hash(self.genesis_hash)
+                    .build();
+                lwk_wollet::Network::CustomElements(params.expect("all that it asks for is there"))
+            }
+        }
+    }
+
     /// The sale of an asset.
     pub fn sale(&self, asset: AssetId) -> Option<&Sale> {
         self.sell.iter().find(|sale| sale.asset == asset)
@@ -426,9 +487,15 @@ impl Config {
         }
         for (place, sale) in self.sell.iter().enumerate() {
             if sale.price_msat == 0 {
-                return unsound("sell", format!("{} would be given away: its price is 0", sale.asset));
+                return unsound(
+                    "sell",
+                    format!("{} would be given away: its price is 0", sale.asset),
+                );
             }
-            if self.sell[..place].iter().any(|other| other.asset == sale.asset) {
+            if self.sell[..place]
+                .iter()
+                .any(|other| other.asset == sale.asset)
+            {
                 return unsound("sell", format!("{} is there twice", sale.asset));
             }
         }
@@ -436,16 +503,28 @@ impl Config {
             return unsound("max_confirmations", "must be 1 to 6".into());
         }
         if self.final_confirmations == 0 {
-            return unsound("final_confirmations", "must be 1 at least: nothing is final before it is in a block".into());
+            return unsound(
+                "final_confirmations",
+                "must be 1 at least: nothing is final before it is in a block".into(),
+            );
         }
         if self.fee_rate == 0 || self.max_fee_rate < self.fee_rate {
-            return unsound("max_fee_rate", "must not be below `fee_rate`, and that not 0".into());
+            return unsound(
+                "max_fee_rate",
+                "must not be below `fee_rate`, and that not 0".into(),
+            );
         }
         if self.poll_interval.is_zero() || self.create_timeout.is_zero() {
-            return unsound("poll_interval_millis", "and create_timeout_seconds must be 1 at least".into());
+            return unsound(
+                "poll_interval_millis",
+                "and create_timeout_seconds must be 1 at least".into(),
+            );
         }
         if self.listen.port() != 0 && self.listen == self.admin_listen {
-            return unsound("admin_listen", "must not be where buyers connect: anyone could pause the server".into());
+            return unsound(
+                "admin_listen",
+                "must not be where buyers connect: anyone could pause the server".into(),
+            );
         }
         Ok(())
     }

@@ -51,7 +51,10 @@ mod enabled {
         let n = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
         match chosen {
             Failpoint::Record(path) => {
-                let file = std::fs::File::options().create(true).append(true).open(path);
+                let file = std::fs::File::options()
+                    .create(true)
+                    .append(true)
+                    .open(path);
                 let written = file.and_then(|mut file| writeln!(file, "{name}"));
                 written.expect("a failpoint's file can be written");
             }

@@ -70,6 +70,7 @@ pub struct Server {
     name: String,
     dir: PathBuf,
     port: PortClaim,
+    admin: PortClaim,
     spec: Spec,
     ready: Ready,
     api: Option<DescriptorPool>,
@@ -79,17 +80,21 @@ pub struct Server {
     ended: AtomicBool,
 }
 
-/// What can be filled in for a server, besides what [`crate::world::endpoints`] lists: `listen` and `dir`, its own.
+/// What can be filled in for a server, besides what [`crate::world::endpoints`] lists: its own.
 pub const OWN: &[(&str, &str)] = &[
     (
         "listen",
         "the address 127.0.0.1:PORT that this server is to listen on",
     ),
+    (
+        "admin",
+        "a second address 127.0.0.1:PORT of its own, for whatever it serves beside",
+    ),
     ("dir", "this server's own directory, in which it runs"),
 ];
 
 impl Server {
-    /// Starts a server in `dir/NAME` and waits until it is ready. `value` fills in every name but `listen` and `dir`.
+    /// Starts a server in `dir/NAME` and waits until it is ready. `value` fills in every name that is not in [`OWN`].
     ///
     /// A port that a stranger takes between claim and bind is answered with a fresh one, three times.
     ///
@@ -110,9 +115,11 @@ impl Server {
         loop {
             attempts += 1;
             let port = PortClaim::new()?;
+            let admin = PortClaim::new()?;
             let fill = |text: &Template| {
                 text.fill(|name| match name {
                     "listen" => Ok(port.address()),
+                    "admin" => Ok(admin.address()),
                     "dir" => Ok(home.to_string_lossy().into_owned()),
                     name => value(name),
                 })
@@ -130,6 +137,7 @@ impl Server {
                         name: server.name.clone(),
                         dir: home,
                         port,
+                        admin,
                         spec,
                         ready: server.ready.clone(),
                         api: server.api.clone(),
@@ -141,7 +149,7 @@ impl Server {
                 Err(error @ StartError::Exited { .. }) => error,
                 Err(error) => return Err(error),
             };
-            let taken = ports_taken(&[&port]);
+            let taken = ports_taken(&[&port, &admin]);
             if taken.is_empty() {
                 return Err(error);
             }
@@ -157,6 +165,11 @@ impl Server {
     /// `127.0.0.1:PORT`, its `{listen}`.
     pub fn address(&self) -> String {
         self.port.address()
+    }
+
+    /// `127.0.0.1:PORT`, its `{admin}`.
+    pub fn admin_address(&self) -> String {
+        self.admin.address()
     }
 
     /// Its own directory, in which it runs.

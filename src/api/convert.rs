@@ -128,7 +128,9 @@ pub(super) fn swap(view: &View) -> v1::Swap {
         pay_by_height: terms.timeout.0.saturating_sub(terms.claim_window.0),
         liquid_height: view.liquid.0,
         claim_txid: claim.map(|(txid, _)| txid.to_string()).unwrap_or_default(),
-        preimage: claim.map(|(_, preimage)| preimage.to_string()).unwrap_or_default(),
+        preimage: claim
+            .map(|(_, preimage)| preimage.to_string())
+            .unwrap_or_default(),
         refund_txid: swap.refund.map(|txid| txid.to_string()).unwrap_or_default(),
         created_at: view.created_at / 1_000,
         updated_at: view.updated_at / 1_000,

@@ -65,7 +65,9 @@ pub fn run(args: ServerArgs) -> Result<(), ServerError> {
         crate::failpoint::choose(failpoint);
     }
     log(config.log_format, config.log_level);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
     runtime.block_on(async {
         let mut interrupted = signal(SignalKind::interrupt())?;
         let mut terminated = signal(SignalKind::terminate())?;

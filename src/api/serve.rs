@@ -49,7 +49,10 @@ pub fn log(format: LogFormat, level: tracing::Level) {
     };
 }
 
-async fn bind(what: &'static str, address: SocketAddr) -> Result<(TcpListener, SocketAddr), StartError> {
+async fn bind(
+    what: &'static str,
+    address: SocketAddr,
+) -> Result<(TcpListener, SocketAddr), StartError> {
     let listen = |source| StartError::Listen {
         what,
         address,
@@ -76,7 +79,7 @@ impl Server {
                 .install()
                 .map_err(|error| StartError::Metrics(error.to_string()))?;
         }
-        let engine = Engine::start(config)?;
+        let engine = Engine::start(config).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_not_serving::<SwapServiceServer<Swaps>>().await;
         let stopping = watch::Sender::new(false);
@@ -88,7 +91,9 @@ impl Server {
                 let _ = stopping.wait_for(|stopping| *stopping).await;
             }
         };
-        let swaps = SwapServiceServer::new(Swaps { engine: engine.clone() });
+        let swaps = SwapServiceServer::new(Swaps {
+            engine: engine.clone(),
+        });
         let swap_server = builder()
             .add_service(swaps.max_decoding_message_size(MOST_BYTES))
             .add_service(health_service.clone())
@@ -96,7 +101,9 @@ impl Server {
             .add_service(reflection_v1alpha());
         let incoming = TcpIncoming::from(swap_listener).with_nodelay(Some(true));
         listeners.spawn(swap_server.serve_with_incoming_shutdown(incoming, until_stopped()));
-        let admin = AdminServiceServer::new(Admin { engine: engine.clone() });
+        let admin = AdminServiceServer::new(Admin {
+            engine: engine.clone(),
+        });
         let admin_server = builder()
             .add_service(admin.max_decoding_message_size(MOST_BYTES))
             .add_service(health_service)
@@ -153,8 +160,9 @@ fn builder() -> tonic::transport::Server {
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
 }
 
-fn reflection_v1() -> tonic_reflection::server::v1::ServerReflectionServer<impl tonic_reflection::server::v1::ServerReflection>
-{
+fn reflection_v1() -> tonic_reflection::server::v1::ServerReflectionServer<
+    impl tonic_reflection::server::v1::ServerReflection,
+> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(swaprig_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
@@ -162,8 +170,9 @@ fn reflection_v1() -> tonic_reflection::server::v1::ServerReflectionServer<impl 
         .expect("the descriptors were compiled with this program")
 }
 
-fn reflection_v1alpha()
--> tonic_reflection::server::v1alpha::ServerReflectionServer<impl tonic_reflection::server::v1alpha::ServerReflection> {
+fn reflection_v1alpha() -> tonic_reflection::server::v1alpha::ServerReflectionServer<
+    impl tonic_reflection::server::v1alpha::ServerReflection,
+> {
     tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(swaprig_proto::DESCRIPTORS)
         .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)

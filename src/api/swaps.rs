@@ -36,27 +36,30 @@ fn fingerprint(request: &CreateSwapRequest) -> [u8; 32] {
         max_total_price_msat,
         wait_for_confirmations: _,
     } = request;
-    let text = format!(
-        "{asset_id} {amount} {claim_pubkey} {min_confirmations} {max_total_price_msat}"
-    );
+    let text =
+        format!("{asset_id} {amount} {claim_pubkey} {min_confirmations} {max_total_price_msat}");
     sha256::Hash::hash(text.as_bytes()).to_byte_array()
 }
 
 fn refused(error: &CreateError) -> Rpc {
     let code = match error {
         CreateError::NotSold(_) => Code::NotFound,
-        CreateError::TooSmall { .. } | CreateError::TooManyConfirmations { .. } => Code::InvalidArgument,
+        CreateError::TooSmall { .. } | CreateError::TooManyConfirmations { .. } => {
+            Code::InvalidArgument
+        }
         CreateError::PriceTooHigh { .. } | CreateError::PriceOverflow => Code::InvalidArgument,
         CreateError::BadKey => Code::InvalidArgument,
         CreateError::RequestConflict(_) => Code::AlreadyExists,
-        CreateError::Shortage(_) | CreateError::TooLarge { .. } | CreateError::NoCapacity { .. } => {
-            Code::FailedPrecondition
-        }
+        CreateError::Shortage(_)
+        | CreateError::TooLarge { .. }
+        | CreateError::NoCapacity { .. } => Code::FailedPrecondition,
         CreateError::TooMany { .. } | CreateError::TooExposed { .. } => Code::ResourceExhausted,
-        CreateError::Paused(_) | CreateError::Stopping | CreateError::NotReady(_) => Code::Unavailable,
+        CreateError::Paused(_) | CreateError::Stopping | CreateError::NotReady(_) => {
+            Code::Unavailable
+        }
         CreateError::Failed { .. } => Code::Aborted,
         CreateError::TimedOut { .. } => Code::DeadlineExceeded,
-        CreateError::Store(_) => Code::Internal,
+        CreateError::Keys(_) | CreateError::Store(_) => Code::Internal,
     };
     convert::error(code, error)
 }
@@ -69,12 +72,20 @@ impl Swaps {
             fingerprint: fingerprint(request),
             asset: convert::asset(&request.asset_id)?,
             amount: Units(request.amount),
-            claimer: request.claim_pubkey.parse().map_err(|_| refused(&CreateError::BadKey))?,
+            claimer: request
+                .claim_pubkey
+                .parse()
+                .map_err(|_| refused(&CreateError::BadKey))?,
             min_confirmations: request.min_confirmations.max(1),
-            max_price: (request.max_total_price_msat != 0).then_some(Msat(request.max_total_price_msat)),
+            max_price: (request.max_total_price_msat != 0)
+                .then_some(Msat(request.max_total_price_msat)),
             wait: request.wait_for_confirmations,
         };
-        let view = self.engine.create(wanted).await.map_err(|error| refused(&error))?;
+        let view = self
+            .engine
+            .create(wanted)
+            .await
+            .map_err(|error| refused(&error))?;
         Ok(convert::swap(&view))
     }
 
@@ -107,7 +118,8 @@ impl SwapService for Swaps {
                 max_amount: offer.most.0,
                 fee_subsidy_sat: config.fee_value(asset).0,
                 refund_delta_blocks: config.refund_delta.0,
-                invoice_expiry_seconds: u32::try_from(config.invoice_expiry.as_secs()).unwrap_or(u32::MAX),
+                invoice_expiry_seconds: u32::try_from(config.invoice_expiry.as_secs())
+                    .unwrap_or(u32::MAX),
                 max_confirmations: config.max_confirmations,
                 paused: offer.paused,
                 prepay_msat: config.prepay.0,
@@ -156,7 +168,9 @@ impl SwapService for Swaps {
         let full = u32::try_from(page.len()).is_ok_and(|length| length == size);
         let next = page.last().filter(|_| full);
         Ok(Response::new(ListSwapsResponse {
-            next_page_token: next.map(|view| token(view.created_at, view.swap.id)).unwrap_or_default(),
+            next_page_token: next
+                .map(|view| token(view.created_at, view.swap.id))
+                .unwrap_or_default(),
             swaps: page.iter().map(convert::swap).collect(),
         }))
     }
@@ -173,17 +187,19 @@ impl SwapService for Swaps {
         let id = SwapId(convert::uuid("swap_id", &request.swap_id)?);
         let Some(changes) = self.engine.subscribe(id) else {
             // Nothing can happen to it any more.
-            let only = futures_util::stream::iter([Ok(SubscribeSwapResponse { swap: Some(first) })]);
+            let only =
+                futures_util::stream::iter([Ok(SubscribeSwapResponse { swap: Some(first) })]);
             return Ok(Response::new(Box::pin(only)));
         };
-        let updates = futures_util::stream::unfold((changes, true), |(mut changes, first)| async move {
-            if !first {
-                changes.changed().await.ok()?;
-            }
-            let view = changes.borrow_and_update().clone();
-            let swap = Some(convert::swap(&view));
-            Some((Ok(SubscribeSwapResponse { swap }), (changes, false)))
-        });
+        let updates =
+            futures_util::stream::unfold((changes, true), |(mut changes, first)| async move {
+                if !first {
+                    changes.changed().await.ok()?;
+                }
+                let view = changes.borrow_and_update().clone();
+                let swap = Some(convert::swap(&view));
+                Some((Ok(SubscribeSwapResponse { swap }), (changes, false)))
+            });
         Ok(Response::new(Box::pin(updates)))
     }
 }
@@ -205,7 +221,10 @@ mod tests {
     #[test]
     fn a_token_is_read_back_and_rubbish_is_not() {
         let id = SwapId(uuid::Uuid::from_u128(7));
-        assert_eq!(read_token(&token(1_700_000_000_123, id)), Some((1_700_000_000_123, id)));
+        assert_eq!(
+            read_token(&token(1_700_000_000_123, id)),
+            Some((1_700_000_000_123, id))
+        );
         for rubbish in ["", ".", "zz.00", "12", "12.34", "12.00000000-0000"] {
             assert_eq!(read_token(rubbish), None, "{rubbish}");
         }

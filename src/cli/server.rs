@@ -11,7 +11,9 @@ pub(super) fn server(args: ServerArgs) -> Exit {
             eprintln!("swaprig server: {error}");
             match error {
                 swaprig::api::ServerError::Config(_) => Exit::Usage,
-                swaprig::api::ServerError::Start(_) | swaprig::api::ServerError::System(_) => Exit::Environment,
+                swaprig::api::ServerError::Start(_) | swaprig::api::ServerError::System(_) => {
+                    Exit::Environment
+                }
             }
         }
     }

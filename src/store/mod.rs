@@ -180,7 +180,9 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 )]
 pub(crate) fn now_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
 }
 
 impl Store {
@@ -296,9 +298,7 @@ impl Store {
     ///
     /// When the disk fails or a row is unreadable.
     pub fn swap(&self, id: SwapId) -> Result<Option<StoredSwap>, StoreError> {
-        self.read(|connection| {
-            rows::one(connection, "WHERE id = ?1", params![id.to_string()])
-        })
+        self.read(|connection| rows::one(connection, "WHERE id = ?1", params![id.to_string()]))
     }
 
     /// The swap with a payment hash.
@@ -319,7 +319,13 @@ impl Store {
     ///
     /// As [`Store::swap`].
     pub fn unsettled(&self) -> Result<Vec<StoredSwap>, StoreError> {
-        self.read(|connection| rows::many(connection, "WHERE settled = 0 ORDER BY created_at, id", params![]))
+        self.read(|connection| {
+            rows::many(
+                connection,
+                "WHERE settled = 0 ORDER BY created_at, id",
+                params![],
+            )
+        })
     }
 
     /// A page of swaps, newest first, after the one that `after` names by its time and id.
@@ -334,7 +340,9 @@ impl Store {
         size: u32,
     ) -> Result<Vec<StoredSwap>, StoreError> {
         let status = status.map(rows::status_name);
-        let (time, id) = after.map_or((i64::MAX, String::new()), |(time, id)| (time, id.to_string()));
+        let (time, id) = after.map_or((i64::MAX, String::new()), |(time, id)| {
+            (time, id.to_string())
+        });
         self.read(|connection| {
             rows::many(
                 connection,
@@ -432,7 +440,9 @@ impl Store {
         self.writer
             .write(move |connection| {
                 connection
-                    .prepare_cached("INSERT OR REPLACE INTO cursors (chain, height) VALUES (?1, ?2)")?
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO cursors (chain, height) VALUES (?1, ?2)",
+                    )?
                     .execute(params![chain, height.0])?;
                 Ok(())
             })
@@ -495,7 +505,9 @@ fn by_request(
 ) -> Result<Option<SwapId>, StoreError> {
     let found: Option<(String, Vec<u8>)> = connection
         .prepare_cached("SELECT swap_id, fingerprint FROM request_ids WHERE request_id = ?1")?
-        .query_row([request_id.to_string()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .query_row([request_id.to_string()], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
         .optional()?;
     match found {
         None => Ok(None),
@@ -511,7 +523,9 @@ fn create(connection: &Connection, new: &NewSwap) -> Result<Created, StoreError>
     let now = now_millis();
     rows::insert_swap(connection, new, now)?;
     connection
-        .prepare_cached("INSERT INTO request_ids (request_id, swap_id, fingerprint) VALUES (?1, ?2, ?3)")?
+        .prepare_cached(
+            "INSERT INTO request_ids (request_id, swap_id, fingerprint) VALUES (?1, ?2, ?3)",
+        )?
         .execute(params![
             new.request_id.to_string(),
             new.swap.id.to_string(),
@@ -528,10 +542,14 @@ fn create(connection: &Connection, new: &NewSwap) -> Result<Created, StoreError>
             coin.asset.to_string(),
             rows::signed(coin.value)?
         ];
-        statement.execute(row).map_err(|error| match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::ConstraintViolation) => StoreError::CoinTaken { outpoint },
-            _ => error.into(),
-        })?;
+        statement
+            .execute(row)
+            .map_err(|error| match error.sqlite_error_code() {
+                Some(rusqlite::ErrorCode::ConstraintViolation) => {
+                    StoreError::CoinTaken { outpoint }
+                }
+                _ => error.into(),
+            })?;
     }
     insert_effects(connection, new.swap.id, &new.effects, now).map(Created::New)
 }
@@ -568,7 +586,9 @@ fn effect_done(connection: &Connection, id: i64, now: i64) -> Result<(), StoreEr
 
 fn set_coins(connection: &Connection, swap: SwapId, state: &str) -> Result<(), StoreError> {
     connection
-        .prepare_cached("UPDATE reservations SET state = ?2 WHERE swap_id = ?1 AND state <> 'released'")?
+        .prepare_cached(
+            "UPDATE reservations SET state = ?2 WHERE swap_id = ?1 AND state <> 'released'",
+        )?
         .execute(params![swap.to_string(), state])?;
     Ok(())
 }

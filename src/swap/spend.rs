@@ -6,8 +6,8 @@
 //! |               | claim | refund |
 //! |---------------|-------|--------|
 //! | L-BTC         |   233 |    224 |
-//! | another asset, with a remainder of L-BTC | 481 | 463 |
-//! | another asset, all of the L-BTC to the fee | 403 | 385 |
+//! | another asset, with a remainder of L-BTC | 409 | 392 |
+//! | another asset, all of the L-BTC to the fee | 331 | 314 |
 
 use bitcoin::secp256k1::{self, Message, PublicKey, SecretKey};
 use elements::secp256k1_zkp::rand::{CryptoRng, RngCore};
@@ -182,7 +182,8 @@ pub fn claim<R: RngCore + CryptoRng>(
 }
 
 /// The refund: spends with the refunder's key. No block takes it before the one after the timeout's. Everything else as
-/// [`claim`] does it, but that it does not signal (BIP 125) that it may be replaced: nobody else can spend by the same key.
+/// [`claim`] does it, but it does not signal that it may be replaced: a node without full replacement refuses a second one
+/// with a higher fee while it has the first.
 ///
 /// # Errors
 /// Why it cannot be made; nothing is spent then.

@@ -7,7 +7,7 @@ use swaprig_units::{Msat, Units};
 
 use super::cell::View;
 use super::{ApplyError, Engine, locked};
-use crate::chain::{BroadcastError, Shortage, WalletError};
+use crate::chain::{BroadcastError, FanOutError, WalletError};
 use crate::store::StoreError;
 use crate::swap::{Event, Phase, SwapId};
 
@@ -20,9 +20,9 @@ pub enum AdminError {
     /// No such swap.
     #[error("there is no swap {0}")]
     NoSuchSwap(SwapId),
-    /// Not enough free coins.
-    #[error("not enough is free: {0}")]
-    Shortage(#[from] Shortage),
+    /// Not enough free coins, or too many pieces.
+    #[error("it cannot be split: {0}")]
+    Shortage(#[source] FanOutError),
     /// It would be unsafe, or is impossible.
     #[error("{0}")]
     Refused(String),
@@ -106,8 +106,18 @@ impl Engine {
             let view = cell.view.borrow();
             let swap = &view.swap;
             let open = match swap.phase {
-                Phase::Funding | Phase::Confirmed | Phase::PaymentHeld | Phase::Paid | Phase::Cancelling | Phase::Refunding => true,
-                Phase::Reserved | Phase::AwaitingPrepay | Phase::Building | Phase::Claimed | Phase::Refunded | Phase::Failed(_) => false,
+                Phase::Funding
+                | Phase::Confirmed
+                | Phase::PaymentHeld
+                | Phase::Paid
+                | Phase::Cancelling
+                | Phase::Refunding => true,
+                Phase::Reserved
+                | Phase::AwaitingPrepay
+                | Phase::Building
+                | Phase::Claimed
+                | Phase::Refunded
+                | Phase::Failed(_) => false,
             };
             if open && swap.terms.asset == asset {
                 sum += swap.terms.amount.0;
@@ -126,7 +136,9 @@ impl Engine {
     /// When it is not on sale, or the store fails.
     pub async fn set_paused(&self, asset: Option<AssetId>, paused: bool) -> Result<(), AdminError> {
         let assets: Vec<AssetId> = match asset {
-            Some(asset) if self.config.sale(asset).is_none() => return Err(AdminError::NotSold(asset)),
+            Some(asset) if self.config.sale(asset).is_none() => {
+                return Err(AdminError::NotSold(asset));
+            }
             Some(asset) => vec![asset],
             None => self.config.sell.iter().map(|sale| sale.asset).collect(),
         };
@@ -148,20 +160,17 @@ impl Engine {
     ///
     /// When not enough is free or the chain refuses; nothing was sent then.
     pub async fn split(&self, asset: AssetId, size: Units, count: u32) -> Result<Txid, AdminError> {
-        let (transaction, spent) = {
-            let mut inventory = locked(&self.inventory);
-            let coins = inventory.untaken();
-            let transaction = self.wallet.split(&coins, asset, size.0, count)?;
-            let spent: Vec<_> = transaction.input.iter().map(|input| input.previous_output).collect();
-            inventory.take_for_split(spent.iter().copied());
-            (transaction, spent)
-        };
-        match self.index.broadcast(&transaction).await {
-            Ok(txid) => Ok(txid),
-            Err(BroadcastError::Rejected { text }) => {
-                locked(&self.inventory).release_split(spent);
-                Err(AdminError::Refused(format!("the chain refuses the split: {text}")))
-            }
+        let made = self
+            .plan_split(asset, size, count)
+            .map_err(|error| match error {
+                FanOutError::Wallet(error) => AdminError::Wallet(error),
+                error => AdminError::Shortage(error),
+            })?;
+        match self.send_split(&made).await {
+            Ok(()) => Ok(made.transaction.txid()),
+            Err(BroadcastError::Rejected { text, .. }) => Err(AdminError::Refused(format!(
+                "the chain refuses the split: {text}"
+            ))),
             Err(error) => Err(AdminError::Unreachable(error.to_string())),
         }
     }
@@ -187,7 +196,9 @@ impl Engine {
         {
             let mut state = cell.state.lock().await;
             let observation = self.observation(&state).ok_or_else(|| {
-                AdminError::Unreachable("it could not be asked whether the coins are still there".into())
+                AdminError::Unreachable(
+                    "it could not be asked whether the coins are still there".into(),
+                )
             })?;
             let asked = Event::ForceRefund(observation);
             let applied = self.apply_locked(&cell, &mut state, &asked, None).await;

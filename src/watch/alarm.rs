@@ -1,7 +1,7 @@
 //! What an operator has to look at.
 
-use super::cell::{Cell, State};
 use super::Engine;
+use super::cell::{Cell, State};
 use crate::swap::Alarm;
 
 impl Engine {
@@ -11,7 +11,10 @@ impl Engine {
             return;
         }
         let (kind, what) = match alarm {
-            Alarm::PartlySpent => ("partly_spent", "one output of the HTLC is spent and the other is not"),
+            Alarm::PartlySpent => (
+                "partly_spent",
+                "one output of the HTLC is spent and the other is not",
+            ),
             Alarm::PaidUnclaimed => (
                 "paid_unclaimed",
                 "it is paid and the timeout is reached, but the buyer has not claimed: nothing is refunded by itself",
@@ -20,7 +23,14 @@ impl Engine {
                 "payment_lost",
                 "the payment was to be taken and has lapsed without arriving: force the refund when that is certain",
             ),
-            Alarm::ClaimedUnpaid => ("claimed_unpaid", "the buyer claimed although no payment was taken"),
+            Alarm::FundingLost => (
+                "funding_lost",
+                "the payment was taken, and the chain can never take the funding: the buyer has to be paid in another way",
+            ),
+            Alarm::ClaimedUnpaid => (
+                "claimed_unpaid",
+                "the buyer claimed although no payment was taken",
+            ),
         };
         tracing::error!(swap = %cell.id, alarm = kind, "{what}");
         metrics::counter!("swaprig_alarms_total", "alarm" => kind).increment(1);

@@ -9,7 +9,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::store::StoredSwap;
-use crate::swap::{Alarm, Chain, Depth, Effect, Htlc, Payment, Phase, Swap, SwapId};
+use crate::swap::{
+    Alarm, Chain, Depth, Effect, Htlc, Payment, Phase, Status, Swap, SwapId, status,
+};
 
 /// A swap as others see it.
 #[derive(Debug, Clone)]
@@ -30,6 +32,16 @@ pub struct View {
     pub params: &'static AddressParams,
     /// Whether something must still be done before a caller of CreateSwap has its answer.
     pub(super) unanswered: bool,
+}
+
+impl View {
+    /// Whether a caller of CreateSwap has its answer; `confirmed`: one that waits until the funding has its confirmations.
+    pub(super) fn answers(&self, confirmed: bool) -> bool {
+        let waits = confirmed
+            && self.swap.phase != Phase::AwaitingPrepay
+            && status(&self.swap) == Status::Created;
+        !self.unanswered && !waits
+    }
 }
 
 /// What a swap's lock protects.
@@ -59,7 +71,6 @@ pub(super) struct Cell {
     pub(super) id: SwapId,
     pub(super) hash: PaymentHash,
     pub(super) script: Script,
-    pub(super) request_id: Uuid,
     pub(super) created_at: i64,
     pub(super) state: tokio::sync::Mutex<State>,
     /// Held while the chain is looked at, so that an older look never replaces a newer one.
@@ -108,7 +119,6 @@ impl Cell {
             id: state.swap.id,
             hash: state.swap.terms.payment_hash,
             script: Htlc::of(&state.swap.terms).script_pubkey(),
-            request_id,
             created_at,
             state: tokio::sync::Mutex::new(state),
             looking: tokio::sync::Mutex::new(()),

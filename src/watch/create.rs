@@ -12,10 +12,13 @@ use super::cell::{Cell, View};
 use super::{Engine, locked};
 use crate::chain::Shortage;
 use crate::config::Sale;
-use crate::store::{Coins, Created, NewSwap, ReservedCoin, StoreError, StoredEffect, StoredSwap};
-use crate::swap::{
-    Effect, Event, FailureReason, Htlc, Phase, Status, Swap, SwapId, Terms, status, step,
-};
+use crate::store::{Created, NewSwap, ReservedCoin, StoreError, StoredEffect, StoredSwap};
+use crate::swap::{Effect, FailureReason, Htlc, KeyError, Phase, Swap, SwapId, Terms};
+
+/// Of a funding with one input and with change, rather too much; virtual bytes.
+const FUNDING_VSIZE: usize = 450;
+/// Of each input, rather too much; virtual bytes.
+const INPUT_VSIZE: usize = 80;
 
 /// A swap that somebody wants.
 #[derive(Debug, Clone)]
@@ -146,6 +149,9 @@ pub enum CreateError {
         /// Which.
         id: SwapId,
     },
+    /// The seed has no key for it.
+    #[error(transparent)]
+    Keys(KeyError),
     /// The disk failed.
     #[error(transparent)]
     Store(StoreError),
@@ -165,9 +171,13 @@ impl Engine {
     pub fn offer(&self, asset: AssetId) -> Option<Offer> {
         let sale = self.config.sale(asset)?;
         let fee_value = self.config.fee_value(asset);
-        let free = self.wallet.most(&locked(&self.inventory).free(), asset, fee_value);
+        let needs = self.needs(asset, Units(0), fee_value);
+        let fee = |vsize| needs.fees.rate.fee(vsize).0;
+        let free = locked(&self.inventory).most(&needs, fee(FUNDING_VSIZE), fee(INPUT_VSIZE));
         let receivable = Units(self.receivable.load(Ordering::Relaxed) / sale.price_msat);
-        let most = free.min(receivable).min(sale.max.map_or(Units(u64::MAX), Units));
+        let most = free
+            .min(receivable)
+            .min(sale.max.map_or(Units(u64::MAX), Units));
         Some(Offer {
             price_msat: sale.price_msat,
             least: self.config.least(sale),
@@ -202,7 +212,10 @@ impl Engine {
     }
 
     async fn find_or_make(self: &Arc<Self>, wanted: &Wanted) -> Result<SwapId, CreateError> {
-        if let Some(id) = self.store.by_request(wanted.request_id, &wanted.fingerprint)? {
+        if let Some(id) = self
+            .store
+            .by_request(wanted.request_id, &wanted.fingerprint)?
+        {
             return Ok(id);
         }
         let (sale, price) = self.check(wanted)?;
@@ -236,7 +249,10 @@ impl Engine {
         let least = self.config.least(&sale);
         let amount = wanted.amount.0;
         if wanted.amount < least {
-            return Err(CreateError::TooSmall { amount, least: least.0 });
+            return Err(CreateError::TooSmall {
+                amount,
+                least: least.0,
+            });
         }
         if let Some(most) = sale.max.filter(|most| amount > *most) {
             return Err(CreateError::TooLarge { amount, most });
@@ -274,7 +290,7 @@ impl Engine {
     /// The swap as it begins, with an index that no swap has had.
     fn draft(&self, wanted: &Wanted, price: Msat) -> Result<Swap, CreateError> {
         let index = self.next_index.fetch_add(1, Ordering::SeqCst);
-        let keys = self.wallet.swap_keys(index);
+        let keys = self.keys.keys(index).map_err(CreateError::Keys)?;
         let made_at = self.liquid_height();
         let timeout = made_at.checked_add(self.config.refund_delta);
         Ok(Swap {
@@ -286,9 +302,9 @@ impl Engine {
                 fee_value: self.config.fee_value(wanted.asset),
                 price,
                 prepay: self.config.prepay,
-                payment_hash: keys.payment_hash(),
+                payment_hash: keys.preimage.payment_hash(),
                 claimer: wanted.claimer,
-                refunder: keys.refund_pubkey(),
+                refunder: keys.refunder(),
                 timeout: timeout.unwrap_or(Height(u32::MAX)),
                 claim_window: self.config.claim_window,
                 min_confirmations: wanted.min_confirmations,
@@ -310,13 +326,11 @@ impl Engine {
 
     /// Takes coins for a swap, in memory; the store does so for good.
     fn reserve(&self, swap: &Swap) -> Result<Vec<ReservedCoin>, CreateError> {
-        let mut inventory = locked(&self.inventory);
-        let selection = self.wallet.select(&inventory.free(), &swap.terms)?;
-        inventory.take(swap.id, &selection);
-        let coins = selection.iter().map(|coin| ReservedCoin {
+        let coins = locked(&self.inventory).choose(swap.id, &self.needs_of(&swap.terms))?;
+        let coins = coins.iter().map(|coin| ReservedCoin {
             outpoint: coin.outpoint,
             asset: coin.asset,
-            value: coin.value,
+            value: coin.value.0,
         });
         Ok(coins.collect())
     }
@@ -357,9 +371,18 @@ impl Engine {
     }
 
     /// Takes a stored swap into memory and performs what is to be done for it.
-    pub(super) fn adopt(self: &Arc<Self>, stored: StoredSwap, effects: Vec<StoredEffect>) -> Arc<Cell> {
+    pub(super) fn adopt(
+        self: &Arc<Self>,
+        stored: StoredSwap,
+        effects: Vec<StoredEffect>,
+    ) -> Arc<Cell> {
         let pending = effects.iter().map(|effect| effect.effect.clone()).collect();
-        let cell = Arc::new(Cell::new(stored, pending, self.liquid_height(), self.params));
+        let cell = Arc::new(Cell::new(
+            stored,
+            pending,
+            self.liquid_height(),
+            self.params,
+        ));
         self.cells.add(&cell);
         for effect in effects {
             self.perform(&cell, effect);
@@ -372,17 +395,11 @@ impl Engine {
         let view = match self.subscribe(id) {
             None => self.view(id)?,
             Some(mut changes) => {
-                let answered = changes.wait_for(|view| {
-                    !view.unanswered
-                        && !(wait
-                            && view.swap.phase != Phase::AwaitingPrepay
-                            && status(&view.swap) == Status::Created)
-                });
-                let mut stopping = self.stopping.subscribe();
+                let answered = changes.wait_for(|view| view.answers(wait));
                 let answered = async {
                     tokio::select! {
                         answered = answered => answered.ok().map(|view| view.clone()),
-                        _ = stopping.wait_for(|stopping| *stopping) => None,
+                        () = self.stopped() => None,
                     }
                 };
                 match tokio::time::timeout(self.config.create_timeout, answered).await {
@@ -403,23 +420,19 @@ impl Engine {
 
     /// The planted bug of the crash test: the funding is on its way before anything is stored, and the server dies then.
     async fn fund_before_store(&self, wanted: &Wanted, price: Msat) {
-        let Ok(swap) = self.draft(wanted, price) else { return };
+        let Ok(swap) = self.draft(wanted, price) else {
+            return;
+        };
         if self.reserve(&swap).is_err() {
             return;
         }
-        let coins = locked(&self.inventory).of_swap(swap.id);
-        let Ok(funding) = self.wallet.funding(&coins, &swap.terms, swap.index) else {
+        let coins = locked(&self.inventory).of_swap(swap.id, &self.needs_of(&swap.terms));
+        let (Ok(coins), Ok(_)) = (coins, self.invoices(&swap).await) else {
             return;
         };
-        let made = self.invoices(&swap).await.map(|made| step(&swap, &made));
-        let transaction = super::effects::transaction_of(&funding);
-        let (Ok(Ok(_)), Some(transaction)) = (made, transaction) else {
-            return;
-        };
-        let signed = Event::FundingSigned(funding);
+        let (transaction, _) = self.wallet.fund(&coins, &swap.terms, swap.index);
         if self.index.broadcast(&transaction).await.is_ok() {
             eprintln!("failpoint: {} is sent and not stored", transaction.txid());
-            drop((signed, Coins::Spent));
             std::process::abort();
         }
     }

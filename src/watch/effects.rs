@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use elements::encode::deserialize;
-use elements::hex::FromHex as _;
+
 use elements::Transaction;
 use elements::secp256k1_zkp::rand::thread_rng;
 use swaprig_units::{BlockDelta, Height, PaymentHash};
@@ -14,7 +14,7 @@ use super::{ApplyError, Engine, locked};
 use crate::chain::BroadcastError;
 use crate::lightning::LightningError;
 use crate::store::StoredEffect;
-use crate::swap::{self, Effect, Event, FailureReason, FeeRate, FundingTx, Locked, Swap};
+use crate::swap::{self, Effect, Event, FailureReason, FeeRate, FundingTx, Locked, Swap, is_due};
 
 /// Pauses between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -61,10 +61,18 @@ impl Engine {
         }
     }
 
-    async fn finish(self: &Arc<Self>, cell: &Arc<Cell>, effect: &StoredEffect, event: Option<Event>) {
+    async fn finish(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        effect: &StoredEffect,
+        event: Option<Event>,
+    ) {
         let mut state = cell.state.lock().await;
         let applied = match &event {
-            Some(event) => self.apply_locked(cell, &mut state, event, Some(effect)).await,
+            Some(event) => {
+                self.apply_locked(cell, &mut state, event, Some(effect))
+                    .await
+            }
             None => Err(ApplyError::Halted),
         };
         // Without an event, or with one that came too late to mean anything, it is still done.
@@ -83,15 +91,21 @@ impl Engine {
 
     async fn attempt(self: &Arc<Self>, cell: &Arc<Cell>, effect: &Effect, attempt: u32) -> Attempt {
         let swap = cell.state.lock().await.swap.clone();
+        // It waited, and may have become wrong meanwhile.
+        if !is_due(&swap, effect) {
+            return Attempt::Done(None);
+        }
         match effect {
             Effect::MakeInvoice => self.make_invoices(&swap, attempt).await,
             Effect::SignFunding => self.sign_funding(&swap),
             Effect::BroadcastFunding => self.broadcast_funding(cell, &swap).await,
             Effect::ClaimPayment => {
-                let preimage = self.wallet.swap_keys(swap.index).preimage;
-                done_or_again(self.node.claim(preimage, swap.terms.price).await)
+                let keys = match self.keys.keys(swap.index) {
+                    Ok(keys) => keys,
+                    Err(error) => return Attempt::Again(error.to_string()),
+                };
+                done_or_again(self.node.claim(keys.preimage, swap.terms.price).await)
             }
-            Effect::FailPayment if swap.claim_tried => Attempt::Done(None),
             Effect::FailPayment => done_or_again(self.node.fail(swap.terms.payment_hash).await),
             Effect::Refund => self.refund(cell, &swap).await,
             // The store and the engine do these themselves.
@@ -117,13 +131,18 @@ impl Engine {
         let description = format!("swap:{}", swap.id);
         let expiry = self.config.invoice_expiry;
         let hash = terms.payment_hash;
-        let invoice = self.node.hold_invoice(hash, terms.price, &description, expiry);
+        let invoice = self
+            .node
+            .hold_invoice(hash, terms.price, &description, expiry);
         let invoice = invoice.await?;
         let prepay = match terms.prepay.0 {
             0 => None,
             _ => {
                 let description = format!("prepay:{}", swap.id);
-                let (prepay, _) = self.node.invoice(terms.prepay, &description, expiry).await?;
+                let (prepay, _) = self
+                    .node
+                    .invoice(terms.prepay, &description, expiry)
+                    .await?;
                 Some(prepay)
             }
         };
@@ -131,9 +150,12 @@ impl Engine {
     }
 
     fn sign_funding(&self, swap: &Swap) -> Attempt {
-        let coins = locked(&self.inventory).of_swap(swap.id);
-        match self.wallet.funding(&coins, &swap.terms, swap.index) {
-            Ok(funding) => Attempt::Done(Some(Event::FundingSigned(funding))),
+        let coins = locked(&self.inventory).of_swap(swap.id, &self.needs_of(&swap.terms));
+        match coins {
+            Ok(coins) => {
+                let (_, funding) = self.wallet.fund(&coins, &swap.terms, swap.index);
+                Attempt::Done(Some(Event::FundingSigned(funding)))
+            }
             Err(error) => {
                 tracing::error!(swap = %swap.id, %error, "the funding cannot be made");
                 Attempt::Done(Some(Event::CreationFailed(FailureReason::Funding)))
@@ -152,7 +174,7 @@ impl Engine {
         match self.index.broadcast(&transaction).await {
             Ok(_) => Attempt::Done(None),
             // Spent inputs: by this very funding, or the chain will show by what. Either way sending again does not help.
-            Err(BroadcastError::Rejected { text }) => {
+            Err(BroadcastError::Rejected { text, .. }) => {
                 tracing::warn!(swap = %cell.id, %text, "the funding is refused");
                 self.look_at_chain(cell).await;
                 match cell.view.borrow().funding_depth {
@@ -181,7 +203,10 @@ impl Engine {
                 },
             }
         };
-        let key = self.wallet.swap_keys(swap.index).refund_key;
+        let key = match self.keys.keys(swap.index) {
+            Ok(keys) => keys.refund_key,
+            Err(error) => return Attempt::Again(error.to_string()),
+        };
         let rate = FeeRate(self.refund_rate(tip, swap.terms.timeout));
         let locked = Locked::of(&swap.terms, self.config.lbtc, funding);
         let made = swap::refund(&locked, &key, &destination, rate, &mut thread_rng());
@@ -199,7 +224,7 @@ impl Engine {
         match self.index.broadcast(&transaction).await {
             Ok(_) => Attempt::Done(None),
             // It is spent, or not yet final where the index is: the next look says which.
-            Err(BroadcastError::Rejected { text }) => {
+            Err(BroadcastError::Rejected { text, .. }) => {
                 tracing::warn!(swap = %cell.id, %text, "the refund is refused");
                 self.look_at_chain(cell).await;
                 Attempt::Done(None)
@@ -220,12 +245,15 @@ impl Engine {
     pub(super) fn refund_is_recent(&self, state: &State) -> bool {
         let BlockDelta(interval) = self.config.refund_interval;
         let tip = self.liquid_height();
-        state.refund_sent.is_some_and(|sent| tip.0 >= sent.0 && tip.0 - sent.0 < interval)
+        state
+            .refund_sent
+            .is_some_and(|sent| tip.0 >= sent.0 && tip.0 - sent.0 < interval)
     }
 
     /// The hash of a swap's prepay invoice.
     pub(super) fn prepay_hash(swap: &Swap) -> Option<PaymentHash> {
-        let invoice: lightning_invoice::Bolt11Invoice = swap.prepay_invoice.as_ref()?.parse().ok()?;
+        let invoice: lightning_invoice::Bolt11Invoice =
+            swap.prepay_invoice.as_ref()?.parse().ok()?;
         Some(PaymentHash(*invoice.payment_hash().as_ref()))
     }
 }
@@ -239,7 +267,7 @@ fn done_or_again(result: Result<(), LightningError>) -> Attempt {
 
 /// The funding transaction as it was stored.
 pub(super) fn transaction_of(funding: &FundingTx) -> Option<Transaction> {
-    let bytes = Vec::<u8>::from_hex(&funding.raw).ok()?;
+    let bytes = elements::hex::decode_to_vec(&funding.raw).ok()?;
     deserialize(&bytes).ok()
 }
 

@@ -1,14 +1,25 @@
 //! The wallet's coins and whose they are: each belongs to at most one swap or one split.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use elements::{AssetId, OutPoint};
+use swaprig_units::{Sat, Units};
 
 use super::{Engine, locked};
-use crate::chain::{BroadcastError, Coin};
-use crate::swap::SwapId;
+use crate::chain::{
+    BroadcastError, Coin, FanOut, FanOutError, Needs, Selection, Shortage, Split, WalletError,
+    select,
+};
+use crate::swap::{SwapId, Terms};
+
+/// How many coins one transaction makes ready at most.
+const MOST_PIECES: u64 = 200;
+/// How many coins one transaction that makes others ready spends at most.
+const MOST_COINS: usize = 60;
+/// Into how many coins what there is of an asset is split when the configuration names no size.
+const PIECES: u64 = 16;
 
 /// Who has a coin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,44 +32,59 @@ enum Owner {
 /// The coins as the wallet saw them last, and who has taken which.
 #[derive(Debug, Default)]
 pub(super) struct Inventory {
-    coins: HashMap<OutPoint, Coin>,
+    coins: Arc<Vec<Coin>>,
     taken: HashMap<OutPoint, Owner>,
-    /// The coins of swaps, with what is needed to spend them, also when the wallet no longer shows them.
+    /// The coins of swaps, also when the wallet no longer shows them.
     of_swaps: HashMap<SwapId, Vec<Coin>>,
 }
 
 impl Inventory {
     /// What the wallet shows now.
-    pub(super) fn refresh(&mut self, coins: Vec<Coin>) {
-        self.coins = coins.into_iter().map(|coin| (coin.outpoint, coin)).collect();
+    pub(super) fn refresh(&mut self, coins: Arc<Vec<Coin>>) {
+        self.coins = coins;
         // A split is over when the wallet shows that its coins are spent; those of swaps stay theirs until they are settled.
-        let coins = &self.coins;
+        let shown: HashSet<OutPoint> = self.coins.iter().map(|coin| coin.outpoint).collect();
         self.taken.retain(|outpoint, owner| match owner {
-            Owner::Split => coins.contains_key(outpoint),
+            Owner::Split => shown.contains(outpoint),
             Owner::Swap(_) => true,
         });
     }
 
-    /// Confirmed explicit coins that nobody has taken.
-    pub(super) fn free(&self) -> Vec<Coin> {
-        let free = self.coins.values().filter(|coin| {
-            coin.explicit && coin.height.is_some() && !self.taken.contains_key(&coin.outpoint)
-        });
-        free.cloned().collect()
+    /// Chooses coins for a swap, and takes them.
+    pub(super) fn choose(&mut self, swap: SwapId, needs: &Needs) -> Result<Vec<Coin>, Shortage> {
+        let taken = self.taken.keys().copied().collect();
+        let coins = select(&self.coins, needs, &taken)?.coins;
+        for coin in &coins {
+            self.taken.insert(coin.outpoint, Owner::Swap(swap));
+        }
+        self.of_swaps.insert(swap, coins.clone());
+        Ok(coins)
+    }
+
+    /// The most that could be chosen of an asset; each coin costs `per_coin` of L-BTC and the rest `fixed`.
+    pub(super) fn most(&self, needs: &Needs, fixed: u64, per_coin: u64) -> Units {
+        let free = |asset: AssetId| {
+            let free = self
+                .untaken()
+                .filter(move |coin| coin.explicit && coin.asset == asset);
+            free.fold((0_u64, 0_u64), |(sum, count), coin| {
+                (sum + coin.value.0, count + 1)
+            })
+        };
+        let (lbtc, coins) = free(needs.policy_asset);
+        let fees = fixed + per_coin * coins + needs.fee_value.0;
+        let left = lbtc.saturating_sub(fees);
+        match needs.asset == needs.policy_asset {
+            true => Units(left),
+            false if left > 0 => Units(free(needs.asset).0),
+            false => Units(0),
+        }
     }
 
     /// Confirmed coins of any kind that nobody has taken.
-    pub(super) fn untaken(&self) -> Vec<Coin> {
-        let free = self.coins.values();
-        let free = free.filter(|coin| coin.height.is_some() && !self.taken.contains_key(&coin.outpoint));
-        free.cloned().collect()
-    }
-
-    pub(super) fn take(&mut self, swap: SwapId, coins: &[Coin]) {
-        for coin in coins {
-            self.taken.insert(coin.outpoint, Owner::Swap(swap));
-        }
-        self.of_swaps.insert(swap, coins.to_vec());
+    pub(super) fn untaken(&self) -> impl Iterator<Item = &Coin> {
+        let confirmed = self.coins.iter().filter(|coin| coin.height.is_some());
+        confirmed.filter(|coin| !self.taken.contains_key(&coin.outpoint))
     }
 
     pub(super) fn take_for_split(&mut self, coins: impl IntoIterator<Item = OutPoint>) {
@@ -77,7 +103,10 @@ impl Inventory {
 
     /// The coins of a swap are taken, and known to the store only by their outpoints.
     pub(super) fn take_stored(&mut self, swap: SwapId, outpoints: &[OutPoint]) {
-        let coins = outpoints.iter().filter_map(|outpoint| self.coins.get(outpoint));
+        let coins = self
+            .coins
+            .iter()
+            .filter(|coin| outpoints.contains(&coin.outpoint));
         let coins: Vec<Coin> = coins.cloned().collect();
         for outpoint in outpoints {
             self.taken.insert(*outpoint, Owner::Swap(swap));
@@ -85,8 +114,14 @@ impl Inventory {
         self.of_swaps.insert(swap, coins);
     }
 
-    pub(super) fn of_swap(&self, swap: SwapId) -> Vec<Coin> {
-        self.of_swaps.get(&swap).cloned().unwrap_or_default()
+    /// The coins of a swap, as they are to be spent; the same each time.
+    pub(super) fn of_swap(&self, swap: SwapId, needs: &Needs) -> Result<Selection, Shortage> {
+        let coins = self
+            .of_swaps
+            .get(&swap)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
+        select(coins, needs, &HashSet::new())
     }
 
     pub(super) fn release(&mut self, swap: SwapId) {
@@ -97,22 +132,25 @@ impl Inventory {
     /// Of each asset: free value, free coins, reserved value, value that cannot be used yet.
     pub(super) fn sums(&self) -> BTreeMap<AssetId, [u64; 4]> {
         let mut sums: BTreeMap<AssetId, [u64; 4]> = BTreeMap::new();
-        for coin in self.coins.values() {
+        for coin in self.coins.iter() {
             let [free, count, reserved, pending] = sums.entry(coin.asset).or_default();
             match self.taken.get(&coin.outpoint) {
-                Some(Owner::Swap(_)) => *reserved += coin.value,
-                Some(Owner::Split) => *pending += coin.value,
+                Some(Owner::Swap(_)) => *reserved += coin.value.0,
+                Some(Owner::Split) => *pending += coin.value.0,
                 None if coin.explicit && coin.height.is_some() => {
-                    *free += coin.value;
+                    *free += coin.value.0;
                     *count += 1;
                 }
-                None => *pending += coin.value,
+                None => *pending += coin.value.0,
             }
         }
         sums
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "gauges; nothing is decided by them")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "gauges; nothing is decided by them"
+    )]
     pub(super) fn tell_numbers(&self, lbtc: AssetId) {
         for (asset, [free, count, reserved, _]) in self.sums() {
             let name = match asset == lbtc {
@@ -127,7 +165,22 @@ impl Inventory {
 }
 
 impl Engine {
-    /// Keeps the inventory as the wallet shows it, and fans out what is not usable for swaps.
+    /// What a swap's funding needs.
+    pub(super) fn needs(&self, asset: AssetId, amount: Units, fee_value: Sat) -> Needs {
+        Needs {
+            asset,
+            amount,
+            fee_value,
+            policy_asset: self.config.lbtc,
+            fees: self.wallet.fees(),
+        }
+    }
+
+    pub(super) fn needs_of(&self, terms: &Terms) -> Needs {
+        self.needs(terms.asset, terms.amount, terms.fee_value)
+    }
+
+    /// Keeps the inventory as the wallet shows it, and makes coins ready for swaps.
     pub(super) async fn keep_inventory(self: Arc<Self>) {
         while !self.is_stopping() {
             if let Err(error) = self.sync_inventory().await {
@@ -135,45 +188,144 @@ impl Engine {
                 self.pause(Duration::from_secs(1)).await;
                 continue;
             }
-            self.fan_out().await;
+            self.make_coins_ready().await;
             tokio::select! {
                 () = self.resync.notified() => {}
+                () = self.wallet.changed() => {}
                 () = self.pause(Duration::from_secs(600)) => {}
             }
         }
     }
 
-    pub(super) async fn sync_inventory(&self) -> Result<(), crate::chain::WalletError> {
+    pub(super) async fn sync_inventory(&self) -> Result<(), WalletError> {
         self.wallet.sync().await?;
-        let coins = self.wallet.coins()?;
-        locked(&self.inventory).refresh(coins);
+        locked(&self.inventory).refresh(self.wallet.coins());
         Ok(())
     }
 
-    /// Makes explicit coins of the sizes that swaps need out of confidential and large ones.
-    async fn fan_out(&self) {
-        for sale in &self.config.sell {
-            let coins = locked(&self.inventory).untaken();
-            let plan = match self.wallet.fan_out(&coins, sale.asset, sale.coin) {
-                Ok(Some(plan)) => plan,
-                Ok(None) => continue,
-                Err(error) => {
-                    tracing::warn!(asset = %sale.asset, %error, "no coins could be made ready for swaps");
-                    continue;
+    /// Makes explicit coins of the sizes that swaps need out of confidential ones.
+    async fn make_coins_ready(&self) {
+        let mut sizes: Vec<(AssetId, u64)> = self
+            .config
+            .sell
+            .iter()
+            .map(|sale| (sale.asset, sale.coin))
+            .collect();
+        // Every funding pays its fee in L-BTC, also when that is not on sale.
+        if self.config.sale(self.config.lbtc).is_none() {
+            sizes.push((self.config.lbtc, 0));
+        }
+        for (asset, size) in sizes {
+            let planned = {
+                let mut inventory = locked(&self.inventory);
+                let planned = self.plan(&inventory, asset, size);
+                if let Some(Ok(made)) = &planned {
+                    inventory.take_for_split(made.outpoints());
                 }
+                planned
             };
-            let spent: Vec<OutPoint> = plan.input.iter().map(|input| input.previous_output).collect();
-            locked(&self.inventory).take_for_split(spent.iter().copied());
-            match self.index.broadcast(&plan).await {
-                Ok(txid) => tracing::info!(asset = %sale.asset, %txid, "coins are made ready for swaps"),
-                Err(error) => {
-                    tracing::warn!(asset = %sale.asset, %error, "coins for swaps could not be made ready");
-                    // A refusal says that nothing was sent; otherwise the wallet will show what happened.
-                    if matches!(error, BroadcastError::Rejected { .. }) {
-                        locked(&self.inventory).release_split(spent);
+            match planned {
+                None => {}
+                Some(Ok(made)) => match self.send_split(&made).await {
+                    Ok(()) => {
+                        tracing::info!(%asset, txid = %made.transaction.txid(), coins = made.pieces, "coins are made ready for swaps")
                     }
+                    Err(error) => {
+                        tracing::warn!(%asset, %error, "no coins could be made ready for swaps")
+                    }
+                },
+                Some(Err(error)) => {
+                    tracing::debug!(%asset, %error, "no coins can be made ready for swaps")
                 }
             }
         }
+    }
+
+    /// The transaction that makes the confidential coins of an asset usable; `None` when there are none.
+    fn plan(
+        &self,
+        inventory: &Inventory,
+        asset: AssetId,
+        size: u64,
+    ) -> Option<Result<FanOut, FanOutError>> {
+        let blinded = inventory
+            .untaken()
+            .filter(|coin| coin.asset == asset && !coin.explicit);
+        let mut coins: Vec<Coin> = blinded.take(MOST_COINS).cloned().collect();
+        if coins.is_empty() {
+            return None;
+        }
+        let sum: u64 = coins.iter().map(|coin| coin.value.0).sum();
+        let size = match size {
+            0 => (sum / PIECES).max(1),
+            size => size,
+        };
+        let count = (sum / size).clamp(1, MOST_PIECES);
+        if asset != self.config.lbtc {
+            coins.extend(self.coin_for_fee(inventory));
+        }
+        let split = Split {
+            asset,
+            count: usize::try_from(count).unwrap_or(1),
+            size: Units(size),
+        };
+        Some(self.wallet.fan_out(coins, &[split]))
+    }
+
+    /// The smallest coin of L-BTC that surely pays the fee of a split.
+    fn coin_for_fee(&self, inventory: &Inventory) -> Option<Coin> {
+        let enough = self.wallet.fees().rate.fee(MOST_COINS * 100 + 40_000);
+        let lbtc = inventory
+            .untaken()
+            .filter(|coin| coin.asset == self.config.lbtc);
+        let enough = lbtc.filter(|coin| coin.value.0 >= enough.0);
+        enough.min_by_key(|coin| coin.value).cloned()
+    }
+
+    /// Splits what is free of an asset; the coins are taken until the wallet shows that they are spent.
+    pub(super) fn plan_split(
+        &self,
+        asset: AssetId,
+        size: Units,
+        count: u32,
+    ) -> Result<FanOut, FanOutError> {
+        let mut inventory = locked(&self.inventory);
+        let wanted = size.0.saturating_mul(count.into());
+        let mut of_asset: Vec<&Coin> = inventory
+            .untaken()
+            .filter(|coin| coin.asset == asset)
+            .collect();
+        of_asset.sort_by_key(|coin| std::cmp::Reverse(coin.value));
+        let mut coins: Vec<Coin> = Vec::new();
+        let mut sum = 0_u64;
+        for coin in of_asset.into_iter().take(MOST_COINS) {
+            // One more than the pieces themselves need, for the fee.
+            let fee_is_in = asset != self.config.lbtc || sum > wanted;
+            if sum >= wanted && fee_is_in {
+                break;
+            }
+            sum += coin.value.0;
+            coins.push(coin.clone());
+        }
+        if asset != self.config.lbtc {
+            coins.extend(self.coin_for_fee(&inventory));
+        }
+        let split = Split {
+            asset,
+            count: usize::try_from(count).unwrap_or(1),
+            size,
+        };
+        let made = self.wallet.fan_out(coins, &[split])?;
+        inventory.take_for_split(made.outpoints());
+        Ok(made)
+    }
+
+    /// Sends what splits coins. A refusal frees them again; without an answer the wallet will show what happened.
+    pub(super) async fn send_split(&self, made: &FanOut) -> Result<(), BroadcastError> {
+        let sent = self.index.broadcast(&made.transaction).await;
+        if matches!(sent, Err(BroadcastError::Rejected { .. })) {
+            locked(&self.inventory).release_split(made.outpoints());
+        }
+        sent.map(drop)
     }
 }

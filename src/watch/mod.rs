@@ -25,11 +25,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::chain::{Index, Watcher, Wallet};
+use crate::chain::{Index, Wallet, Watcher};
 use crate::config::Config;
 use crate::lightning::LightningNode;
 use crate::store::{Coins, Store, StoreError, StoredEffect, StoredSwap};
-use crate::swap::{Effect, Event, Phase, Refused, Status, SwapId, Tips, is_final, status, step};
+use crate::swap::{
+    Effect, Event, Phase, Refused, Status, Swap, SwapId, SwapSeed, Tips, is_final, status, step,
+};
 use cell::{Cell, Cells, State};
 use inventory::Inventory;
 
@@ -45,7 +47,8 @@ pub struct Engine {
     store: Store,
     node: Arc<dyn LightningNode>,
     index: Index,
-    wallet: Arc<Wallet>,
+    wallet: Wallet,
+    keys: SwapSeed,
     watcher: Watcher,
     cells: Cells,
     /// One lock for each request id that is being made: who comes second finds the first one's swap.
@@ -67,7 +70,9 @@ pub struct Engine {
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Engine").field("store", &self.store.path()).finish_non_exhaustive()
+        f.debug_struct("Engine")
+            .field("store", &self.store.path())
+            .finish_non_exhaustive()
     }
 }
 
@@ -142,10 +147,12 @@ impl Engine {
         size: u32,
     ) -> Result<Vec<View>, StoreError> {
         let page = self.store.page(wanted, after, size)?;
-        let views = page.into_iter().map(|stored| match self.cells.get(stored.swap.id) {
-            Some(cell) => cell.view.borrow().clone(),
-            None => self.view_of(stored),
-        });
+        let views = page
+            .into_iter()
+            .map(|stored| match self.cells.get(stored.swap.id) {
+                Some(cell) => cell.view.borrow().clone(),
+                None => self.view_of(stored),
+            });
         Ok(views.collect())
     }
 
@@ -203,7 +210,13 @@ impl Engine {
         crate::failpoint::boundary("before storing a transition");
         let stored = self
             .store
-            .update(&transition.swap, settled, effects, done.map(|done| done.id), coins)
+            .update(
+                &transition.swap,
+                settled,
+                effects,
+                done.map(|done| done.id),
+                coins,
+            )
             .await;
         let stored = stored.inspect_err(|error| {
             state.halted = true;
@@ -226,7 +239,7 @@ impl Engine {
         &self,
         cell: &Cell,
         state: &mut State,
-        next: crate::swap::Swap,
+        next: Swap,
         coins: Coins,
         settled: bool,
     ) {
@@ -235,7 +248,8 @@ impl Engine {
         if before.phase != state.swap.phase {
             let phase = &state.swap.phase;
             tracing::info!(swap = %cell.id, before = ?before.phase, now = ?phase, "swap");
-            metrics::counter!("swaprig_transitions_total", "phase" => phase_label(phase)).increment(1);
+            metrics::counter!("swaprig_transitions_total", "phase" => phase_label(phase))
+                .increment(1);
         }
         if coins == Coins::Release || settled {
             locked(&self.inventory).release(cell.id);
@@ -243,7 +257,7 @@ impl Engine {
     }
 
     /// Whether nothing can happen to it any more, however the chain is reorganised within reason.
-    fn is_settled(&self, swap: &crate::swap::Swap) -> bool {
+    fn is_settled(&self, swap: &Swap) -> bool {
         match *self.tips.borrow() {
             Some(tips) => is_final(swap, tips, self.config.final_confirmations),
             None => false,
@@ -272,10 +286,17 @@ impl Engine {
 
     /// A pause that ends early when the engine stops.
     async fn pause(&self, time: Duration) {
-        let mut stopping = self.stopping.subscribe();
-        let stopped = stopping.wait_for(|stopping| *stopping);
         // Either way it is over.
-        let _ = tokio::time::timeout(time, stopped).await;
+        let _ = tokio::time::timeout(time, self.stopped()).await;
+    }
+
+    /// Returns when the engine stops.
+    fn stopped(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopping = self.stopping.subscribe();
+        async move {
+            // An error: the engine is gone, which is a stop, too.
+            let _ = stopping.wait_for(|stopping| *stopping).await;
+        }
     }
 
     /// The price of all swaps that are neither paid nor over, and how many are in flight.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use swaprig_units::{Height, PaymentHash};
 use tokio::sync::mpsc;
@@ -23,20 +22,20 @@ impl Engine {
     /// Follows both chains and the Lightning node until the engine stops.
     pub(super) async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<WatchEvent>) {
         let mut wakes = self.node.events();
-        let mut stopping = self.stopping.subscribe();
+        let stopped = self.stopped();
+        tokio::pin!(stopped);
         let mut tick = tokio::time::interval(self.config.poll_interval);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = &mut stopped => return,
                 event = events.recv() => match event {
                     Some(event) => self.on_chain_event(event).await,
                     None => return,
                 },
                 wake = wakes.next() => match wake {
-                    Some(Wake::Payment(hash)) => self.on_payment(hash).await,
-                    Some(Wake::Rescan) => self.refresh_lightning().await,
-                    None => self.pause(Duration::from_secs(1)).await,
+                    Wake::Payment(hash) => self.on_payment(hash).await,
+                    Wake::Rescan => self.refresh_lightning().await,
                 },
                 _ = tick.tick() => self.on_tick().await,
             }
@@ -61,7 +60,9 @@ impl Engine {
                     self.spawn(async move { engine.look_at_chain(&cell).await });
                 }
             }
-            WatchEvent::Lost => tracing::warn!("the Liquid index is gone; trying to reach it again"),
+            WatchEvent::Lost => {
+                tracing::warn!("the Liquid index is gone; trying to reach it again")
+            }
             WatchEvent::Reconnected => {
                 tracing::info!("the Liquid index is back; looking at everything again");
                 self.resync.notify_one();
@@ -112,10 +113,10 @@ impl Engine {
         if swap.funding.is_none() {
             return;
         }
-        match observe(&self.index, &swap, self.liquid_height()).await {
+        match observe(&self.index, &swap).await {
             Ok(chain) => {
                 let mut state = cell.state.lock().await;
-                state.chain = Some(chain);
+                state.chain = chain;
                 self.step_locked(cell, &mut state).await;
             }
             // The next tick looks again: it is still unknown, or shows what was known before.
@@ -205,7 +206,9 @@ impl Engine {
     pub(super) async fn look_at_payment(self: &Arc<Self>, cell: &Arc<Cell>) {
         match self.node.held().await {
             Ok(held) => self.take_payment(cell, &held).await,
-            Err(error) => tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at"),
+            Err(error) => {
+                tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at")
+            }
         }
     }
 
@@ -246,7 +249,8 @@ impl Engine {
                 continue;
             }
             let known = self.store.by_hash(*hash);
-            let over = known.is_ok_and(|found| found.is_some_and(|stored| !stored.swap.claim_tried));
+            let over =
+                known.is_ok_and(|found| found.is_some_and(|stored| !stored.swap.claim_tried));
             if over && let Err(error) = self.node.fail(*hash).await {
                 tracing::warn!(%hash, %error, "a payment of a swap that is over could not be given back");
             }
@@ -280,13 +284,20 @@ impl Engine {
     /// Whether nobody can pay the prepay invoice any more, with a minute for a payment on its way.
     fn prepay_is_over(&self, cell: &Cell) -> bool {
         let expiry = i64::try_from(self.config.invoice_expiry.as_millis()).unwrap_or(i64::MAX);
-        crate::store::now_millis() > cell.created_at.saturating_add(expiry).saturating_add(60_000)
+        crate::store::now_millis()
+            > cell
+                .created_at
+                .saturating_add(expiry)
+                .saturating_add(60_000)
     }
 
     fn tell_numbers(&self) {
         let (exposed, in_flight) = self.exposure();
         metrics::gauge!("swaprig_swaps_in_flight").set(in_flight);
-        #[expect(clippy::cast_precision_loss, reason = "a gauge; nothing is decided by it")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a gauge; nothing is decided by it"
+        )]
         metrics::gauge!("swaprig_exposure_msat").set(exposed.0 as f64);
         locked(&self.inventory).tell_numbers(self.config.lbtc);
     }

@@ -19,13 +19,7 @@ impl Engine {
     /// Stores the swaps that the chain has and the store has not. For a store that is empty; with one that is not it only
     /// finds what is known.
     pub(super) async fn recover(self: &Arc<Self>) -> Result<(), StoreError> {
-        let found = match self.wallet.recover() {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::error!(%error, "the chain could not be searched for swaps that the store has lost");
-                return Ok(());
-            }
-        };
+        let found = self.wallet.recover();
         let mut recovered = 0_u32;
         let mut highest = None;
         for lost in found {
@@ -35,14 +29,19 @@ impl Engine {
         if let Some(highest) = highest.filter(|_| recovered > 0) {
             let next = highest.saturating_add(INDEX_GAP);
             self.next_index.fetch_max(next, Ordering::SeqCst);
-            tracing::warn!(recovered, "swaps that the store did not have were found on the chain");
+            tracing::warn!(
+                recovered,
+                "swaps that the store did not have were found on the chain"
+            );
         }
         Ok(())
     }
 
     async fn recover_one(self: &Arc<Self>, lost: Recovered) -> Result<bool, StoreError> {
-        let keys = self.wallet.swap_keys(lost.index);
-        let hash = keys.payment_hash();
+        let Ok(keys) = self.keys.keys(lost.index) else {
+            return Ok(false);
+        };
+        let hash = keys.preimage.payment_hash();
         if self.store.by_hash(hash)?.is_some() {
             return Ok(false);
         }
@@ -63,7 +62,7 @@ impl Engine {
                 prepay: Msat(0),
                 payment_hash: hash,
                 claimer: lost.claimer,
-                refunder: keys.refund_pubkey(),
+                refunder: keys.refunder(),
                 timeout: lost.timeout,
                 claim_window: self.config.claim_window,
                 min_confirmations: 1,
@@ -76,7 +75,7 @@ impl Engine {
             },
             invoice: None,
             prepay_invoice: None,
-            funding: Some(lost.funding),
+            funding: Some(lost.funding.clone()),
             never_claim: false,
             claim_tried: paid,
             held_until: None,
@@ -85,6 +84,13 @@ impl Engine {
             refund: None,
         };
         let htlc = Htlc::of(&swap.terms);
+        if htlc.script_pubkey() != lost.lock {
+            tracing::warn!(
+                index = lost.index,
+                "a funding on the chain is not of this seed's swaps"
+            );
+            return Ok(false);
+        }
         let id = swap.id;
         let created = self
             .store
@@ -100,7 +106,9 @@ impl Engine {
             .await?;
         debug_assert!(matches!(created, Created::New(_)));
         // With the funding, which `create` does not write.
-        self.store.update(&swap, false, Vec::new(), None, Coins::Keep).await?;
+        self.store
+            .update(&swap, false, Vec::new(), None, Coins::Keep)
+            .await?;
         Ok(true)
     }
 }

@@ -12,12 +12,13 @@ use super::cell::Cells;
 use super::inventory::Inventory;
 use super::{Engine, locked};
 use crate::chain::{
-    FeePolicy, FeeRate, Index, IndexSettings, Seed, SeedError, Wallet, WalletError, WalletSettings,
+    FeePolicy, Index, IndexSettings, Seed, SeedError, Wallet, WalletError, WalletSettings,
     WatchEvent, Watcher,
 };
 use crate::config::Config;
-use crate::lightning::{CredentialSource, LdkServer, LdkServerConfig, LightningNode, SetupError};
+use crate::lightning::{LdkServer, LdkServerConfig, LightningNode, SetupError};
 use crate::store::{Store, StoreError, StoredEffect};
+use crate::swap::{FeeRate, KeyError, SwapSeed};
 
 /// How long work that has begun may take when the engine stops; what is not done then is done after the next start.
 const STOP: Duration = Duration::from_secs(5);
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The wallet's cache.
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    /// The seed gives no keys.
+    #[error(transparent)]
+    Keys(#[from] KeyError),
     /// The index's address.
     #[error("electrum_url: {0}")]
     Index(String),
@@ -70,7 +74,7 @@ impl Engine {
     /// # Errors
     ///
     /// When what is this server's own cannot be opened. Daemons that do not answer are no error.
-    pub fn start(config: Config) -> Result<Arc<Engine>, StartError> {
+    pub async fn start(config: Config) -> Result<Arc<Engine>, StartError> {
         std::fs::create_dir_all(&config.data_dir).map_err(|source| StartError::Directory {
             path: config.data_dir.display().to_string(),
             source,
@@ -82,36 +86,40 @@ impl Engine {
         let store = Store::open(&config.store)?;
         let index = Index::new(IndexSettings::new(config.electrum_url.clone()))
             .map_err(|error| StartError::Index(error.to_string()))?;
-        let wallet = Wallet::open(
-            &seed,
-            index.clone(),
-            WalletSettings {
-                network: config.network,
-                policy_asset: config.lbtc,
-                dir: config.wallet_dir.clone(),
-                fees: FeePolicy {
-                    rate: FeeRate(config.fee_rate),
-                    ..FeePolicy::default()
-                },
+        let network = config.network();
+        let settings = WalletSettings {
+            network,
+            dir: config.wallet_dir.clone(),
+            fees: FeePolicy {
+                rate: FeeRate(config.fee_rate),
+                ..FeePolicy::default()
             },
-        )?;
-        let node = LdkServer::new(LdkServerConfig {
+        };
+        let wallet = Wallet::open(&seed, settings, index.clone()).await?;
+        // For whoever keeps the books: it sees everything and can spend nothing.
+        let path = config.data_dir.join("descriptor.txt");
+        std::fs::write(&path, wallet.descriptor() + "\n").map_err(|source| {
+            StartError::Directory {
+                path: path.display().to_string(),
+                source,
+            }
+        })?;
+        let keys = SwapSeed::from_signer(&seed.signer(network))?;
+        let node = LdkServer::new(&LdkServerConfig {
             address: config.ldk_address.clone(),
-            tls_cert: config.ldk_cert.clone(),
-            credential: CredentialSource::Storage {
-                dir: config.ldk_dir.clone(),
-                network: config.bitcoin_network.clone(),
-            },
+            certificate: config.ldk_cert.clone(),
+            credential: config.ldk_credential.clone(),
         })?;
         let (watcher, events) = Watcher::start(&index);
         let paused: HashSet<_> = store.paused()?.into_iter().collect();
         let next_index = AtomicU32::new(store.next_index()?);
         let engine = Arc::new(Engine {
-            params: wallet.params(),
+            params: network.address_params(),
+            keys,
             store,
             node: Arc::new(node) as Arc<dyn LightningNode>,
             index,
-            wallet: Arc::new(wallet),
+            wallet,
             watcher,
             cells: Cells::default(),
             requests: Mutex::new(HashMap::new()),
@@ -148,14 +156,21 @@ impl Engine {
         let looker = self.clone();
         self.spawn(async move { looker.look_at_all_chains(true).await });
         self.unready.send_replace(None);
-        tracing::info!(height = self.liquid_height().0, swaps = self.cells.all().len(), "ready");
+        tracing::info!(
+            height = self.liquid_height().0,
+            swaps = self.cells.all().len(),
+            "ready"
+        );
         self.follow(events).await;
     }
 
     /// Everything that must be known before the first swap: both heights, the coins, and the swaps that are under way.
     async fn catch_up(self: &Arc<Self>) -> Result<(), String> {
         let tip = self.index.tip().await.map_err(|error| error.to_string())?;
-        let seen = self.store.cursor("liquid").map_err(|error| error.to_string())?;
+        let seen = self
+            .store
+            .cursor("liquid")
+            .map_err(|error| error.to_string())?;
         if let Some(seen) = seen.filter(|seen| tip.height < *seen) {
             return Err(format!(
                 "the Liquid index is at height {}, and this server has seen {seen}: it lags, or its chain is another one",
@@ -167,15 +182,22 @@ impl Engine {
             liquid: tip.height,
             bitcoin: info.height,
         }));
-        self.sync_inventory().await.map_err(|error| error.to_string())?;
+        self.sync_inventory()
+            .await
+            .map_err(|error| error.to_string())?;
         if self.cells.all().is_empty() {
             self.recover().await.map_err(|error| error.to_string())?;
             self.load().await.map_err(|error| error.to_string())?;
         }
         let scripts = self.cells.all();
         let scripts: Vec<_> = scripts.iter().map(|cell| cell.script.clone()).collect();
-        self.watcher.watch(scripts).await.map_err(|error| error.to_string())?;
-        self.try_refresh_lightning().await.map_err(|error| error.to_string())
+        self.watcher
+            .watch(scripts)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.try_refresh_lightning()
+            .await
+            .map_err(|error| error.to_string())
     }
 
     /// Takes what the store has under way into memory, and goes on with it.
@@ -189,7 +211,10 @@ impl Engine {
         {
             let mut inventory = locked(&self.inventory);
             for stored in &unsettled {
-                let of_swap = coins.get(&stored.swap.id).map(Vec::as_slice).unwrap_or_default();
+                let of_swap = coins
+                    .get(&stored.swap.id)
+                    .map(Vec::as_slice)
+                    .unwrap_or_default();
                 let outpoints: Vec<_> = of_swap.iter().map(|coin| coin.outpoint).collect();
                 inventory.take_stored(stored.swap.id, &outpoints);
             }

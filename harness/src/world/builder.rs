@@ -337,6 +337,8 @@ impl Builder {
         proxies::check(&self.proxies, &self.lightning, &server_ends, parts)
             .map_err(|text| early(WorldErrorKind::Setup(text), path.clone()))?;
         let settings = self.settings.unwrap_or_else(Settings::from_env);
+        let exe = settings.self_exe.clone();
+        let exe = exe.map(|exe| std::path::absolute(&exe).unwrap_or(exe));
         let cache = settings.cache_dir.as_ref().filter(|_| !self.no_block_cache);
         let cache = cache.map(|dir| ChainCache::in_dir(dir.join("chains")));
         let needs = parts.needs(!self.lightning.is_empty());
@@ -375,6 +377,7 @@ impl Builder {
                 liquid: liquid.as_ref(),
                 electrs: electrs.as_ref(),
                 links: &self.proxies,
+                exe: exe.as_deref(),
             };
             let servers =
                 servers::start(&self.servers, before, &mut proxies, &path, deadline).await?;
@@ -390,6 +393,7 @@ impl Builder {
                 proxies,
                 servers,
                 programs: AtomicU32::new(0),
+                exe,
                 passport: binaries.passport_for(&needs),
             }),
             Err(error) => {

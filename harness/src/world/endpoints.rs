@@ -1,5 +1,7 @@
 //! The endpoints of a world by name, for texts that are filled in: `alice.grpc`, `bitcoind.rpc`, `maker.listen`.
 
+use std::path::Path;
+
 use super::proxies::{OnLink, find};
 use super::{Liquid, World, WorldError, WorldErrorKind};
 use crate::bitcoind::{Bitcoind, PASSWORD, USER};
@@ -50,8 +52,15 @@ pub const NODE: &[(&str, &str)] = &[
 /// What a server has, with what each is.
 pub const SERVER: &[(&str, &str)] = &[
     ("listen", "127.0.0.1:PORT that it listens on"),
+    (
+        "admin",
+        "127.0.0.1:PORT, the second one that was claimed for it",
+    ),
     ("dir", "its directory"),
 ];
+
+/// This very program: `run = ["{swaprig}", "server", …]`.
+pub const SWAPRIG: &str = "swaprig";
 
 /// The parts of a world that have endpoints; while it starts, those that run already.
 pub(super) struct Endpoints<'w> {
@@ -61,6 +70,8 @@ pub(super) struct Endpoints<'w> {
     pub(super) liquid: Option<&'w Liquid>,
     pub(super) electrs: Option<&'w Electrs>,
     pub(super) proxies: &'w [OnLink],
+    /// The `swaprig` executable.
+    pub(super) exe: Option<&'w Path>,
     /// Who is to use them: a server, or the harness and the programs that it runs.
     pub(super) caller: &'w str,
 }
@@ -69,6 +80,12 @@ impl Endpoints<'_> {
     /// The value of `OWNER.WHAT`; an error says why there is none.
     pub(super) fn value(&self, name: &str) -> Result<String, String> {
         let unknown = || format!("there is no endpoint `{name}` in this world");
+        if name == SWAPRIG {
+            let exe = self.exe.map(|exe| exe.to_string_lossy().into_owned());
+            return exe.ok_or_else(|| {
+                "this program is not swaprig: set SWAPRIG_EXE to the swaprig executable".to_owned()
+            });
+        }
         let (owner, what) = name.split_once('.').ok_or_else(unknown)?;
         let node = self.nodes.iter().find(|node| node.name() == owner);
         let server = self.servers.iter().find(|server| server.name() == owner);
@@ -88,6 +105,7 @@ impl Endpoints<'_> {
             (_, Some(node), _) => of_node(node, what)?,
             (_, _, Some(server)) => match what {
                 "listen" => Some(server.address()),
+                "admin" => Some(server.admin_address()),
                 "dir" => Some(server.dir().to_string_lossy().into_owned()),
                 _ => None,
             },
@@ -170,6 +188,7 @@ impl World {
             liquid: self.liquid.as_ref(),
             electrs: self.electrs.as_ref(),
             proxies: &self.proxies,
+            exe: self.exe.as_deref(),
             caller: HARNESS,
         };
         endpoints

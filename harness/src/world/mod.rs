@@ -55,6 +55,8 @@ pub struct World {
     servers: Vec<Server>,
     /// How many programs have run to their end, for the names of their logs.
     programs: AtomicU32,
+    /// The `swaprig` executable, when it is known.
+    exe: Option<PathBuf>,
     passport: Passport,
 }
 

@@ -1,7 +1,7 @@
 //! The servers of a world that this project did not write, and programs that run to their end in it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::endpoints::{Endpoints, missing};
@@ -52,6 +52,8 @@ pub(super) struct Before<'w> {
     pub(super) electrs: Option<&'w Electrs>,
     /// Every link that is to have a proxy.
     pub(super) links: &'w [Link],
+    /// The `swaprig` executable.
+    pub(super) exe: Option<&'w Path>,
 }
 
 /// Starts the servers one after the other, because each may need the address of one before it, and the proxies in front
@@ -76,6 +78,7 @@ pub(super) async fn start(
                     liquid: before.liquid,
                     electrs: before.electrs,
                     proxies,
+                    exe: before.exe,
                     caller: &spec.name,
                 };
                 endpoints

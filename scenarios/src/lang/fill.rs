@@ -8,7 +8,7 @@ use swaprig_harness::server::OWN;
 use swaprig_harness::template::{Part, Template, TemplateError};
 use swaprig_harness::world::Chain;
 use swaprig_harness::world::endpoints::{
-    BITCOIND as OF_BITCOIND, ELEMENTSD as OF_ELEMENTSD, INDEX, NODE, SERVER,
+    BITCOIND as OF_BITCOIND, ELEMENTSD as OF_ELEMENTSD, INDEX, NODE, SERVER, SWAPRIG,
 };
 use toml::de::DeValue;
 
@@ -85,7 +85,7 @@ impl Known<'_> {
     /// The names without a dot.
     fn plain(&self) -> impl Iterator<Item = &'static str> {
         let own: &[_] = if self.own { OWN } else { &[] };
-        own.iter().map(|(name, _)| *name).chain([HERE])
+        own.iter().map(|(name, _)| *name).chain([HERE, SWAPRIG])
     }
 
     /// Who has endpoints.
