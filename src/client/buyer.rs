@@ -47,13 +47,14 @@ impl Buyer {
     /// Opens the store. Connects to nobody yet. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When the store cannot be opened, or the server's address is none.
+    /// When the store cannot be opened, the server's address is none, or the rules let nothing be paid.
     pub fn open(config: Config) -> Result<Self, BuyError> {
         std::fs::create_dir_all(&config.dir).map_err(|source| super::RescueError::File {
             path: config.dir.clone(),
             source,
         })?;
-        let store = Store::open(&config.dir.join("buyer.db"))?;
+        config.policy.needed_blocks()?;
+        let store = Store::open(&config.dir.join(super::STORE))?;
         let server = Server::new(&config.server)?;
         let source = Source::new(&config.electrum);
         Ok(Buyer {

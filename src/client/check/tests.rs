@@ -6,7 +6,7 @@ use bitcoin::secp256k1::{SECP256K1, SecretKey};
 use elements::encode::serialize_hex;
 use elements::{LockTime, OutPoint, TxIn, TxOut, TxOutWitness};
 use lightning_invoice::{Currency, InvoiceBuilder, PaymentSecret};
-use swaprig_units::{BlockDelta, Preimage};
+use swaprig_units::Preimage;
 use uuid::Uuid;
 
 use super::*;
@@ -567,7 +567,7 @@ const REST: &[Lie] = &[
     ),
     (
         "near",
-        |c| c.with_contract(|h| h.timeout = Height(TIP + 1_339)),
+        |c| c.with_contract(|h| h.timeout = Height(TIP + 1_399)),
         Some(Reason::TimeoutTooNear),
     ),
     (
@@ -838,6 +838,5 @@ fn terms_are_the_same_until_one_of_them_changes() {
     }
     let outpoints: Vec<OutPoint> = offer.funding.unwrap().outpoints().collect();
     assert_eq!(outpoints.len(), 1);
-    assert_eq!(Policy::default().needed_blocks(), BlockDelta(1_340));
     assert_eq!(Policy::default().bid.first, FeeRate::MIN_RELAY);
 }
