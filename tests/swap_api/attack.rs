@@ -177,6 +177,23 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         service: ADMIN,
+        name: "SetSale",
+        // Sets what the server has set already: nothing changes.
+        codes: &[code::OK],
+        judge: judge::<v1::SetSaleRequest>,
+        fair: || {
+            v1::SetSaleRequest {
+                asset_id: NO_ASSET.into(),
+                price_msat_per_unit: u64::MAX,
+                min_amount: 0,
+                max_amount: 0,
+                coin_amount: 0,
+            }
+            .encode_to_vec()
+        },
+    },
+    Method {
+        service: ADMIN,
         name: "GetInventory",
         codes: &[code::OK],
         judge: judge::<v1::GetInventoryRequest>,
@@ -607,7 +624,7 @@ impl Attack {
                     .send(method.service, verb, path, &headers, body)
                     .await;
                 match sent {
-                    Ok(answer) if path == method.path() => answer.is_short(),
+                    Ok(answer) if *path == method.path() => answer.is_short(),
                     Ok(answer) => answer.is_refusal(),
                     Err(error) if error.starts_with("hangs") => Err(error),
                     // Not to be sent at all, or reset.
