@@ -113,8 +113,10 @@ impl Buyer {
         boundary("client.claim-sent");
         match sent {
             Ok(()) => Ok(Step::Waiting("the claim was sent".into())),
-            Err(error) if error.is_transient() => Err(error.into()),
-            Err(error) => Ok(Step::Waiting(format!("the claim was not taken: {error}"))),
+            Err(error) if error.is_refusal() => {
+                Ok(Step::Waiting(format!("the claim was not taken: {error}")))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
