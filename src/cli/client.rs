@@ -295,7 +295,8 @@ fn open(flags: &BuyerFlags) -> Result<(Buyer, Chains), Failed> {
         if connections.network != Network::LiquidRegtest {
             return Err(usage("--failpoint is for regtest only"));
         }
-        swaprig::failpoint::choose(failpoint.clone());
+        swaprig::failpoint::choose(failpoint.clone())
+            .map_err(|error| usage(format!("--failpoint: {error}")))?;
     }
     let chains = chains(connections.network, connections.policy_asset);
     std::fs::create_dir_all(&store.dir)
