@@ -137,12 +137,16 @@ impl Engine {
             sales: Mutex::new(sales),
             unready: watch::Sender::new(Some("it is starting".into())),
             stopping: watch::Sender::new(false),
+            broken: watch::Sender::new(None),
             tasks: Mutex::new(JoinSet::new()),
             resync: Notify::new(),
             config,
         });
         let running = engine.clone();
-        engine.spawn(async move { running.run(events).await });
+        engine.spawn_vital(
+            "following the chains",
+            async move { running.run(events).await },
+        );
         Ok(engine)
     }
 
@@ -159,7 +163,9 @@ impl Engine {
             pause = (pause * 2).min(Duration::from_secs(5));
         }
         let keeper = self.clone();
-        self.spawn(async move { keeper.keep_inventory().await });
+        self.spawn_vital("keeping the wallet", async move {
+            keeper.keep_inventory().await
+        });
         let looker = self.clone();
         self.spawn(async move { looker.look_at_all_chains(true).await });
         self.unready.send_replace(None);
