@@ -146,6 +146,14 @@ impl BuyError {
     }
 }
 
+/// A swap in the store of the buyer in `dir`, by the name of its request, without the means to drive it.
+///
+/// # Errors
+/// When the store cannot be opened or read.
+pub fn stored(dir: &std::path::Path, id: Uuid) -> Result<Option<Record>, StoreError> {
+    store::Store::open(&dir.join("buyer.db"))?.get(id)
+}
+
 /// Bytes that this buyer wrote as hexadecimal digits itself.
 fn from_hex(text: &str) -> Vec<u8> {
     Vec::<u8>::from_hex(text).unwrap_or_default()

@@ -370,6 +370,9 @@ fn keys_follow_from_the_seed() {
         "026b9b5dcf271b07cdb88d7fdd8e8661bf0eda8b8976426202674c70ff9c63f63c".to_owned(),
     );
     assert_eq!(vector(0), expected);
-    let expected = ("b88d50c7b9336ea8d587b835aedaba19b195da265c9f9bfae10f8dce613ecc9e".to_owned(), "0230a43875c3d40a9e1bae0ef156371791befc7f1d7e7d14f6542bac799d3d94e9".to_owned());
+    let expected = (
+        "b88d50c7b9336ea8d587b835aedaba19b195da265c9f9bfae10f8dce613ecc9e".to_owned(),
+        "0230a43875c3d40a9e1bae0ef156371791befc7f1d7e7d14f6542bac799d3d94e9".to_owned(),
+    );
     assert_eq!(vector(65_537), expected);
 }
