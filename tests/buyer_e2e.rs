@@ -4,3 +4,9 @@ mod support;
 
 #[path = "buyer/lightning.rs"]
 mod lightning;
+
+#[path = "buyer/seller.rs"]
+mod seller;
+
+#[path = "buyer/swap.rs"]
+mod swap;

@@ -1,5 +1,6 @@
 //! The swap protocol: terms, HTLC, timelock policy, state machine. No clock, no randomness, no SQL, no RPC, no async.
 
+mod diagram;
 mod htlc;
 mod keys;
 mod machine;
@@ -9,13 +10,12 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timelock;
+mod view;
 
+pub use diagram::mermaid;
 pub use htlc::{FundingMismatch, Htlc, ParseError, classify, expected_outputs, matches_funding};
 pub use keys::{KeyError, SwapKeys, SwapSeed};
-pub use machine::{
-    LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, is_due, is_exposed, is_final,
-    may_claim, pay_by, status, step,
-};
+pub use machine::{LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, pay_by, step};
 pub use recovery::{Tag, read_tag, tag, tag_output};
 pub use spend::{Coin, FeeRate, Locked, SpendError, claim, dust, refund};
 pub use state::{
@@ -25,3 +25,4 @@ pub use state::{
 pub use timelock::{
     BuyerPolicy, Clocks, MIN_TOTAL_CLTV, PayRefused, Paying, PolicyError, ServerPolicy,
 };
+pub use view::{is_due, is_exposed, is_final, may_claim, status};

@@ -1,6 +1,7 @@
 //! Tests of the swap protocol: tables and properties. What they share is here.
 
 mod contract;
+mod drawing;
 mod policy;
 mod spends;
 mod table;
