@@ -360,6 +360,9 @@ impl LiquidOracle {
                 (Some(owner), Some(amount)) => {
                     *books.entry((amount.asset, owner)).or_default() += amount.parts;
                 }
+                // A blinded output that nobody can spend makes a transaction balance and holds nothing. If it holds something
+                // after all, that is missing from the sum, and is lost.
+                (Some(owner), None) if owner == BURNT => {}
                 (Some(owner), None) => drop(unread.insert(owner)),
                 (None, _) => {}
             }
