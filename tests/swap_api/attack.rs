@@ -291,6 +291,8 @@ impl Target {
     pub(crate) async fn start(world: World, exe: &Path, dir: &Path) -> Target {
         let node = world.node("seller").expect("the world has it");
         let index = world.index(Chain::Liquid).expect("the world has it");
+        let certificate = node.tls_cert();
+        let storage = certificate.parent().expect("a file is in a directory");
         let sale = format!("{}=1000,min=1000", swaprig_harness::elementsd::lbtc());
         let words = [
             "server",
@@ -307,7 +309,7 @@ impl Target {
             "--ldk-address",
             &node.grpc_address(),
             "--ldk-dir",
-            &node.dir().to_string_lossy(),
+            &storage.to_string_lossy(),
         ];
         let spec = Spec {
             name: "swap-server".into(),
@@ -588,8 +590,13 @@ impl Attack {
                 let sent = target
                     .send(method.service, "POST", &method.path(), GRPC, body.clone())
                     .await;
-                match (one_frame(body), sent) {
-                    (Some(request), Ok(answer)) => method.verdict(request, &answer),
+                match (first_frame(body), sent) {
+                    (Some((request, [])), Ok(answer)) => method.verdict(request, &answer),
+                    // What follows the request of a method that takes one may be left unread, as tonic does.
+                    (Some((request, _)), Ok(answer)) => {
+                        let verdict = method.verdict(request, &answer);
+                        verdict.or_else(|error| answer.is_refusal().map_err(|_| error))
+                    }
                     (None, Ok(answer)) => answer.is_refusal(),
                     // Reset before all of it was read.
                     (_, Err(error)) if error.starts_with("broken") => Ok(()),
@@ -607,7 +614,7 @@ impl Attack {
                     .send(method.service, verb, path, &headers, body)
                     .await;
                 match sent {
-                    Ok(answer) if path == method.path() => answer.is_short(),
+                    Ok(answer) if *path == method.path() => answer.is_short(),
                     Ok(answer) => answer.is_refusal(),
                     Err(error) if error.starts_with("hangs") => Err(error),
                     // Not to be sent at all, or reset.
@@ -619,11 +626,12 @@ impl Attack {
     }
 }
 
-/// The message of a body that is one whole frame, not compressed.
-fn one_frame(body: &[u8]) -> Option<&[u8]> {
-    let (head, message) = body.split_at_checked(5)?;
+/// The message of a body that begins with a whole frame, not compressed, and what follows it.
+fn first_frame(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = body.split_at_checked(5)?;
     let length = u32::from_be_bytes(head[1..].try_into().ok()?);
-    (head[0] == 0 && usize::try_from(length).ok()? == message.len()).then_some(message)
+    let frame = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    (head[0] == 0).then_some(frame)
 }
 
 /// Attacks that are always the same: one of each known kind.
