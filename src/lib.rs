@@ -8,6 +8,7 @@ pub mod client;
 pub mod config;
 pub mod failpoint;
 pub mod lightning;
+pub mod steps;
 pub mod store;
 pub mod swap;
 pub mod watch;

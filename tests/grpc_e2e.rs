@@ -53,6 +53,13 @@ fn main() {
         trial("money_of_a_server_is_conserved_by_its_books", || {
             block(books())
         }),
+        trial("money_in_the_htlcs_that_a_server_lists_is_its_own", || {
+            block(htlcs())
+        }),
+        trial(
+            "money_of_a_server_is_found_by_the_descriptor_that_it_writes",
+            || block(written_descriptor()),
+        ),
     ];
     libtest_mimic::run(&Arguments::from_args(), trials).exit();
 }
@@ -72,6 +79,10 @@ fn scenario(args: &str, keys: &str, world: &str, steps: &str) -> String {
     )
 }
 
+/// The key whose secret is 1.
+const POINT: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+/// The account key of BIP 84's test vectors, in the form of test networks.
+const XPUB: &str = "tpubDC8msFGeGuwnKG9Upg7DM2b4DaRqg3CUZa5g8v2SRQ6K4NSkxUgd7HsL2XVWbVm39yBA4LAxysQAm397zwQSQoQgewGiYZqrA9DsP4zbQ1M";
 const BITCOIN: &str = "preset = \"bitcoin\"";
 const PROTO: &str = ", proto = [\"maker.proto\"]";
 const BITCOIND: &str = ", \"--bitcoind\", \"{bitcoind.rpc}\"";
@@ -336,8 +347,7 @@ async fn books() {
     );
 
     // By a descriptor: that of the key whose secret is 1, to which the server sends.
-    let point = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
-    let own = format!("{PROTO}, books = {{ bitcoin = \"descriptor:wpkh({point})\" }}");
+    let own = format!("{PROTO}, books = {{ bitcoin = \"descriptor:wpkh({POINT})\" }}");
     let to = format!("{BITCOIND}, \"--to\", \"bcrt1qw508d6qejxtdg4y5r3zarvary0c5xw7kygt080\"");
     run(&scenario(&to, &own, BITCOIN, steps)).await.code(0);
     let wrong = format!("{PROTO}, books = {{ bitcoin = \"descriptor:wpkh(nonsense)\" }}");
@@ -347,6 +357,131 @@ async fn books() {
         &[
             "books of the server `maker` cannot be read",
             "refuses its descriptor",
+        ],
+    );
+}
+
+/// A P2WPKH of all zeros: whose hash that is, nobody knows.
+const NOBODY: &str = "ert1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq4zf532";
+const LIQUID: &str = "preset = \"liquid\"";
+const ELEMENTSD: &str = ", \"--elementsd\", \"{elementsd.rpc}\"";
+
+/// Two outputs that no wallet has, of which the second is listed on a second page.
+fn lock_twice(second: &str) -> String {
+    format!(
+        r#"
+  {{ grpc = "maker", rpc = "maker.v1.Maker/Lock", send = {{ sat = 123_456, address = "{NOBODY}" }} }},
+  {{ grpc = "maker", rpc = "maker.v1.Maker/Lock", send = {{ sat = 7_000, address = "{second}" }} }},
+  {{ mine = 1, chain = "liquid" }},
+  {{ expect = "height", chain = "liquid", at_least = 1 }},"#
+    )
+}
+
+async fn htlcs() {
+    let other = swaprig::swap::Htlc {
+        payment_hash: swaprig_harness::units::PaymentHash([1; 32]),
+        claimer: POINT.parse().unwrap(),
+        refunder: POINT.parse().unwrap(),
+        timeout: swaprig_harness::units::Height(9),
+    };
+    let other = other
+        .address(&elements::AddressParams::ELEMENTS)
+        .to_string();
+    let steps = lock_twice(&other);
+    let books = |proto: &str, htlcs: &str| format!("{proto}, books = {{ htlcs = {{ {htlcs} }} }}");
+    let rpc = "rpc = \"maker.v1.Maker/List\", addresses = \"$.swaps[*].htlc.address\"";
+    let paged = format!("{rpc}, next = {{ after = \"$.next\" }}");
+    let reflection =
+        format!("{ELEMENTSD}, \"--reflection\", \"grpc.reflection.v1.ServerReflection\"");
+    for (args, proto) in [(ELEMENTSD, PROTO), (reflection.as_str(), "")] {
+        run(&scenario(args, &books(proto, &paged), LIQUID, &steps))
+            .await
+            .code(0);
+    }
+    // Down, it cannot be asked, and nobody is accused; up again, it still has what is its own.
+    let crash = format!(
+        "{steps}\n  {{ kill = \"maker\" }},\n  {{ mine = 1, chain = \"liquid\" }},\n  {{ restart = \"maker\" }},\n  \
+         {{ mine = 1, chain = \"liquid\" }},"
+    );
+    run(&scenario(ELEMENTSD, &books(PROTO, &paged), LIQUID, &crash))
+        .await
+        .code(0);
+    // What is on the second page nobody reads, and what is not listed at all.
+    let one_page = scenario(ELEMENTSD, &books(PROTO, rpc), LIQUID, &steps);
+    let done = run(&one_page).await.code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "money vanished on Liquid: nobody owns 7_000 sat of lbtc",
+            "maker (HTLCs) 123_456 sat",
+        ],
+    );
+    let done = run(&scenario(ELEMENTSD, PROTO, LIQUID, &steps))
+        .await
+        .code(1);
+    assert_says(&done.stdout, &["nobody owns 130_456 sat of lbtc"]);
+    // A list of something else.
+    let ids = "rpc = \"List\", addresses = \"$.swaps[*].id\"";
+    let done = run(&scenario(ELEMENTSD, &books(PROTO, ids), LIQUID, &steps))
+        .await
+        .code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "books of the server `maker` cannot be read",
+            "is no address",
+        ],
+    );
+}
+
+async fn written_descriptor() {
+    use lwk_wollet::WolletDescriptor;
+    let params = &elements::AddressParams::ELEMENTS;
+    let text = |key: &str| format!("ct(slip77({key}),elwpkh({XPUB}/<0;1>/*))");
+    let (own, other) = (text(&"01".repeat(32)), text(&"02".repeat(32)));
+    let descriptor: WolletDescriptor = own.parse().unwrap();
+    let receive = descriptor.address(3, params).unwrap();
+    let change = descriptor.change(700, params).unwrap().to_unconfidential();
+    let steps = format!(
+        r#"
+  {{ grpc = "maker", rpc = "maker.v1.Maker/Lock", send = {{ sat = 123_456, address = "{receive}" }} }},
+  {{ grpc = "maker", rpc = "maker.v1.Maker/Lock", send = {{ sat = 7_000, address = "{change}" }} }},
+  {{ mine = 1, chain = "liquid" }},
+  {{ expect = "height", chain = "liquid", at_least = 1 }},"#
+    );
+    let file = format!("{PROTO}, books = {{ liquid = \"descriptor:@{{dir}}/wallet.txt\" }}");
+    let writes = |text: &str| format!("{ELEMENTSD}, \"--descriptor\", \"{text}\"");
+    run(&scenario(&writes(&own), &file, LIQUID, &steps))
+        .await
+        .code(0);
+    let literal = format!("{PROTO}, books = {{ liquid = \"descriptor:{own}\" }}");
+    run(&scenario(ELEMENTSD, &literal, LIQUID, &steps))
+        .await
+        .code(0);
+    // With another blinding key the blinded output is the server's, and what is in it is the rest.
+    run(&scenario(&writes(&other), &file, LIQUID, &steps))
+        .await
+        .code(0);
+    // One that the server does not write, or that is none.
+    let done = run(&scenario(ELEMENTSD, &file, LIQUID, &steps))
+        .await
+        .code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "(blinded)",
+            "(7_000 sat of lbtc)",
+            "wallet.txt cannot be read",
+        ],
+    );
+    let done = run(&scenario(&writes("nonsense"), &file, LIQUID, &steps))
+        .await
+        .code(1);
+    assert_says(
+        &done.stdout,
+        &[
+            "books of the server `maker` cannot be read",
+            "is no CT descriptor",
         ],
     );
 }

@@ -11,7 +11,7 @@ use swaprig_harness::elementsd::{AssetAmount, FAUCET, FREE_COINS, lbtc};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, Sat};
 use swaprig_harness::world::{Binaries, Chain, Liquid, OUTSIDE, Recipient, liquid_address};
-use swaprig_scenarios::lang::{ServerBooks, Wallet};
+use swaprig_scenarios::lang::{LiquidBooks, ServerBooks, Wallet};
 use swaprig_scenarios::run::{LiquidOracle, Outcome, Run, Step, StepFailure, Verdict};
 use swaprig_scenarios::step;
 use swaprig_scenarios::steps::core_steps;
@@ -130,7 +130,7 @@ async fn what_a_server_has_on_liquid_is_counted_by_its_books() {
     let world = builder.liquid_wallets(["alice"]).start().await.unwrap();
     let books = ServerBooks {
         server: "maker".to_owned(),
-        liquid: Some("own".to_owned()),
+        liquid: Some(LiquidBooks::Wallet("own".to_owned())),
         ..ServerBooks::default()
     };
     let mut oracle = LiquidOracle::with_servers(&[books]);

@@ -15,7 +15,6 @@ use swaprig_scenarios::lang::{self, Plan, PlannedStep};
 use swaprig_scenarios::run::{
     Failure, Interrupt, Outcome, Random, RunSettings, Verdict, Watch, run_all,
 };
-use swaprig_scenarios::steps::core_steps;
 
 /// Columns of a message.
 const WIDTH: usize = 110;
@@ -58,7 +57,8 @@ impl Gate {
 fn plans() -> Vec<Arc<Plan>> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
     let sources = lang::load(&[dir]).unwrap_or_else(|error| panic!("{error}"));
-    let registry = core_steps().expect("the core steps have distinct names, which a test holds");
+    let registry =
+        swaprig::steps::all_steps().expect("the steps have distinct names, which a test holds");
     let checked = sources
         .iter()
         .map(|source| match lang::check(source, &registry) {

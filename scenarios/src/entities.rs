@@ -189,8 +189,8 @@ entity! {
     /// An invoice whose payment waits until its payee claims or fails it.
     pub struct HoldInvoice("hold invoice") is invoice: Invoice {
         known {
-            /// The preimage that claims it.
-            preimage: Preimage,
+            /// The preimage that claims it; absent when the invoice was made for a hash alone.
+            preimage: Option<Preimage>,
         }
         late {}
         live {}
@@ -264,7 +264,10 @@ mod tests {
             amount: None,
             payee: "bob".into(),
         };
-        HoldInvoice { invoice, preimage }
+        HoldInvoice {
+            invoice,
+            preimage: Some(preimage),
+        }
     }
 
     fn reference(name: &str, field: Option<&str>) -> Reference {
@@ -291,7 +294,7 @@ mod tests {
         let hash = Arg::<PaymentHash>::Reference(reference("hold", Some("hash")));
         assert_eq!(bindings.get(&hash), Ok(hold.invoice.hash));
         let preimage = Arg::<Preimage>::Reference(reference("hold", Some("preimage")));
-        assert_eq!(bindings.get(&preimage), Ok(hold.preimage));
+        assert_eq!(bindings.get(&preimage).ok(), hold.preimage);
         let channel = bindings.get(&Arg::<Channel>::Reference(whole));
         assert!(
             matches!(channel, Err(BindingError::WrongType { .. })),

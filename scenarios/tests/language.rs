@@ -50,9 +50,14 @@ fn all_of(source: &Source) -> Vec<Plan> {
 #[test]
 fn every_shipped_scenario_is_valid() {
     let sources = load(&[here(".")]).unwrap();
-    assert!(sources.len() >= 16);
-    for source in sources {
-        if let Err(problems) = check(&source, &registry()) {
+    // Those of swaps have steps of the command line's; its tests check them.
+    let own = sources
+        .iter()
+        .filter(|source| !source.id().starts_with("ln-to-liquid/"));
+    let own: Vec<&Source> = own.collect();
+    assert!(own.len() >= 16);
+    for source in own {
+        if let Err(problems) = check(source, &registry()) {
             panic!("{}", render(&problems));
         }
     }

@@ -138,7 +138,9 @@ fn every_shipped_file_fits_its_schema() {
     ] {
         let files = shipped(suffix);
         assert!(files.len() >= least, "only {} {suffix}", files.len());
-        for file in files {
+        // Those of swaps have steps of the command line's.
+        let own = |file: &PathBuf| !file.iter().any(|part| part == "ln-to-liquid");
+        for file in files.into_iter().filter(own) {
             let wrong = wrongs(&schema, &std::fs::read_to_string(&file).unwrap());
             assert!(wrong.is_empty(), "{}: {wrong:#?}", file.display());
         }

@@ -116,7 +116,7 @@ pub fn select(
             Some(_) => Judgement::Change,
         };
         let picked = pick(&all, judge).ok_or_else(|| short(needs.asset, wanted))?;
-        let rest = sum(picked) - wanted;
+        let rest = sum(&picked) - wanted;
         if rest > 0 {
             change.push((needs.asset, units(rest)));
             size.change += 1;
@@ -150,7 +150,7 @@ pub fn select(
             locked + u128::from(needs.fees.rate.fee(size.vsize()).0),
         )
     })?;
-    let outcome = outcome(picked.len(), sum(picked)).expect("it was judged to suffice");
+    let outcome = outcome(picked.len(), sum(&picked)).expect("it was judged to suffice");
     if outcome.change > 0 {
         change.push((needs.policy_asset, Units(outcome.change)));
     }
@@ -244,31 +244,52 @@ enum Judgement {
     Exact,
 }
 
-/// The smallest number of coins that suffice, and of the runs of so many neighbours the best, the first of them.
-/// `coins` ascend.
-fn pick<'a, 'c>(
-    coins: &'a [&'c Coin],
-    judge: impl Fn(usize, u128) -> Judgement,
-) -> Option<&'a [&'c Coin]> {
+/// The smallest number of coins that suffice: of the runs of so many neighbours, and of the largest ones with one other coin, the
+/// best, and of those the smallest. `coins` ascend.
+fn pick<'c>(coins: &[&'c Coin], judge: impl Fn(usize, u128) -> Judgement) -> Option<Vec<&'c Coin>> {
     if judge(0, 0) == Judgement::Exact {
-        return Some(&[]);
+        return Some(Vec::new());
     }
+    let value = |at: usize| u128::from(coins[at].value.0);
     let mut largest = 0;
     let count = (1..=coins.len()).find(|count| {
-        largest += u128::from(coins[coins.len() - count].value.0);
+        largest += value(coins.len() - count);
         judge(*count, largest) > Judgement::TooLittle
     })?;
-    let mut best: Option<(Judgement, usize)> = None;
-    let mut run = sum(&coins[..count]);
-    for start in 0..=coins.len() - count {
-        if start > 0 {
-            run += u128::from(coins[start + count - 1].value.0);
-            run -= u128::from(coins[start - 1].value.0);
+    // The largest ones but one, and where they begin.
+    let (top, others) = (
+        sum(&coins[coins.len() - count + 1..]),
+        coins.len() - count + 1,
+    );
+    let mut run = sum(&coins[..count - 1]);
+    let mut best: Option<(Judgement, u128, Vec<&'c Coin>)> = None;
+    for start in 0..others {
+        run += value(start + count - 1);
+        for (sum, is_run) in [(run, true), (top + value(start), false)] {
+            let judgement = judge(count, sum);
+            let is_better = match &best {
+                None => judgement > Judgement::TooLittle,
+                Some((found, least, _)) => {
+                    judgement > *found || (judgement == *found && sum < *least)
+                }
+            };
+            if is_better {
+                let mut chosen = coins[if is_run {
+                    start..start + count
+                } else {
+                    others..coins.len()
+                }]
+                .to_vec();
+                if !is_run {
+                    chosen.push(coins[start]);
+                }
+                best = Some((judgement, sum, chosen));
+            }
         }
-        let judgement = judge(count, run);
-        if judgement > best.map_or(Judgement::TooLittle, |(best, _)| best) {
-            best = Some((judgement, start));
-        }
+        run -= value(start);
     }
-    best.map(|(_, start)| &coins[start..start + count])
+    best.map(|(_, _, chosen)| chosen)
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,8 +6,7 @@ use elements::{AssetId, LockTime, Script, Sequence, Transaction, TxIn, TxOut, Tx
 use swaprig_units::Sat;
 
 use super::coins::{Coin, Selection};
-use super::tag::Tag;
-use crate::swap::{FundingTx, Htlc, Terms};
+use crate::swap::{FundingTx, Terms, expected_outputs, tag_output};
 
 /// The transaction that funds the HTLC of `terms` from the coins of `selection`, not signed yet.
 /// The HTLC comes first, then its L-BTC for the claim, the tag, the change and the fee.
@@ -18,17 +17,8 @@ pub(super) fn unsigned(
     change: &Script,
     policy_asset: AssetId,
 ) -> Transaction {
-    let lock = Htlc::of(terms).script_pubkey();
-    let tag = Tag {
-        index,
-        timeout: terms.timeout,
-        claimer: terms.claimer,
-    };
-    let mut outputs = vec![explicit(terms.asset, terms.amount.0, lock.clone())];
-    if terms.fee_value != Sat(0) {
-        outputs.push(explicit(policy_asset, terms.fee_value.0, lock.clone()));
-    }
-    outputs.push(explicit(policy_asset, 0, tag.script()));
+    let mut outputs = expected_outputs(terms, policy_asset);
+    outputs.push(tag_output(index, terms, policy_asset));
     for (asset, value) in &selection.change {
         outputs.push(explicit(*asset, value.0, change.clone()));
     }

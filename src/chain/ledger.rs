@@ -10,7 +10,7 @@ use swaprig_units::{Height, Units};
 
 use super::coins::Coin;
 use super::keys::KeyPath;
-use super::tag::Tag;
+use crate::swap::{Tag, read_tag};
 
 /// A transaction of the wallet, as far as it matters.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ impl Ledger {
         let tag = transaction
             .output
             .iter()
-            .find_map(|output| Tag::parse(&output.script_pubkey));
+            .find_map(|output| read_tag(&output.script_pubkey));
         if let Some(tag) = tag {
             let transaction = transaction.clone();
             self.tagged.insert(txid, Tagged { tag, transaction });

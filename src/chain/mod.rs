@@ -15,7 +15,6 @@ mod recover;
 mod scan;
 mod seed;
 mod size;
-mod tag;
 mod wallet;
 mod watcher;
 

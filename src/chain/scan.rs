@@ -24,7 +24,7 @@ pub(super) struct Backend<'a> {
     pub(super) runtime: Handle,
     pub(super) index: &'a Index,
     pub(super) watcher: &'a Watcher,
-    pub(super) histories: Mutex<Histories>,
+    pub(super) histories: Mutex<&'a mut Histories>,
     /// What went wrong, which LWK's errors do not carry.
     pub(super) failed: Mutex<Option<IndexError>>,
     /// The tip, asked for before anything else.

@@ -17,6 +17,8 @@ pub(super) const INPUT: usize = 4 * (36 + 1 + 4) + 1 + 1 + (1 + 1 + 64) + 1;
 pub(super) const OUTPUT: usize = 4 * (33 + 9 + 1 + 1 + 34) + 2;
 /// Weight of the fee output.
 pub(super) const FEE: usize = 4 * (33 + 9 + 1 + 1) + 2;
+/// Bytes that the tag of a swap holds.
+const TAG: usize = 4 + 4 + 4 + 33;
 /// Weight of version, flag, both counts and lock time.
 pub(super) const REST: usize = 4 * (4 + 1 + 1 + 1 + 4);
 
@@ -32,7 +34,7 @@ impl FundingSize {
     /// In virtual bytes. Nothing is confidential, so that no discount applies.
     pub(super) fn vsize(self) -> usize {
         // The tag is an explicit output with OP_RETURN and one push.
-        let tag = 4 * (33 + 9 + 1 + 1 + 2 + super::tag::LENGTH) + 2;
+        let tag = 4 * (33 + 9 + 1 + 1 + 2 + TAG) + 2;
         // A count beyond 252 takes two more bytes.
         let wide = if self.inputs > 252 { 2 * 4 } else { 0 };
         let weight =

@@ -1,18 +1,19 @@
 //! The wallet: what the seed owns on Liquid. LWK derives, scans and unblinds; this keeps the coins and signs.
 
 use std::collections::HashSet;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use elements::{Address, AssetId, BlockHeader, Script, Transaction};
+use elements::{Address, AssetId, BlockHeader, OutPoint, Script, Transaction};
 use lwk_common::{DescriptorBlindingKey, Singlesig, singlesig_desc};
 use lwk_wollet::blocking::BlockchainBackend as _;
 use lwk_wollet::{Chain, FileStore, Network, Wollet, WolletBuilder, WolletDescriptor};
-use swaprig_units::Height;
+use swaprig_units::{Height, Sat, Units};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
-use super::coins::{Coin, Selection};
+use super::coins::{Coin, Needs, Selection, Shortage, select};
 use super::fan_out::{self, FanOut, FanOutError, Split};
 use super::fee::FeePolicy;
 use super::funding;
@@ -90,7 +91,6 @@ struct State {
     wollet: Wollet,
     ledger: Ledger,
     coins: Arc<Vec<Coin>>,
-    next_address: u32,
 }
 
 /// What the index said of the wallet's scripts since the last scan.
@@ -109,8 +109,10 @@ struct Shared {
     stale: Arc<Stale>,
     /// Never held across the network.
     state: Mutex<State>,
+    /// The index of the next address to be given out.
+    next_address: Mutex<u32>,
     /// One scan at a time; holds what it knows of the histories.
-    scan: tokio::sync::Mutex<Histories>,
+    scan: Arc<tokio::sync::Mutex<Histories>>,
 }
 
 /// The wallet. Cheap to clone; all clones are one wallet.
@@ -140,7 +142,7 @@ impl Wallet {
         let descriptor: WolletDescriptor = descriptor.parse()?;
         let keys = Keys::new(seed, settings.network);
         let (dir, network, own) = (settings.dir.clone(), settings.network, descriptor.clone());
-        let state = blocking(move || restore(&dir, network, own)).await?;
+        let (state, next_address) = blocking(move || restore(&dir, network, &own)).await?;
         let (watcher, events) = Watcher::start(&index);
         let stale = Arc::new(Stale::default());
         tokio::spawn(note_changes(events, Arc::clone(&stale)));
@@ -152,7 +154,8 @@ impl Wallet {
             watcher,
             stale,
             state: Mutex::new(state),
-            scan: tokio::sync::Mutex::default(),
+            next_address: Mutex::new(next_address),
+            scan: Arc::default(),
         })))
     }
 
@@ -162,43 +165,38 @@ impl Wallet {
     ///
     /// When the index does not answer or is behind; nothing is changed then.
     pub async fn sync(&self) -> Result<Synced, WalletError> {
-        let mut scan = self.0.scan.lock().await;
+        let mut histories = Arc::clone(&self.0.scan).lock_owned().await;
         let stale = std::mem::take(&mut *lock(&self.0.stale.scripts));
         for script in stale {
-            scan.remove(&script);
+            histories.remove(&script);
         }
         let tip = self.0.index.header_of_tip().await?;
-        let known = Height(lock(&self.0.state).wollet.tip().height());
+        let known = self.height();
         if tip.height + 1 < known.0 {
             return Err(WalletError::Behind {
                 index: Height(tip.height),
                 wallet: known,
             });
         }
-        let (own, histories) = (self.clone(), std::mem::take(&mut *scan));
-        let runtime = Handle::current();
-        let (histories, synced) = blocking(move || own.scan(runtime, histories, tip)).await;
-        *scan = histories;
-        synced
+        let (own, runtime) = (self.clone(), Handle::current());
+        // The guard goes along: when nobody waits for this any more, the scan still ends before the next one.
+        blocking(move || own.scan(runtime, &mut histories, tip)).await
     }
 
     /// Scans from a snapshot, without the lock, and applies what was found.
     fn scan(
         &self,
         runtime: Handle,
-        histories: Histories,
+        histories: &mut Histories,
         tip: BlockHeader,
-    ) -> (Histories, Result<Synced, WalletError>) {
+    ) -> Result<Synced, WalletError> {
         let height = Height(tip.height);
-        let (snapshot, to) = {
+        let (snapshot, first) = {
             let state = lock(&self.0.state);
-            let first = if state.wollet.never_scanned() {
-                FIRST_SCAN
-            } else {
-                0
-            };
-            (state.wollet.state(), state.next_address.max(first))
+            let is_new = state.wollet.never_scanned();
+            (state.wollet.state(), if is_new { FIRST_SCAN } else { 0 })
         };
+        let to = first.max(*lock(&self.0.next_address));
         let mut backend = Backend {
             runtime,
             index: &self.0.index,
@@ -208,15 +206,11 @@ impl Wallet {
             tip,
         };
         let found = backend.full_scan_to_index(&snapshot, to);
-        let histories = backend
-            .histories
-            .into_inner()
-            .unwrap_or_else(PoisonError::into_inner);
         let failed = backend
             .failed
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let synced = match (found, failed) {
+        match (found, failed) {
             (Ok(None), _) => Ok(Synced {
                 tip: height,
                 changed: false,
@@ -224,8 +218,7 @@ impl Wallet {
             (Ok(Some(update)), _) => self.apply(update, height),
             (Err(_), Some(error)) => Err(error.into()),
             (Err(error), None) => Err(error.into()),
-        };
-        (histories, synced)
+        }
     }
 
     fn apply(&self, update: lwk_wollet::Update, tip: Height) -> Result<Synced, WalletError> {
@@ -237,7 +230,9 @@ impl Wallet {
             state.coins = Arc::new(state.ledger.unspent());
         }
         state.wollet.apply_update(update)?;
-        state.next_address = state.next_address.max(state.wollet.address(None)?.index());
+        let unused = state.wollet.address(None)?.index();
+        let mut next = lock(&self.0.next_address);
+        *next = unused.max(*next);
         Ok(Synced { tip, changed })
     }
 
@@ -267,6 +262,11 @@ impl Wallet {
         *self.0.settings.network.policy_asset()
     }
 
+    /// Its CT descriptor (ELIP 150): whoever has it sees all that the wallet has, and can spend nothing.
+    pub fn descriptor(&self) -> String {
+        self.0.descriptor.to_string()
+    }
+
     /// How it pays.
     pub fn fees(&self) -> FeePolicy {
         self.0.settings.fees
@@ -278,15 +278,15 @@ impl Wallet {
     ///
     /// When it cannot be noted down that it was given out.
     pub fn fresh_address(&self) -> Result<Address, WalletError> {
-        let mut state = lock(&self.0.state);
-        let at = state.next_address;
-        let next = at + 1;
-        write_next(&self.0.settings.dir, next).map_err(|source| WalletError::Cache {
+        let mut next = lock(&self.0.next_address);
+        write_next(&self.0.settings.dir, *next + 1).map_err(|source| WalletError::Cache {
             dir: self.0.settings.dir.clone(),
             source,
         })?;
-        state.next_address = next;
-        Ok(state.wollet.address(Some(at))?.address().clone())
+        let at = *next;
+        *next += 1;
+        let params = self.0.settings.network.address_params();
+        Ok(self.0.descriptor.address(at, params)?)
     }
 
     /// Where the change of the funding of swap `index` goes, explicit. The same each time.
@@ -296,6 +296,28 @@ impl Wallet {
             .descriptor
             .script_pubkey(Chain::Internal, at)
             .expect("a descriptor with a wildcard has a script for each index")
+    }
+
+    /// The coins for a funding; see [`select`].
+    ///
+    /// # Errors
+    ///
+    /// When there are not enough.
+    pub fn select(
+        &self,
+        asset: AssetId,
+        amount: Units,
+        fee_value: Sat,
+        reserved: &HashSet<OutPoint>,
+    ) -> Result<Selection, Shortage> {
+        let needs = Needs {
+            asset,
+            amount,
+            fee_value,
+            policy_asset: self.policy_asset(),
+            fees: self.fees(),
+        };
+        select(&self.coins(), &needs, reserved)
     }
 
     /// The signed transaction that locks what `terms` say in their HTLC, and what is stored of it. The same for the same
@@ -362,17 +384,39 @@ async fn note_changes(mut events: mpsc::Receiver<WatchEvent>, stale: Arc<Stale>)
     }
 }
 
-/// Reads what was scanned before.
+/// What was scanned before, and the index of the next address. A cache that cannot be read, or is another seed's, is begun anew.
 fn restore(
     dir: &Path,
     network: Network,
-    descriptor: WolletDescriptor,
-) -> Result<State, WalletError> {
+    descriptor: &WolletDescriptor,
+) -> Result<(State, u32), WalletError> {
     let failed = |source| WalletError::Cache {
         dir: dir.to_owned(),
         source,
     };
-    let store = FileStore::new(dir.join("lwk")).map_err(failed)?;
+    let cache = dir.join("lwk");
+    let state = match read_cache(&cache, network, descriptor.clone()) {
+        Err(WalletError::Lwk(error)) => {
+            tracing::warn!(%error, cache = %cache.display(), "the wallet's cache cannot be read and is scanned anew");
+            std::fs::remove_dir_all(&cache).map_err(failed)?;
+            read_cache(&cache, network, descriptor.clone())
+        }
+        read => read,
+    }?;
+    let unused = state.wollet.address(None)?.index();
+    let next_address = read_next(dir).map_err(failed)?.max(unused);
+    Ok((state, next_address))
+}
+
+fn read_cache(
+    cache: &Path,
+    network: Network,
+    descriptor: WolletDescriptor,
+) -> Result<State, WalletError> {
+    let store = FileStore::new(cache.to_owned()).map_err(|source| WalletError::Cache {
+        dir: cache.to_owned(),
+        source,
+    })?;
     let wollet = WolletBuilder::new(network, descriptor)
         .with_updates_store(Arc::new(store))
         .with_merge_threshold(Some(MERGE_AFTER))
@@ -381,14 +425,10 @@ fn restore(
     for update in wollet.updates()? {
         ledger.apply(&update);
     }
-    let next_address = read_next(dir)
-        .map_err(failed)?
-        .max(wollet.address(None)?.index());
     Ok(State {
         coins: Arc::new(ledger.unspent()),
         wollet,
         ledger,
-        next_address,
     })
 }
 
@@ -398,7 +438,13 @@ fn next_path(dir: &Path) -> PathBuf {
 
 fn read_next(dir: &Path) -> std::io::Result<u32> {
     match std::fs::read_to_string(next_path(dir)) {
-        Ok(text) => text.trim().parse().map_err(std::io::Error::other),
+        Ok(text) => text.trim().parse().map_err(|_| {
+            let path = next_path(dir);
+            std::io::Error::other(format!(
+                "{} holds no number; remove it to go on behind the last used address",
+                path.display()
+            ))
+        }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
         Err(error) => Err(error),
     }
@@ -406,6 +452,8 @@ fn read_next(dir: &Path) -> std::io::Result<u32> {
 
 fn write_next(dir: &Path, next: u32) -> std::io::Result<()> {
     let new = dir.join("next-address.new");
-    std::fs::write(&new, next.to_string())?;
+    let mut file = std::fs::File::create(&new)?;
+    file.write_all(next.to_string().as_bytes())?;
+    file.sync_all()?;
     std::fs::rename(new, next_path(dir))
 }

@@ -13,7 +13,6 @@ use swaprig_harness::world::{Liquid, Recipient, WAIT, liquid_address};
 use swaprig_harness::{World, WorldError};
 use swaprig_scenarios::lang::{self, Action, Bindings, Source};
 use swaprig_scenarios::run::{Random, Run};
-use swaprig_scenarios::steps::core_steps;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
 
@@ -170,7 +169,7 @@ async fn fault(step: &str, world: &World) -> Result<(), String> {
         "title = \"A fault\"\nworld = {{ {daemons}, proxies = {proxies:?} }}\nsteps = [\n{step}\n]\n"
     );
     let source = Source::new("fault", "fault", text);
-    let registry = core_steps().map_err(|error| error.to_string())?;
+    let registry = swaprig::steps::all_steps().map_err(|error| error.to_string())?;
     let plans = lang::check(&source, &registry).map_err(|problems| {
         let texts = problems.iter().map(|problem| problem.render_plain(WIDTH));
         format!(
@@ -188,6 +187,7 @@ async fn fault(step: &str, world: &World) -> Result<(), String> {
             bindings: &Bindings::default(),
             deadline: Deadline::after(planned.within.unwrap_or(WAIT)),
             random: &random,
+            name: planned.bind.as_deref(),
         };
         action
             .run(&run)

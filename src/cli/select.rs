@@ -7,7 +7,6 @@ use std::sync::Arc;
 use clap::Args;
 use serde_json::json;
 use swaprig_scenarios::lang::{self, LoadError, Plan, Problem, Registry};
-use swaprig_scenarios::steps::core_steps;
 
 use super::exit::complain;
 use super::filter::FilterFlags;
@@ -90,7 +89,7 @@ pub(super) fn schema() -> Exit {
 }
 
 fn registry() -> Registry {
-    core_steps().expect("the core steps have distinct names, which a test holds")
+    swaprig::steps::all_steps().expect("the steps have distinct names, which a test holds")
 }
 
 /// The scenarios below `paths` that `filter` leaves. `base` is where runs are recorded. When there is none, that is said

@@ -25,7 +25,8 @@ pub trait LightningNode: fmt::Debug + Send + Sync {
     fn info(&self) -> BoxFuture<'_, Result<NodeInfo, LightningError>>;
 
     /// The largest payment that one of its usable channels could receive now: reserves, what is in flight already and the
-    /// channel's own limit of that are left out. Zero without a channel.
+    /// channel's own limit of that are left out. Zero without a channel. For a round trip after a payment was taken it may
+    /// tell too much: its HTLC is still in the channel and the node does not tell of it.
     fn receivable(&self) -> BoxFuture<'_, Result<Msat, LightningError>>;
 
     /// Makes an invoice (BOLT 11) for a hash whose preimage the node does not know. A payment of it is held until it is

@@ -2,7 +2,7 @@
 //!
 //! An observation is level-triggered: whatever came before, it is answered with the phase that follows from what the swap has
 //! latched and from what the chains show, and with all that is needed now. Whoever performs the effects leaves out those that
-//! are pending, and asks [`is_due`] right before performing one.
+//! are pending, and asks [`is_due`](super::is_due) right before performing one.
 //!
 //! What holds, whatever happens in whatever order:
 //! 1. A payment is taken only after `claim_tried` was stored, and a refund is signed only after `never_claim` was stored. The
@@ -16,7 +16,7 @@ use swaprig_units::{BlockDelta, Height};
 
 use super::state::{
     Alarm, Chain, ChainSpend, Depth, Effect, Event, FailureReason, FundingTx, Observation, Payment,
-    Phase, Spend, Status, Swap, Terms, Tips,
+    Phase, Spend, Swap, Terms, Tips,
 };
 
 /// How many Bitcoin blocks before the node lets a hold lapse it is no longer taken: taking it could come too late, and the
@@ -402,81 +402,6 @@ fn force_refund(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refu
     Ok(effects(swap, seen, chain))
 }
 
-/// Where a swap is, for its buyer. What is being cancelled or taken back is still locked: it counts as funded, though
-/// nothing is taken for it after `pay_by`.
-pub fn status(swap: &Swap) -> Status {
-    match swap.phase {
-        Phase::Reserved | Phase::AwaitingPrepay | Phase::Building | Phase::Funding => {
-            Status::Created
-        }
-        Phase::Confirmed
-        | Phase::PaymentHeld
-        | Phase::Paid
-        | Phase::Cancelling
-        | Phase::Refunding => Status::Funded,
-        Phase::Claimed => Status::Claimed,
-        Phase::Refunded => Status::Refunded,
-        Phase::Failed(_) => Status::Failed,
-    }
-}
-
-/// Whether nothing can happen to a swap any more, if no reorganisation is deeper than `final_depth` blocks of Liquid. A payment
-/// that is being taken must have arrived, too, or count as lost.
-pub fn is_final(swap: &Swap, tips: Tips, final_depth: u32) -> bool {
-    match swap.phase {
-        Phase::Failed(_) => true,
-        Phase::Claimed | Phase::Refunded => {
-            let deep = swap
-                .spend
-                .as_ref()
-                .is_some_and(|spend| spend.depth.confirmations(tips.liquid) >= final_depth.max(1));
-            deep && (!takes(swap) || lost(swap.held_until, tips))
-        }
-        Phase::Reserved
-        | Phase::AwaitingPrepay
-        | Phase::Building
-        | Phase::Funding
-        | Phase::Confirmed
-        | Phase::PaymentHeld
-        | Phase::Paid
-        | Phase::Cancelling
-        | Phase::Refunding => false,
-    }
-}
-
-/// Whether coins of the server are reserved or locked for a swap, so that it counts against what may be at stake.
-pub fn is_exposed(swap: &Swap) -> bool {
-    match swap.phase {
-        Phase::Reserved
-        | Phase::AwaitingPrepay
-        | Phase::Building
-        | Phase::Funding
-        | Phase::Confirmed
-        | Phase::PaymentHeld
-        | Phase::Paid
-        | Phase::Cancelling
-        | Phase::Refunding => true,
-        Phase::Claimed | Phase::Refunded | Phase::Failed(_) => false,
-    }
-}
-
-/// Whether an effect that was asked for earlier is still to be done. It must be asked right before doing it, with the swap as
-/// it is stored then: an effect that waited may have become wrong.
-pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
-    match effect {
-        Effect::MakeInvoice => swap.phase == Phase::Reserved,
-        Effect::SignFunding => swap.phase == Phase::Building,
-        Effect::BroadcastFunding => {
-            swap.funding.is_some() && !matches!(swap.phase, Phase::Failed(_))
-        }
-        Effect::ClaimPayment => takes(swap),
-        Effect::FailPayment => swap.never_claim && !swap.claim_tried,
-        Effect::Refund => refunds(swap) && swap.phase == Phase::Refunding,
-        Effect::ReleaseCoins => matches!(swap.phase, Phase::Failed(_)),
-        Effect::Alarm(_) => true,
-    }
-}
-
 /// The Liquid height from which on the server takes no payment.
 pub fn pay_by(terms: &Terms) -> Height {
     Height(terms.timeout.0.saturating_sub(terms.claim_window.0))
@@ -489,11 +414,11 @@ pub fn funding_deadline(terms: &Terms) -> Height {
     Height(terms.made_at.0.saturating_add(terms.funding_window.0))
 }
 
-fn takes(swap: &Swap) -> bool {
+pub(super) fn takes(swap: &Swap) -> bool {
     swap.claim_tried && !swap.never_claim && !swap.paid
 }
 
-fn refunds(swap: &Swap) -> bool {
+pub(super) fn refunds(swap: &Swap) -> bool {
     swap.never_claim && !swap.paid
 }
 
@@ -518,41 +443,6 @@ fn past(until: Option<Height>, tips: Tips) -> bool {
     until.is_some_and(|until| tips.bitcoin > until)
 }
 
-fn lost(until: Option<Height>, tips: Tips) -> bool {
+pub(super) fn lost(until: Option<Height>, tips: Tips) -> bool {
     past(until.and_then(|until| until.checked_add(LOST_MARGIN)), tips)
-}
-
-impl Event {
-    /// What to call it, in messages and logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Event::InvoiceMade { .. } => "invoice made",
-            Event::Prepaid => "prepaid",
-            Event::CreationFailed(_) => "creation failed",
-            Event::FundingSigned(_) => "funding signed",
-            Event::Observed(_) => "observed",
-            Event::RefundSigned(_) => "refund signed",
-            Event::ForceRefund(_) => "force refund",
-        }
-    }
-}
-
-impl Phase {
-    /// What to call it, in messages and logs.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Phase::Reserved => "Reserved",
-            Phase::AwaitingPrepay => "AwaitingPrepay",
-            Phase::Building => "Building",
-            Phase::Funding => "Funding",
-            Phase::Confirmed => "Confirmed",
-            Phase::PaymentHeld => "PaymentHeld",
-            Phase::Paid => "Paid",
-            Phase::Cancelling => "Cancelling",
-            Phase::Refunding => "Refunding",
-            Phase::Claimed => "Claimed",
-            Phase::Refunded => "Refunded",
-            Phase::Failed(_) => "Failed",
-        }
-    }
 }

@@ -1,20 +1,28 @@
 //! The swap protocol: terms, HTLC, timelock policy, state machine. No clock, no randomness, no SQL, no RPC, no async.
 
+mod diagram;
 mod htlc;
 mod keys;
 mod machine;
+mod recovery;
 mod spend;
 mod state;
-pub mod timelock;
+#[cfg(test)]
+mod tests;
+mod timelock;
+mod view;
 
+pub use diagram::mermaid;
 pub use htlc::{FundingMismatch, Htlc, ParseError, classify, expected_outputs, matches_funding};
 pub use keys::{KeyError, SwapKeys, SwapSeed};
-pub use machine::{
-    LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, is_due, is_exposed, is_final,
-    pay_by, status, step,
-};
+pub use machine::{LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, pay_by, step};
+pub use recovery::{Tag, read_tag, tag, tag_output};
 pub use spend::{Coin, FeeRate, Locked, SpendError, claim, dust, refund};
 pub use state::{
     Alarm, Chain, ChainSpend, Depth, Effect, Event, FailureReason, FundingTx, Observation, Payment,
     Phase, Spend, Status, Swap, SwapId, Terms, Tips,
 };
+pub use timelock::{
+    BuyerPolicy, Clocks, MIN_TOTAL_CLTV, PayRefused, Paying, PolicyError, ServerPolicy,
+};
+pub use view::{is_due, is_exposed, is_final, may_claim, status};

@@ -6,8 +6,8 @@
 //! |               | claim | refund |
 //! |---------------|-------|--------|
 //! | L-BTC         |   233 |    224 |
-//! | another asset, with a remainder of L-BTC | 481 | 463 |
-//! | another asset, all of the L-BTC to the fee | 403 | 385 |
+//! | another asset, with a remainder of L-BTC | 409 | 392 |
+//! | another asset, all of the L-BTC to the fee | 331 | 314 |
 
 use bitcoin::secp256k1::{self, Message, PublicKey, SecretKey};
 use elements::secp256k1_zkp::rand::{CryptoRng, RngCore};

@@ -96,6 +96,14 @@ impl Engine {
             },
         };
         let wallet = Wallet::open(&seed, settings, index.clone()).await?;
+        // For whoever keeps the books: it sees everything and can spend nothing.
+        let path = config.data_dir.join("descriptor.txt");
+        std::fs::write(&path, wallet.descriptor() + "\n").map_err(|source| {
+            StartError::Directory {
+                path: path.display().to_string(),
+                source,
+            }
+        })?;
         let keys = SwapSeed::from_signer(&seed.signer(network))?;
         let node = LdkServer::new(&LdkServerConfig {
             address: config.ldk_address.clone(),

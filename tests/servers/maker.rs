@@ -22,7 +22,9 @@ use prost::Message;
 use rcgen::{CertifiedKey, KeyPair};
 use serde_json::{Value, json};
 use swaprig_harness::bitcoind::{Rpc, RpcError};
+use swaprig_harness::elementsd::{AssetAmount, FAUCET};
 use swaprig_harness::time::Deadline;
+use swaprig_harness::units::Sat;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{self, pki_types::PrivateKeyDer};
 
@@ -98,6 +100,22 @@ struct NumberFirst {
     text: String,
 }
 
+#[derive(Clone, PartialEq, Message)]
+struct ListReply {
+    #[prost(message, repeated, tag = "1")]
+    swaps: Vec<Locked>,
+    #[prost(string, tag = "2")]
+    next: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Locked {
+    #[prost(string, tag = "1")]
+    id: String,
+    #[prost(message, optional, tag = "2")]
+    htlc: Option<TextFirst>,
+}
+
 /// `ServerReflectionRequest`.
 #[derive(Clone, PartialEq, Message)]
 struct Asked {
@@ -161,6 +179,9 @@ pub(crate) fn serve(args: &[String]) -> ! {
     runtime.block_on(async move {
         // The certificate is there before the port answers: that is when the server counts as ready.
         let tls = maker.tls();
+        if let Some(text) = maker.args.get("descriptor") {
+            std::fs::write("wallet.txt", text).expect("its directory is there");
+        }
         let listener = tokio::net::TcpListener::bind(&maker.args["listen"]).await;
         let listener = listener.expect("its port is free");
         println!("up");
@@ -263,6 +284,8 @@ impl Maker {
             "maker.v1.Maker/Withdraw" => {
                 self.withdraw(decoded::<NumberFirst>(message)?.number).await
             }
+            "maker.v1.Maker/Lock" => self.lock(decoded(message)?).await,
+            "maker.v1.Maker/List" => self.list(&decoded::<TextFirst>(message)?.text),
             "grpc.health.v1.Health/Check" if arg("health").is_some() => {
                 self.health(&decoded::<TextFirst>(message)?.text)
             }
@@ -353,6 +376,48 @@ impl Maker {
         Ok(TextFirst { text }.encode_to_vec())
     }
 
+    /// Sends coins of the faucet to an address. What it has locked it keeps in a file, as a server does that means to
+    /// survive its end.
+    async fn lock(&self, asked: NumberFirst) -> Result<Vec<u8>, Refusal> {
+        let address = self.args.get("elementsd").cloned().unwrap_or_default();
+        let port = address
+            .rsplit(':')
+            .next()
+            .and_then(|port| port.parse().ok());
+        let port = port.ok_or((INTERNAL, "no elementsd".to_owned()))?;
+        let rpc = swaprig_harness::elementsd::Rpc::new("elementsd", port);
+        let to = swaprig_harness::world::liquid_address(&asked.text).map_err(internal)?;
+        let amount = AssetAmount::sat(Sat(asked.number));
+        let sent = rpc.send_to_address(FAUCET, &to, amount, Deadline::after(PATIENCE));
+        let txid = sent.await.map_err(internal)?;
+        let mut locked = locked();
+        locked.push(asked.text);
+        std::fs::write(LOCKED, locked.join("\n")).map_err(internal)?;
+        let text = txid.to_string();
+        Ok(TextFirst { text }.encode_to_vec())
+    }
+
+    /// One of them on a page; `after` is the number of those that were told.
+    fn list(&self, after: &str) -> Result<Vec<u8>, Refusal> {
+        let after: usize = match after {
+            "" => 0,
+            number => number.parse().map_err(internal)?,
+        };
+        let locked = locked();
+        let one = locked.get(after).map(|address| Locked {
+            id: format!("lock-{after}"),
+            htlc: Some(TextFirst {
+                text: address.clone(),
+            }),
+        });
+        let next = match after + 1 < locked.len() {
+            true => (after + 1).to_string(),
+            false => String::new(),
+        };
+        let swaps = one.into_iter().collect();
+        Ok(ListReply { swaps, next }.encode_to_vec())
+    }
+
     /// The first two checks find it not serving yet.
     fn health(&self, service: &str) -> Result<Vec<u8>, Refusal> {
         if !matches!(service, "" | "maker.v1.Maker") {
@@ -399,6 +464,14 @@ impl Maker {
             },
         }
     }
+}
+
+/// Where it keeps what it has locked, in the directory in which it runs.
+const LOCKED: &str = "locked.txt";
+
+fn locked() -> Vec<String> {
+    let text = std::fs::read_to_string(LOCKED).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
 }
 
 /// A fresh address of the wallet `maker`, which is made when it is not there.

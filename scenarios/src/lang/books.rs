@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use prost_reflect::DescriptorPool;
+use serde_json::Value as Json;
 use swaprig_harness::elementsd::FAUCET;
-use toml::de::DeValue;
+use swaprig_harness::grpc;
+use toml::de::{DeTable, DeValue};
 
 use super::chains::{ADD_LIQUID, Chains};
+use super::json::{JsonPath, JsonPaths};
 use super::problem::Report;
 use super::words::{Node, all_of, describe, nearest, one_of_quoted, quoted};
 
@@ -18,8 +22,10 @@ pub struct ServerBooks {
     pub lightning: Option<String>,
     /// Its coins on Bitcoin that are no node's.
     pub bitcoin: Option<BitcoinBooks>,
-    /// The wallet of elementsd that is its own, with whatever assets it has.
-    pub liquid: Option<String>,
+    /// Its coins on Liquid, of whatever asset.
+    pub liquid: Option<LiquidBooks>,
+    /// The HTLCs on Liquid in which it has locked coins of its own.
+    pub htlcs: Option<HtlcBooks>,
 }
 
 /// How the coins of a server on Bitcoin are told from those of others.
@@ -29,6 +35,31 @@ pub enum BitcoinBooks {
     Wallet(String),
     /// They are those that an output descriptor describes (BIP 380), of a ranged one the first 1,001.
     Descriptor(String),
+}
+
+/// How the coins of a server on Liquid are told from those of others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LiquidBooks {
+    /// They are those of a wallet of elementsd.
+    Wallet(String),
+    /// They are those that a CT descriptor describes (ELIP 150), on each of its chains up to 1,000 unused addresses after
+    /// the last used one. What is blinded is read with its blinding key.
+    Descriptor(String),
+    /// The same, in a file that the server writes; the path begins in its own directory.
+    DescriptorFile(String),
+}
+
+/// Where a server tells of the HTLCs that it has made. What is in them belongs to the server as long as it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HtlcBooks {
+    /// The method of its gRPC API that lists them, with its service or, where only one service has it, without.
+    pub rpc: String,
+    /// The request.
+    pub send: Json,
+    /// Where the addresses are in a reply; an empty one stands for none.
+    pub addresses: JsonPaths,
+    /// For a list in pages: the field of the request, and where its value for the next page is in a reply.
+    pub next: Option<(String, JsonPath)>,
 }
 
 impl fmt::Display for BitcoinBooks {
@@ -44,7 +75,7 @@ const WALLET: &str = "wallet:";
 const DESCRIPTOR: &str = "descriptor:";
 /// The wallet of the harness, whose coins are the miner's.
 const MINER: &str = "miner";
-const KEYS: &[&str] = &["lightning", "bitcoin", "liquid"];
+const KEYS: &[&str] = &["lightning", "bitcoin", "liquid", "htlcs"];
 const EXAMPLE: &str = "write books = { lightning = \"bob\", bitcoin = \"wallet:maker\" }";
 
 /// Reads `books` of a server in a world with these Lightning nodes and chains, which are `None` when they could not be
@@ -54,6 +85,7 @@ pub(super) fn read(
     server: &str,
     parties: Option<&[String]>,
     chains: Option<&Chains>,
+    api: Option<&DescriptorPool>,
     report: &mut Report,
 ) -> Option<ServerBooks> {
     let whose = format!("`books` of the server `{server}`");
@@ -72,6 +104,7 @@ pub(super) fn read(
             "lightning" => books.lightning = lightning(value, parties, report),
             "bitcoin" => books.bitcoin = bitcoin(value, report),
             "liquid" => books.liquid = liquid(value, chains, report),
+            "htlcs" => books.htlcs = htlcs(value, chains, api, report),
             other => {
                 let help = match nearest(other, KEYS.iter().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
@@ -162,8 +195,11 @@ fn bitcoin(node: &Node<'_>, report: &mut Report) -> Option<BitcoinBooks> {
     }
 }
 
-fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Option<String> {
-    const HELP: &str = "write \"wallet:NAME\" for a wallet of elementsd";
+const DIR: &str = "{dir}/";
+
+fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Option<LiquidBooks> {
+    const HELP: &str = "write \"wallet:NAME\" for a wallet of elementsd, \"descriptor:ct(…)\" for one of its own, or \
+                        \"descriptor:@{dir}/descriptor.txt\" for a file that the server writes it to";
     let mut wrong = |title: String, label: &str, help: String| {
         report.push(node.span(), title).label(label).help(help);
         None
@@ -175,6 +211,27 @@ fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Opti
     if chains.is_some_and(|chains| chains.liquid.is_none()) {
         let title = "this world has no Liquid chain".to_owned();
         return wrong(title, "books on it", ADD_LIQUID.to_owned());
+    }
+    if let Some(descriptor) = text.strip_prefix(DESCRIPTOR) {
+        if let Some(path) = descriptor.strip_prefix('@') {
+            let path = path.strip_prefix(DIR).unwrap_or(path);
+            if path.is_empty() || path.contains(['{', '}']) {
+                let title = format!("{} names no file", quoted(text));
+                let help = "write \"descriptor:@{dir}/descriptor.txt\"; {dir} is the server's own directory";
+                return wrong(title, "in `books`", help.to_owned());
+            }
+            return Some(LiquidBooks::DescriptorFile(path.to_owned()));
+        }
+        return match crate::run::CtWallet::parse(descriptor) {
+            Ok(_) => Some(LiquidBooks::Descriptor(descriptor.to_owned())),
+            Err(why) => {
+                let title = "this is no CT descriptor".to_owned();
+                let help = format!(
+                    "{why}; write one such as \"descriptor:ct(slip77(…),elwpkh(xpub…/<0;1>/*))\""
+                );
+                wrong(title, "in `books`", help)
+            }
+        };
     }
     let Some(name) = text.strip_prefix(WALLET).filter(|name| !name.is_empty()) else {
         let title = format!("{} does not tell where its coins are", quoted(text));
@@ -191,5 +248,200 @@ fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Opti
         let help = "give the server a wallet of its own (createwallet), and name that";
         return wrong(title, &label, help.to_owned());
     }
-    Some(name.to_owned())
+    Some(LiquidBooks::Wallet(name.to_owned()))
+}
+
+const HTLC_KEYS: &[&str] = &["rpc", "addresses", "send", "next"];
+const HTLCS: &str =
+    "write htlcs = { rpc = \"maker.v1.Maker/List\", addresses = \"$.swaps[*].htlc.address\" }";
+
+fn htlcs(
+    node: &Node<'_>,
+    chains: Option<&Chains>,
+    api: Option<&DescriptorPool>,
+    report: &mut Report,
+) -> Option<HtlcBooks> {
+    let DeValue::Table(table) = node.get_ref() else {
+        let title = format!(
+            "expected how its HTLCs are listed, found {}",
+            describe(node)
+        );
+        report
+            .push(node.span(), title)
+            .label("in `books`")
+            .help(HTLCS);
+        return None;
+    };
+    if chains.is_some_and(|chains| chains.liquid.is_none()) {
+        report
+            .push(node.span(), "this world has no Liquid chain")
+            .label("HTLCs on it")
+            .help(ADD_LIQUID);
+        return None;
+    }
+    let before = report.count();
+    let mut misspelt = Vec::new();
+    for (key, _) in table {
+        let name: &str = key.get_ref();
+        if HTLC_KEYS.contains(&name) {
+            continue;
+        }
+        let meant = nearest(name, HTLC_KEYS.iter().copied());
+        misspelt.extend(meant);
+        let help = match meant {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => format!("`htlcs` has {}", all_of(HTLC_KEYS.iter().copied())),
+        };
+        report
+            .push(key.span(), format!("unknown key `{name}` in `htlcs`"))
+            .label("unknown")
+            .help(help);
+    }
+    let rpc = required(table, "rpc", node, &misspelt, report)
+        .and_then(|(at, text)| method(at, text, api, report));
+    let addresses = required(table, "addresses", node, &misspelt, report)
+        .and_then(|(at, text)| path(at, text, JsonPaths::parse, report));
+    let send = match table.get("send") {
+        None => Some(Json::Object(serde_json::Map::new())),
+        Some(node) => plain(node, report),
+    };
+    let next = table.get("next").map(|node| next(node, report));
+    let books = HtlcBooks {
+        rpc: rpc?,
+        send: send?,
+        addresses: addresses?,
+        next: next.flatten(),
+    };
+    (report.count() == before).then_some(books)
+}
+
+/// A text that must be there.
+fn required<'t>(
+    table: &'t DeTable<'_>,
+    key: &str,
+    whole: &Node<'_>,
+    misspelt: &[&str],
+    report: &mut Report,
+) -> Option<(&'t Node<'t>, &'t str)> {
+    let (span, title) = match table.get(key) {
+        Some(node) => match node.get_ref() {
+            DeValue::String(text) => return Some((node, text)),
+            _ => (
+                node.span(),
+                format!("expected a text, found {}", describe(node)),
+            ),
+        },
+        None if misspelt.contains(&key) => return None,
+        None => (whole.span(), format!("`htlcs` has no `{key}`")),
+    };
+    report.push(span, title).label("in `books`").help(HTLCS);
+    None
+}
+
+/// A method, which must be one of the API where that is known.
+fn method(
+    node: &Node<'_>,
+    name: &str,
+    api: Option<&DescriptorPool>,
+    report: &mut Report,
+) -> Option<String> {
+    let Some(api) = api else {
+        if name.contains('/') {
+            return Some(name.to_owned());
+        }
+        report
+            .push(node.span(), format!("{} names no service", quoted(name)))
+            .label("without `proto` the server is asked for it")
+            .help(format!(
+                "write \"maker.v1.Maker/{name}\", or give the server a `proto`"
+            ));
+        return None;
+    };
+    match grpc::method(api, name) {
+        Ok(_) => Some(name.to_owned()),
+        Err(error) => {
+            let paths: Vec<String> = grpc::methods(api).iter().map(grpc::method_path).collect();
+            let known = || paths.iter().map(String::as_str);
+            let help = match nearest(name, known()) {
+                Some(meant) => format!("did you mean \"{meant}\"?"),
+                None => format!("it has {}", all_of(known())),
+            };
+            report
+                .push(node.span(), error.to_string())
+                .label("not in the server's `proto`")
+                .help(help);
+            None
+        }
+    }
+}
+
+fn path<T>(
+    node: &Node<'_>,
+    text: &str,
+    parse: fn(&str) -> Result<T, String>,
+    report: &mut Report,
+) -> Option<T> {
+    parse(text)
+        .map_err(|help| {
+            report
+                .push(
+                    node.span(),
+                    format!("{} is not a place in JSON", quoted(text)),
+                )
+                .label("expected a path such as \"$.swaps[*].htlc.address\"")
+                .help(help);
+        })
+        .ok()
+}
+
+/// `{ page_token = "$.next_page_token" }`.
+fn next(node: &Node<'_>, report: &mut Report) -> Option<(String, JsonPath)> {
+    if let DeValue::Table(table) = node.get_ref()
+        && table.len() == 1
+        && let Some((key, value)) = table.iter().next()
+        && let DeValue::String(text) = value.get_ref()
+    {
+        let path = path(value, text, JsonPath::parse, report)?;
+        return Some((key.get_ref().to_string(), path));
+    }
+    let title = format!(
+        "expected how the next page is asked for, found {}",
+        describe(node)
+    );
+    report
+        .push(node.span(), title)
+        .label("in `htlcs`")
+        .help("write next = { page_token = \"$.next_page_token\" }: the field of the request, and its place in a reply");
+    None
+}
+
+/// A request of plain values.
+fn plain(node: &Node<'_>, report: &mut Report) -> Option<Json> {
+    let json = match node.get_ref() {
+        DeValue::String(text) => Some(Json::from(text.as_ref())),
+        DeValue::Boolean(flag) => Some(Json::from(*flag)),
+        DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
+            .ok()
+            .map(Json::from),
+        DeValue::Array(items) => {
+            let items: Option<Vec<Json>> = items.iter().map(|item| plain(item, report)).collect();
+            return items.map(Json::Array);
+        }
+        DeValue::Table(table) => {
+            let pairs: Option<serde_json::Map<String, Json>> = table
+                .iter()
+                .map(|(key, value)| Some((key.get_ref().to_string(), plain(value, report)?)))
+                .collect();
+            return pairs.map(Json::Object);
+        }
+        DeValue::Float(_) | DeValue::Datetime(_) => None,
+    };
+    if json.is_none() {
+        let title = format!("expected a plain value, found {}", describe(node));
+        report
+            .push(node.span(), title)
+            .label("in `htlcs`")
+            .help("write send = { page_size = 1_000 }");
+    }
+    json
 }

@@ -65,6 +65,14 @@ fn plain(name: &str) -> &str {
     name.trim_start_matches("r#")
 }
 
+/// The name of a Rust field as files write it: without the mark of a raw identifier, `r#pub`.
+pub const fn plain_name(name: &'static str) -> &'static str {
+    match name.as_bytes() {
+        [b'r', b'#', ..] => name.split_at(2).1,
+        _ => name,
+    }
+}
+
 impl<'a> StepCx<'a> {
     /// Reads a field that must be there.
     pub fn required<T: Field>(&mut self, name: &'static str) -> Option<T> {

@@ -16,7 +16,8 @@ use super::types::{EntityType, WordType};
 use super::words::{Node, nearest, one_of_quoted, quoted, with_article};
 
 impl FieldType {
-    pub(super) fn new(name: &str, example: &str, schema: serde_json::Value) -> Self {
+    /// A type with this name, such as "an amount", with an example as it is typed, quotes included.
+    pub fn new(name: &str, example: &str, schema: serde_json::Value) -> Self {
         FieldType {
             name: name.to_owned(),
             example: example.to_owned(),

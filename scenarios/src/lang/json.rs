@@ -184,6 +184,52 @@ impl fmt::Display for JsonPath {
     }
 }
 
+/// Places in a JSON value: as [`JsonPath`], with `[*]` for every element of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JsonPaths(Vec<JsonPath>);
+
+impl JsonPaths {
+    /// Reads them; an error says what to write.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if !text.starts_with('$') {
+            let bare = text.trim_start_matches('.');
+            return Err(format!("it starts with `$`: \"$.{bare}\""));
+        }
+        let mut parts = text.split("[*]");
+        let first = JsonPath::parse(parts.next().unwrap_or_default())?;
+        let rest = parts.map(|part| JsonPath::parse(&format!("${part}")));
+        let all = std::iter::once(Ok(first)).chain(rest);
+        Ok(JsonPaths(all.collect::<Result<_, _>>()?))
+    }
+
+    /// What is there.
+    pub fn find<'j>(&self, whole: &'j Json) -> Vec<&'j Json> {
+        let Some((first, rest)) = self.0.split_first() else {
+            return Vec::new();
+        };
+        let mut found: Vec<&Json> = first.find(whole).into_iter().collect();
+        for path in rest {
+            let elements = found.iter().filter_map(|list| list.as_array()).flatten();
+            found = elements.filter_map(|element| path.find(element)).collect();
+        }
+        found
+    }
+}
+
+/// As it is written.
+impl fmt::Display for JsonPaths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, path) in self.0.iter().enumerate() {
+            let text = path.to_string();
+            match i {
+                0 => f.write_str(&text)?,
+                _ => write!(f, "[*]{}", text.trim_start_matches('$'))?,
+            }
+        }
+        Ok(())
+    }
+}
+
 fn read_path(
     node: &Node<'_>,
     text: &str,
@@ -367,6 +413,25 @@ pub(crate) fn typed(json: &Json, ty: Type) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_star_stands_for_every_element() {
+        let whole = json!({ "a": [{ "b": 1 }, { "c": 2 }, { "b": [3, 4] }], "b": 5 });
+        for (path, found) in [
+            ("$.a[*].b", vec![json!(1), json!([3, 4])]),
+            ("$.a[*].b[*]", vec![json!(3), json!(4)]),
+            ("$.b", vec![json!(5)]),
+            ("$.b[*]", vec![]),
+            ("$.x[*].b", vec![]),
+        ] {
+            let parsed = JsonPaths::parse(path).unwrap();
+            let all: Vec<_> = parsed.find(&whole).into_iter().cloned().collect();
+            assert_eq!((all, parsed.to_string().as_str()), (found, path));
+        }
+        for path in ["a[*]", "$.a[*]b", "$[*]x"] {
+            assert!(JsonPaths::parse(path).is_err(), "{path}");
+        }
+    }
 
     #[test]
     fn a_path_leads_to_a_place() {

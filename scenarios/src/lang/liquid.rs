@@ -119,7 +119,7 @@ impl StepCx<'_> {
     }
 
     /// Whether the value of a key is a reference.
-    pub(crate) fn is_reference(&self, key: &str) -> bool {
+    pub fn is_reference(&self, key: &str) -> bool {
         let value = self.table.get(key).map(|node| node.get_ref());
         matches!(value, Some(DeValue::String(text)) if text.starts_with('$'))
     }
@@ -369,7 +369,7 @@ impl Field for LiquidAmount {
 
 impl LiquidAmount {
     /// Checks that it is an amount of `asset` and more than nothing; when not, that is said.
-    pub(crate) fn fits(&self, asset: &AssetOf, cx: &mut StepCx<'_>) -> bool {
+    pub fn fits(&self, asset: &AssetOf, cx: &mut StepCx<'_>) -> bool {
         let span = cx.value_span("amount");
         let nothing = match self {
             LiquidAmount::Sat(arg) => *arg == Arg::Literal(Sat(0)),

@@ -164,19 +164,19 @@ macro_rules! entity {
                 },
                 fields: &[
                     $($crate::lang::EntityField {
-                        name: stringify!($known),
+                        name: $crate::lang::plain_name(stringify!($known)),
                         doc: concat!($($known_doc, "\n"),*),
                         ty: <$known_ty as $crate::lang::Readable>::TYPE,
                         live: false,
                     },)*
                     $($crate::lang::EntityField {
-                        name: stringify!($late),
+                        name: $crate::lang::plain_name(stringify!($late)),
                         doc: concat!($($late_doc, "\n"),*),
                         ty: <$late_ty as $crate::lang::Readable>::TYPE,
                         live: true,
                     },)*
                     $($crate::lang::EntityField {
-                        name: stringify!($live),
+                        name: $crate::lang::plain_name(stringify!($live)),
                         doc: concat!($($live_doc, "\n"),*),
                         ty: <$live_ty as $crate::lang::Readable>::TYPE,
                         live: true,
@@ -194,10 +194,10 @@ macro_rules! entity {
                 $(if let Some(value) = $crate::lang::Entity::field(&self.$parent, name) {
                     return Some(value);
                 })?
-                $(if name == stringify!($known) {
+                $(if name == $crate::lang::plain_name(stringify!($known)) {
                     return $crate::lang::Readable::read(&self.$known);
                 })*
-                $(if name == stringify!($late) {
+                $(if name == $crate::lang::plain_name(stringify!($late)) {
                     return $crate::lang::Readable::read(&self.$late);
                 })*
                 let _ = name;

@@ -54,10 +54,10 @@ mod words;
 mod world;
 
 pub use answer::{Answer, Reply};
-pub use books::{BitcoinBooks, ServerBooks};
+pub use books::{BitcoinBooks, HtlcBooks, LiquidBooks, ServerBooks};
 pub use chains::{Chains, chain_name};
 pub use check::check;
-pub use cx::{Field, FieldType, StepCx};
+pub use cx::{Field, FieldType, StepCx, plain_name};
 pub use docs::{
     BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs, file_docs, fragment_docs,
     input_type_docs,
@@ -65,7 +65,7 @@ pub use docs::{
 pub use fields::{GrpcMethod, LinkMethod};
 pub use fill::{Argv, Env, Filled, Filling};
 pub(crate) use json::typed;
-pub use json::{Body, Expected, JsonPath, Taken};
+pub use json::{Body, Expected, JsonPath, JsonPaths, Taken};
 pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
 pub(crate) use messages::{check_call, shape};
@@ -78,7 +78,8 @@ pub use reference::{Arg, Bound, Reference};
 pub use schema::{fragment_schema, schema};
 pub use scope::{Name, NameKind, Scope};
 pub use step::{
-    AnyStep, COMMON_KEYS, FieldSpec, Registry, RegistryError, StepEntry, StepSpec, Table,
+    AnyStep, COMMON_KEYS, FieldSpec, REFERENCE_PATTERN, Registry, RegistryError, StepEntry,
+    StepSpec, Table,
 };
 pub use types::{EntityField, EntityType, Type, WordType};
 pub use value::{Bind, BindingError, Bindings, Entity, Readable, Resolved, Value, downcast};

@@ -52,7 +52,8 @@ pub(super) const SERVER_KEYS: &[(&str, &str, &str)] = &[
         "books",
         "{ lightning = \"bob\", bitcoin = \"wallet:maker\" }",
         "where its own money is, for the money oracle: a Lightning node, a wallet of bitcoind or \
-         \"descriptor:wpkh(…)\", and as `liquid` a wallet of elementsd",
+         \"descriptor:wpkh(…)\", as `liquid` a wallet of elementsd, \"descriptor:ct(…)\" or \
+         \"descriptor:@{dir}/descriptor.txt\", and as `htlcs` the gRPC method that lists the addresses of its HTLCs",
     ),
 ];
 
@@ -215,7 +216,11 @@ impl Reading<'_> {
         let api = table.get("proto").map(|node| self.proto(node, report));
         let tls = table.get("tls").map(|node| self.text(node, report));
         let books = match table.get("books") {
-            Some(node) => books::read(node, name, self.known.parties, self.known.chains, report),
+            Some(node) => {
+                let known = (self.known.parties, self.known.chains);
+                let api = api.as_ref().and_then(Option::as_ref);
+                books::read(node, name, known.0, known.1, api, report)
+            }
             None => Some(ServerBooks {
                 server: name.to_owned(),
                 ..ServerBooks::default()

@@ -232,8 +232,8 @@ impl Registry {
     }
 }
 
-/// What a reference looks like.
-pub(super) const REFERENCE_PATTERN: &str = r"^\$[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$";
+/// What a reference looks like, for the schema of fields that take one.
+pub const REFERENCE_PATTERN: &str = r"^\$[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$";
 
 impl<T: Field> Field for Option<T> {
     fn field_type() -> FieldType {

@@ -63,7 +63,9 @@ fn join(words: impl Iterator<Item = String>, last: &str) -> String {
 
 /// `an invoice`, `a channel`.
 pub(super) fn with_article(noun: &str) -> String {
-    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
+    // The name of a letter may begin with a vowel where the letter itself is none.
+    let spelled = noun.split(' ').next() == Some("htlc");
+    let article = if spelled || noun.starts_with(['a', 'e', 'i', 'o', 'u']) {
         "an"
     } else {
         "a"

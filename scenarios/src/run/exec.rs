@@ -293,6 +293,7 @@ impl<'p> Exec<'p> {
             bindings: &bindings,
             deadline,
             random: self.random,
+            name: step.bind.as_deref(),
         };
         action.run(&run).await
     }

@@ -7,7 +7,6 @@ use swaprig_harness::ldk_server::{LdkServer, NodeError};
 use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 use swaprig_units::{Sat, Units};
 
-use super::liquid::asset_id;
 use super::{Run, Step, StepFailure};
 use crate::lang::{AssetOf, BindingError, Value};
 use crate::steps::{Chain, Expect, Observable, Observed, Operand};
@@ -124,7 +123,7 @@ impl Expect {
         let Some(holder) = &self.of else {
             return Err(of_whom(Observable::LiquidBalance));
         };
-        let id = asset_id(&self.asset, run).await?;
+        let id = run.asset(&self.asset).await?;
         let rpc = run.world.liquid()?.elementsd().rpc();
         let balances = rpc.balances(&holder.0, run.deadline).await;
         let balances = balances.map_err(|error| run.world.error(error))?;

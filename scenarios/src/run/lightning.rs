@@ -121,10 +121,15 @@ impl Step for MakeInvoice {
 impl Step for MakeHoldInvoice {
     async fn run(&self, run: &Run<'_>) -> Result<HoldInvoice, StepFailure> {
         let amount = run.get(&self.amount).await?;
-        let preimage = run
-            .get_optional(self.preimage.as_ref())
-            .await?
-            .unwrap_or_else(|| Preimage(run.random.bytes()));
+        let given = run.get_optional(self.preimage.as_ref()).await?;
+        let hash = run.get_optional(self.hash.as_ref()).await?;
+        let (preimage, hash) = match (given, hash) {
+            (None, Some(hash)) => (None, hash),
+            (given, _) => {
+                let preimage = given.unwrap_or_else(|| Preimage(run.random.bytes()));
+                (Some(preimage), preimage.payment_hash())
+            }
+        };
         let description = self.description.clone().unwrap_or_default();
         let request = InvoiceRequest {
             amount: Some(amount),
@@ -133,7 +138,7 @@ impl Step for MakeHoldInvoice {
         };
         let node = run.world.node(&self.hold_invoice.0)?;
         let made = node
-            .hold_invoice(&request, preimage.payment_hash())
+            .hold_invoice(&request, hash)
             .await
             .map_err(|e| run.world.error(e))?;
         let payee = self.hold_invoice.clone();
@@ -151,6 +156,14 @@ impl Step for ClaimHoldInvoice {
     async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
         let world = run.world;
         let HoldInvoice { invoice, preimage } = run.get(&self.claim_hold_invoice).await?;
+        let given = run.get_optional(self.preimage.as_ref()).await?;
+        let Some(preimage) = given.or(preimage) else {
+            let title = "the invoice was made for a hash, and nobody said the preimage";
+            let why = "add preimage = \"$p.preimage\"";
+            return Err(StepFailure::refused(title)
+                .why(why)
+                .at("claim_hold_invoice"));
+        };
         let payee = world.node(&invoice.payee.0)?;
         if !is_held(world, payee.name(), invoice.hash).await? {
             let title = format!("{} holds no payment of this invoice", payee.name());

@@ -11,7 +11,7 @@ use crate::steps::{FundLiquid, IssueAsset, SendLiquid};
 
 impl Step for FundLiquid {
     async fn run(&self, run: &Run<'_>) -> Result<LiquidTransaction, StepFailure> {
-        let amount = amount(&self.asset, &self.amount, run).await?;
+        let amount = run.liquid_amount(&self.asset, &self.amount).await?;
         let to = recipient(&self.fund_liquid, self.confidential, "fund_liquid", run).await?;
         let txid = run.world.fund_liquid(&to, amount, run.deadline).await?;
         Ok(LiquidTransaction { txid })
@@ -20,7 +20,7 @@ impl Step for FundLiquid {
 
 impl Step for SendLiquid {
     async fn run(&self, run: &Run<'_>) -> Result<LiquidTransaction, StepFailure> {
-        let amount = amount(&self.asset, &self.amount, run).await?;
+        let amount = run.liquid_amount(&self.asset, &self.amount).await?;
         let to = recipient(&self.send_liquid, self.confidential, "send_liquid", run).await?;
         let sent = run.world.send_liquid(&self.by.0, &to, amount, run.deadline);
         Ok(LiquidTransaction { txid: sent.await? })
@@ -47,33 +47,43 @@ impl Step for IssueAsset {
     }
 }
 
-/// The id of an asset.
-pub(super) async fn asset_id(asset: &AssetOf, run: &Run<'_>) -> Result<AssetId, StepFailure> {
-    match asset {
-        AssetOf::Lbtc => Ok(lbtc()),
-        AssetOf::Issued(reference) => {
-            let asset = run.get(&Arg::<Asset>::Reference(reference.clone())).await?;
-            let id = asset.id.parse();
-            id.map_err(|_| {
-                StepFailure::refused(format!("`{}` is not the id of an asset", asset.id))
-            })
+impl Run<'_> {
+    /// The id of an asset.
+    ///
+    /// # Errors
+    /// As [`Run::get`].
+    pub async fn asset(&self, asset: &AssetOf) -> Result<AssetId, StepFailure> {
+        match asset {
+            AssetOf::Lbtc => Ok(lbtc()),
+            AssetOf::Issued(reference) => {
+                let asset = Arg::<Asset>::Reference(reference.clone());
+                let asset = self.get(&asset).await?;
+                let id = asset.id.parse();
+                id.map_err(|_| {
+                    StepFailure::refused(format!("`{}` is not the id of an asset", asset.id))
+                })
+            }
         }
     }
-}
 
-async fn amount(
-    asset: &AssetOf,
-    amount: &LiquidAmount,
-    run: &Run<'_>,
-) -> Result<AssetAmount, StepFailure> {
-    let parts = match amount {
-        LiquidAmount::Sat(sat) => run.get(sat).await?.0,
-        LiquidAmount::Units(units) => run.get(units).await?.0,
-    };
-    Ok(AssetAmount {
-        asset: asset_id(asset, run).await?,
-        parts,
-    })
+    /// An amount of an asset.
+    ///
+    /// # Errors
+    /// As [`Run::get`].
+    pub async fn liquid_amount(
+        &self,
+        asset: &AssetOf,
+        amount: &LiquidAmount,
+    ) -> Result<AssetAmount, StepFailure> {
+        let parts = match amount {
+            LiquidAmount::Sat(sat) => self.get(sat).await?.0,
+            LiquidAmount::Units(units) => self.get(units).await?.0,
+        };
+        Ok(AssetAmount {
+            asset: self.asset(asset).await?,
+            parts,
+        })
+    }
 }
 
 async fn recipient(

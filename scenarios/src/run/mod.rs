@@ -3,7 +3,9 @@
 
 mod answers;
 mod books;
+mod books_liquid;
 mod chain;
+mod ct;
 mod exec;
 mod expect;
 mod failure;
@@ -20,6 +22,7 @@ mod runner;
 mod scenario;
 mod step;
 
+pub(crate) use ct::Wallet as CtWallet;
 pub use failure::{FailureKind, StepFailure};
 pub use look::Look;
 pub use oracle::{Oracle, Sheet};

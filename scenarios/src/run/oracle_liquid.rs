@@ -8,11 +8,12 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::{BlockHash, OutPoint, Txid};
 use elements::confidential::{Asset, Value as Amount};
-use elements::{AddressParams, AssetId, Script};
+use elements::{AddressParams, AssetId, Script, TxOut};
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use swaprig_harness::World;
@@ -22,7 +23,8 @@ use swaprig_harness::time::Deadline;
 use swaprig_units::{Height, Sat, Units};
 
 use super::StepFailure;
-use crate::lang::ServerBooks;
+use super::books_liquid::{Book, Learnt, Owned};
+use crate::lang::{LiquidBooks, ServerBooks};
 
 /// How many calls go into one request.
 const BATCH: usize = 500;
@@ -119,6 +121,8 @@ struct Output {
     script: Script,
     /// What it holds; `None` when that is blinded.
     amount: Option<AssetAmount>,
+    /// The whole of one that is blinded, for who has the key.
+    blinded: Option<Arc<TxOut>>,
 }
 
 /// What a block did, so that it can be undone.
@@ -141,27 +145,32 @@ pub struct LiquidOracle {
     last: Option<(BlockHash, LiquidSheet)>,
     /// Wallets that servers make for themselves, each with the owner that the sheet names.
     servers: Vec<(String, String)>,
+    /// What servers tell otherwise of their money.
+    books: Vec<Book>,
 }
 
 impl LiquidOracle {
     /// One that counts the wallets that the books of servers name, too.
     pub fn with_servers(books: &[ServerBooks]) -> Self {
         let wallets = books.iter().filter_map(|books| {
-            let wallet = books.liquid.clone()?;
+            let Some(LiquidBooks::Wallet(wallet)) = books.liquid.clone() else {
+                return None;
+            };
             let owner = format!("{} (wallet:{wallet})", books.server);
             Some((wallet, owner))
         });
         LiquidOracle {
             servers: wallets.collect(),
+            books: books.iter().filter_map(Book::new).collect(),
             ..LiquidOracle::default()
         }
     }
 
     /// Checks that everything has an owner. `None` when there is no Liquid, or it cannot be told now: a transaction waits
-    /// for a block, or the node is down.
+    /// for a block, or the node is down, or there is an output that may be a server's which is down.
     ///
     /// # Errors
-    /// When something has no owner, with its output; or the node does not answer.
+    /// When something has no owner, with its output; or the node does not answer, or a server does not tell its HTLCs.
     pub async fn check(
         &mut self,
         world: &World,
@@ -186,7 +195,9 @@ impl LiquidOracle {
             return Ok(Some(sheet.clone()));
         }
         self.follow(rpc, tip, deadline).await.map_err(fail)??;
-        let sheet = self.take_stock(world, tip, deadline).await?;
+        let Some(sheet) = self.take_stock(world, tip, deadline).await? else {
+            return Ok(None);
+        };
         self.last = Some((tip.hash, sheet.clone()));
         Ok(Some(sheet))
     }
@@ -257,8 +268,12 @@ impl LiquidOracle {
                     }
                     _ => None,
                 };
-                let script = output.script_pubkey.clone();
-                self.unspent.insert(outpoint, Output { script, amount });
+                let output = Output {
+                    script: output.script_pubkey.clone(),
+                    amount,
+                    blinded: amount.is_none().then(|| Arc::new(output.clone())),
+                };
+                self.unspent.insert(outpoint, output);
                 done.created.push(outpoint);
             }
         }
@@ -292,7 +307,7 @@ impl LiquidOracle {
         world: &World,
         tip: Tip,
         deadline: Deadline,
-    ) -> Result<LiquidSheet, StepFailure> {
+    ) -> Result<Option<LiquidSheet>, StepFailure> {
         let liquid = world.liquid()?;
         let rpc = liquid.elementsd().rpc();
         let fail = |error: RpcError| StepFailure::from(world.error(error));
@@ -316,7 +331,7 @@ impl LiquidOracle {
         }
         let mut books: BTreeMap<(AssetId, String), u64> = BTreeMap::new();
         let mut unread = HashSet::new();
-        let mut unowned = Vec::new();
+        let mut unknown = Vec::new();
         let mut fees = std::mem::take(&mut self.fees);
         for (outpoint, output) in &self.unspent {
             let owner = match owners.get(outpoint) {
@@ -339,16 +354,53 @@ impl LiquidOracle {
                     *books.entry((amount.asset, owner)).or_default() += amount.parts;
                 }
                 (Some(owner), None) => drop(unread.insert(owner)),
-                (None, amount) => unowned.push((*outpoint, amount)),
+                (None, _) => unknown.push((*outpoint, output.clone())),
             }
         }
         self.fees = fees;
+        let mut unowned = Vec::new();
+        let learnt = self.learn(&unknown, world).await?;
+        for (outpoint, output) in unknown {
+            match self.server_of(&output) {
+                Some(Owned {
+                    owner,
+                    amount: Some(amount),
+                }) => *books.entry((amount.asset, owner)).or_default() += amount.parts,
+                Some(Owned { owner, .. }) => drop(unread.insert(owner)),
+                None if learnt == Learnt::Down => return Ok(None),
+                None => unowned.push((outpoint, output.amount)),
+            }
+        }
         let supply = self.known_supply(world);
         let sheet = sheet(tip.height, supply, books, unread);
         match unowned.is_empty() && sheet.assets.iter().all(AssetSheet::is_balanced) {
-            true => Ok(sheet),
-            false => Err(accusation(&sheet, unowned)),
+            true => Ok(Some(sheet)),
+            false => Err(accusation(&sheet, unowned, learnt)),
         }
+    }
+
+    /// Reads the books of servers, where there are outputs that may be theirs.
+    async fn learn(
+        &mut self,
+        unknown: &[(OutPoint, Output)],
+        world: &World,
+    ) -> Result<Learnt, StepFailure> {
+        let mut learnt = Learnt::All;
+        for book in self.books.iter_mut().filter(|_| !unknown.is_empty()) {
+            match book.learn(world).await? {
+                Learnt::All => {}
+                Learnt::Down => return Ok(Learnt::Down),
+                not_all => learnt = not_all,
+            }
+        }
+        Ok(learnt)
+    }
+
+    /// The server whose books have an output.
+    fn server_of(&mut self, output: &Output) -> Option<Owned> {
+        let blinded = output.blinded.as_deref();
+        let mut books = self.books.iter_mut();
+        books.find_map(|book| book.owner(&output.script, output.amount, blinded))
     }
 
     /// The supply, with what the world itself has issued blinded.
@@ -419,6 +471,7 @@ fn sheet(
 fn accusation(
     sheet: &LiquidSheet,
     mut unowned: Vec<(OutPoint, Option<AssetAmount>)>,
+    learnt: Learnt,
 ) -> StepFailure {
     unowned.sort();
     let named: Vec<String> = unowned
@@ -460,7 +513,11 @@ fn accusation(
             named.join(", ")
         ),
     };
-    StepFailure::refused(title).why(sheet.to_string())
+    let why = match learnt {
+        Learnt::NotAll(why) => format!("{why}; {sheet}"),
+        Learnt::All | Learnt::Down => sheet.to_string(),
+    };
+    StepFailure::refused(title).why(why)
 }
 
 /// What an input issues: of the asset, and of the token that allows to issue more.

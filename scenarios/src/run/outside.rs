@@ -231,7 +231,10 @@ impl Http {
 
 impl Step for Grpc {
     async fn run(&self, run: &Run<'_>) -> Result<Reply, StepFailure> {
-        let target = run.world.grpc_target(&self.grpc.0)?;
+        let mut target = run.world.grpc_target(&self.grpc.0)?;
+        if self.admin {
+            target.address = run.world.server(&self.grpc.0)?.admin_address();
+        }
         let known = run.world.server(&self.grpc.0)?.api();
         let method = match known {
             Some(api) => method_of(api, &self.rpc.0)?,

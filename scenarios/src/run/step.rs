@@ -32,6 +32,8 @@ pub struct Run<'a> {
     pub deadline: Deadline,
     /// Where random values come from, so that a seed brings them again.
     pub random: &'a Random,
+    /// The name that `as` gives to what the step makes, for messages and for the money oracle's sheets.
+    pub name: Option<&'a str>,
 }
 
 impl<'a> Run<'a> {
@@ -97,6 +99,7 @@ impl Steps for World {
             bindings: &bindings,
             deadline,
             random: &random,
+            name: None,
         })
         .await
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use swaprig_units::{BlockDelta, Msat, Preimage, Sat};
+use swaprig_units::{BlockDelta, Msat, PaymentHash, Preimage, Sat};
 
 use crate::entities::{Channel, Closing, HoldInvoice, Invoice, Payment};
 use crate::lang::{Arg, Party, StepCx};
@@ -149,8 +149,26 @@ step! {
         expiry: Duration = Duration::from_secs(3_600),
         /// The preimage that claims it, in hexadecimal digits; random when it is left out.
         preimage: Option<Arg<Preimage>> = None,
+        /// The payment hash, in place of a preimage that somebody else has or that is not told yet.
+        hash: Option<Arg<PaymentHash>> = None,
     }
+    keys one_secret;
     check holds_something;
+}
+
+fn one_secret(cx: &mut StepCx<'_>) -> bool {
+    if !(cx.has("hash") && cx.has("preimage")) {
+        return true;
+    }
+    let (hash, preimage) = (cx.key_span("hash"), cx.key_span("preimage"));
+    cx.problem(
+        hash,
+        "`hash` beside `preimage`, which has a hash of its own",
+    )
+    .label("too much")
+    .also(preimage, "says it already")
+    .help("leave one of the two out");
+    false
 }
 
 fn holds_something(step: &MakeHoldInvoice, cx: &mut StepCx<'_>) -> bool {
@@ -169,7 +187,10 @@ step! {
     pub struct ClaimHoldInvoice("claim_hold_invoice") -> () {
         /// Which invoice.
         claim_hold_invoice: Arg<HoldInvoice>,
-    } optional {}
+    } optional {
+        /// The preimage, for an invoice that was made for a hash alone.
+        preimage: Option<Arg<Preimage>> = None,
+    }
 }
 
 step! {

@@ -114,6 +114,8 @@ step! {
         take: Taken = Taken::default(),
         /// Whether to call again until the reply is as expected; otherwise it is called once.
         again: bool = false,
+        /// Whether to call at the server's second address, `{admin}`, instead of at `{listen}`.
+        admin: bool = false,
     }
     within Duration::from_secs(10);
     output Answer::kind_of_reply;

@@ -1,0 +1,173 @@
+//! The buyer's claim keys: derived from its seed by a swap's index, so that the seed is enough to have them again.
+
+use std::fmt;
+use std::io::Write as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use bitcoin::Network;
+use bitcoin::bip32::{ChildNumber, Xpriv};
+use bitcoin::hex::{DisplayHex as _, FromHex as _};
+use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
+
+/// `m/7377'/1'`: "sw" in ASCII, and the buyer's branch below it; hardened, as every key below it.
+const PATH: [u32; 2] = [0x7377, 1];
+/// Read and written by the owner alone.
+const MODE: u32 = 0o600;
+
+/// 32 bytes from which all keys come (BIP 32). `Debug` does not print it.
+#[derive(Clone)]
+pub struct Seed([u8; 32]);
+
+/// Why there is no seed.
+#[derive(Debug, thiserror::Error)]
+pub enum SeedError {
+    /// The file cannot be read or written.
+    #[error("the seed {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Others can read it.
+    #[error("the seed {} can be read by others; `chmod 600` it", path.display())]
+    Readable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// It holds something else.
+    #[error("the seed {} is not 64 hexadecimal digits", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The operating system gives no random bytes.
+    #[error("no random bytes: {0}")]
+    Random(String),
+}
+
+impl Seed {
+    /// From 32 bytes that nobody else knows.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Seed(bytes)
+    }
+
+    /// Reads 64 hexadecimal digits from a file that only its owner can read; makes it, with fresh random bytes, when there
+    /// is none.
+    ///
+    /// # Errors
+    /// [`SeedError`].
+    pub fn open_or_make(path: &Path) -> Result<Self, SeedError> {
+        let failed = |source| SeedError::File {
+            path: path.to_owned(),
+            source,
+        };
+        match std::fs::read_to_string(path) {
+            Ok(text) => {
+                let mode = std::fs::metadata(path)
+                    .map_err(failed)?
+                    .permissions()
+                    .mode();
+                if mode & 0o077 != 0 {
+                    return Err(SeedError::Readable {
+                        path: path.to_owned(),
+                    });
+                }
+                let bytes = <[u8; 32]>::from_hex(text.trim());
+                bytes.map(Seed).map_err(|_| SeedError::Malformed {
+                    path: path.to_owned(),
+                })
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let mut bytes = [0; 32];
+                getrandom::fill(&mut bytes).map_err(|e| SeedError::Random(e.to_string()))?;
+                let text = format!("{}\n", bytes.to_lower_hex_string());
+                write_private(path, text.as_bytes()).map_err(failed)?;
+                Ok(Seed(bytes))
+            }
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    /// The claim key of a swap.
+    pub fn claim_key(&self, index: u32) -> SecretKey {
+        // The network only changes how an extended key is written.
+        let master = Xpriv::new_master(Network::Bitcoin, &self.0);
+        let path = PATH.iter().chain([&index]).map(|n| {
+            // Indexes beyond 31 bits wrap into the first half: two billion swaps later.
+            ChildNumber::Hardened {
+                index: n & 0x7fff_ffff,
+            }
+        });
+        let path: Vec<ChildNumber> = path.collect();
+        let derived = master.and_then(|master| master.derive_priv(SECP256K1, &path));
+        derived
+            .expect("a hash of the seed is a key, but for one in 2^127")
+            .private_key
+    }
+
+    /// Its public key.
+    pub fn claim_pubkey(&self, index: u32) -> PublicKey {
+        self.claim_key(index).public_key(SECP256K1)
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(…)")
+    }
+}
+
+/// Writes a whole file that only its owner can read, so that it is there wholly or not at all, also after a power cut.
+pub(super) fn write_private(path: &Path, content: &[u8]) -> std::io::Result<()> {
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let beside = parent.join(name);
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(MODE)
+        .open(&beside)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    std::fs::File::open(parent)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_is_made_once_kept_private_and_gives_the_same_keys() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("seed");
+        let made = Seed::open_or_make(&path).unwrap();
+        let read = Seed::open_or_make(&path).unwrap();
+        assert_eq!(made.claim_pubkey(3), read.claim_pubkey(3));
+        assert_ne!(made.claim_pubkey(3), made.claim_pubkey(4));
+        assert_eq!(format!("{made:?}"), "Seed(…)");
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, MODE);
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let error = Seed::open_or_make(&path).unwrap_err();
+        assert!(matches!(error, SeedError::Readable { .. }), "{error}");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(MODE)).unwrap();
+        std::fs::write(&path, "no seed").unwrap();
+        let error = Seed::open_or_make(&path).unwrap_err();
+        assert!(matches!(error, SeedError::Malformed { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_key_of_a_known_seed_stays_what_it_is() {
+        let seed = Seed::from_bytes([7; 32]);
+        assert_eq!(seed.claim_pubkey(0).to_string(), "TO BE FILLED");
+    }
+}

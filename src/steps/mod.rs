@@ -1,0 +1,52 @@
+//! The steps of scenarios that know what a swap is: primitives of a scripted party (keys, preimages, HTLCs), of which
+//! either side of a swap can be played by hand. They stand on the public interface of `swaprig_scenarios`, as those of
+//! another crate would.
+
+mod history;
+mod htlc;
+mod look;
+mod secrets;
+mod spend;
+
+pub use htlc::{FundHtlc, Htlc, HtlcChain, MakeHtlc};
+pub use secrets::{Key, KeyOf, MakeKey, MakePreimage, Revealed, Secret};
+pub use spend::SpendHtlc;
+
+use swaprig_scenarios::lang::{Registry, RegistryError};
+use swaprig_scenarios::steps::core_steps;
+
+/// Every step that files can use with this command line: those of `swaprig_scenarios` and those of swaps.
+///
+/// # Errors
+/// None as long as no two steps have one name, which a test holds.
+pub fn all_steps() -> Result<Registry, RegistryError> {
+    let mut registry = core_steps()?;
+    registry
+        .add::<MakeKey>()?
+        .add::<MakePreimage>()?
+        .add::<MakeHtlc>()?
+        .add::<FundHtlc>()?
+        .add::<SpendHtlc>()?;
+    Ok(registry)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_steps_have_distinct_names_and_documentation() {
+        let registry = all_steps().expect("distinct names");
+        for entry in registry.entries() {
+            assert!(!entry.doc.trim().is_empty(), "{}", entry.name);
+            for field in &entry.fields {
+                assert!(
+                    !field.doc.trim().is_empty(),
+                    "{} of {}",
+                    field.name,
+                    entry.name
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Tests of the swap protocol: tables and properties. What they share is here.
+
+mod contract;
+mod drawing;
+mod policy;
+mod spends;
+mod table;
+mod walk;
+mod world;
+
+use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
+use elements::secp256k1_zkp::rand::SeedableRng as _;
+use elements::secp256k1_zkp::rand::rngs::StdRng;
+use elements::{AssetId, Txid};
+use swaprig_units::{BlockDelta, Height, Msat, Preimage, Sat, Units};
+use uuid::Uuid;
+
+use super::*;
+
+pub(super) const PREIMAGE: Preimage = Preimage([7; 32]);
+
+pub(super) fn secret(byte: u8) -> SecretKey {
+    SecretKey::from_slice(&[byte; 32]).expect("in range")
+}
+
+pub(super) fn public(byte: u8) -> PublicKey {
+    secret(byte).public_key(SECP256K1)
+}
+
+pub(super) fn lbtc() -> AssetId {
+    AssetId::from_byte_array([0xb7; 32])
+}
+
+pub(super) fn gold() -> AssetId {
+    AssetId::from_byte_array([0x60; 32])
+}
+
+pub(super) fn txid(byte: u8) -> Txid {
+    Txid::from_byte_array([byte; 32])
+}
+
+/// Always the same one: a test that fails fails again.
+pub(super) fn rng() -> StdRng {
+    StdRng::seed_from_u64(5)
+}
+
+/// 100,000 sat of L-BTC, made at 1,000, timeout 3,000 (so `pay_by` is 2,880), two confirmations.
+pub(super) fn terms() -> Terms {
+    Terms {
+        asset: lbtc(),
+        amount: Units(100_000),
+        fee_value: Sat(0),
+        price: Msat(100_500_000),
+        prepay: Msat(0),
+        payment_hash: PREIMAGE.payment_hash(),
+        claimer: public(1),
+        refunder: public(2),
+        timeout: Height(3_000),
+        claim_window: BlockDelta(120),
+        min_confirmations: 2,
+        funding_window: BlockDelta(120),
+        made_at: Height(1_000),
+    }
+}
+
+pub(super) fn swap(terms: Terms) -> Swap {
+    Swap {
+        id: SwapId(Uuid::nil()),
+        index: 3,
+        terms,
+        phase: Phase::Reserved,
+        invoice: None,
+        prepay_invoice: None,
+        funding: None,
+        never_claim: false,
+        claim_tried: false,
+        held_until: None,
+        paid: false,
+        spend: None,
+        refund: None,
+    }
+}
+
+pub(super) fn funding(terms: &Terms) -> FundingTx {
+    FundingTx {
+        txid: txid(0xf0),
+        vout: 0,
+        fee_vout: (terms.fee_value.0 != 0).then_some(1),
+        raw: String::new(),
+    }
+}

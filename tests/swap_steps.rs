@@ -1,0 +1,154 @@
+//! The steps of swaps: their mistakes in files, and that a theft from an HTLC is found.
+
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use swaprig::steps::{Htlc, Revealed, all_steps};
+use swaprig::swap::{Coin, FeeRate, Locked, claim};
+use swaprig_harness::elementsd::{lbtc, parts};
+use swaprig_harness::units::Preimage;
+use swaprig_harness::world::liquid_address;
+use swaprig_scenarios::lang::{Arg, Source, check};
+use swaprig_scenarios::run::{Run, Step, StepFailure, Verdict};
+use swaprig_scenarios::step;
+
+use support::assert_says;
+
+/// How wide golden messages are.
+const WIDTH: usize = 110;
+
+/// A P2WPKH of all zeros: whose hash that is, nobody knows.
+const NOBODY: &str = "ert1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq4zf532";
+
+/// Every file in `tests/steps_invalid` has one kind of mistake, and beside it the whole message that it gets.
+/// `UPDATE_GOLDEN=1 cargo test -p swaprig --test swap_steps` writes the messages anew; read them as a stranger would.
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the switch that rewrites golden files"
+)]
+fn every_mistake_gets_its_message() {
+    let update = std::env::var_os("UPDATE_GOLDEN").is_some();
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/steps_invalid");
+    let files = std::fs::read_dir(dir).unwrap();
+    let mut files: Vec<PathBuf> = files.map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|end| end == "toml"));
+    files.sort();
+    assert!(files.len() >= 6, "only {} mistakes", files.len());
+    let registry = all_steps().unwrap();
+    let mut wrong = Vec::new();
+    for path in files {
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let source = Source::from_bytes("test", &name, &std::fs::read(&path).unwrap());
+        let Err(problems) = check(&source, &registry) else {
+            panic!("{name} is valid")
+        };
+        let messages = problems.iter().map(|problem| problem.render_plain(WIDTH));
+        let message = messages.collect::<Vec<_>>().join("\n");
+        let golden = path.with_extension("err");
+        if update {
+            std::fs::write(&golden, &message).unwrap();
+        } else if std::fs::read_to_string(&golden).unwrap_or_default() != message {
+            wrong.push(format!("{name}:\n{message}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+step! {
+    /// Claims what is in an HTLC to a key that nobody has.
+    pub struct Steal("steal") -> () {
+        /// From which HTLC.
+        steal: Arg<Htlc>,
+        /// What opens it.
+        preimage: Arg<Preimage>,
+    } optional {}
+}
+
+impl Step for Steal {
+    async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
+        let htlc = run.get(&self.steal).await?;
+        let preimage = run.get(&self.preimage).await?;
+        let rpc = run.world.liquid()?.elementsd().rpc();
+        let fail = |error| StepFailure::from(run.world.error(error));
+        let wanted = [json!("start"), json!([format!("addr({})", htlc.address)])];
+        let found: Value = rpc
+            .call("scantxoutset", &wanted, run.deadline)
+            .await
+            .map_err(fail)?;
+        let coins = found["unspents"].as_array().unwrap().iter();
+        let coins = coins.map(|coin| Coin {
+            outpoint: elements::OutPoint::new(
+                coin["txid"].as_str().unwrap().parse().unwrap(),
+                u32::try_from(coin["vout"].as_u64().unwrap()).unwrap(),
+            ),
+            asset: coin["asset"].as_str().unwrap().parse().unwrap(),
+            value: parts(&coin["amount"]).unwrap(),
+        });
+        let locked = Locked {
+            htlc: swaprig::swap::Htlc::parse(&htlc.witness_script).unwrap(),
+            lbtc: lbtc(),
+            coins: coins.collect(),
+        };
+        let (to, key) = (liquid_address(NOBODY).unwrap(), htlc.claimer_key.unwrap());
+        let stolen = {
+            let rng = &mut elements::secp256k1_zkp::rand::thread_rng();
+            claim(&locked, &preimage, &key, &to, FeeRate(1_000), rng).unwrap()
+        };
+        let hex = elements::encode::serialize_hex(&stolen);
+        rpc.send_raw(&hex, run.deadline).await.map_err(fail)?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_theft_from_an_htlc_is_noticed_and_until_then_its_coins_are_its_own() {
+    if !support::runs() {
+        return;
+    }
+    let mut registry = all_steps().unwrap();
+    registry.add::<Steal>().unwrap();
+    let outcome = support::run::outcome_of(
+        r#"
+title = "A thief who knows the preimage"
+world = { preset = "liquid" }
+steps = [
+  { preimage = 32, as = "p" },
+  { key = "liquid", as = "me" },
+  { htlc = "liquid", hash = "$p.hash", claimer = "$me", refunder = "$me", timeout_in = 100, as = "lock" },
+  { fund_htlc = "$lock", amount = "123_456 sat" },
+  { mine = 1, chain = "liquid" },
+  { steal = "$lock", preimage = "$p.preimage" },
+  { mine = 1, chain = "liquid" },
+  { expect = "height", at_least = 1 },
+]
+"#,
+        &registry,
+    )
+    .await;
+    let Verdict::Failed(failure) = &outcome.verdict else {
+        panic!("{:?}", outcome.verdict)
+    };
+    assert_eq!(failure.step, Some(7), "{}", failure.failure);
+    assert_says(
+        &failure.failure.title,
+        &["on Liquid", "nobody owns 123_", "sat of lbtc"],
+    );
+    // The last sheet that added up says where they were before.
+    let sheet = failure
+        .money
+        .as_ref()
+        .and_then(|money| money.liquid.clone());
+    let before = ("HTLC lock".to_owned(), 123_456);
+    assert!(sheet.unwrap().assets[0].books.contains(&before));
+}
+
+#[test]
+fn a_preimage_can_be_given_from_rust() {
+    let Revealed::Bytes(bytes) = Revealed::from(Preimage([7; 32])) else {
+        panic!("bytes are bytes")
+    };
+    assert_eq!(bytes, [7; 32]);
+}
