@@ -357,6 +357,10 @@ impl Target {
         let stream = TcpStream::connect(&address)
             .await
             .map_err(|error| format!("nobody listens any more: {error}"))?;
+        // Or each call waits 40 ms for an acknowledgement.
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
         let shaken =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = shaken.await.map_err(|error| error.to_string())?;

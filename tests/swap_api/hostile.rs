@@ -33,7 +33,7 @@ async fn known_and_random_attacks_get_documented_answers_and_change_nothing() {
     };
     let before = target.state().await.unwrap();
     let mut rng = StdRng::seed_from_u64(1);
-    let random = std::iter::repeat_with(|| random(&mut rng)).take(500);
+    let random = std::iter::repeat_with(|| random(&mut rng)).take(1_500);
     for attack in known().into_iter().chain(random) {
         let answered = attack.on(&mut target).await;
         answered.unwrap_or_else(|error| panic!("{error}\n{}", shown(&attack)));
@@ -84,7 +84,7 @@ async fn every_method_answers_any_bytes_as_its_constraints_say() {
         let runtime = tokio::runtime::Handle::current();
         let property = tokio::task::spawn_blocking(move || {
             let config = Config {
-                cases: 60,
+                cases: 200,
                 failure_persistence: None,
                 ..Config::default()
             };
