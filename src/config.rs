@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use swaprig_units::{BlockDelta, Msat, Sat, Units};
 
 use crate::lightning::CredentialSource;
+use crate::swap::{BuyerPolicy, ServerPolicy};
 
 /// Why the server cannot run as it is configured.
 #[derive(Debug, thiserror::Error)]
@@ -197,7 +198,7 @@ pub struct Settings {
     /// Liquid blocks before the timeout at which no payment is taken any more [default: 120]
     #[arg(long, env = "SWAPRIG_CLAIM_WINDOW_BLOCKS", value_name = "BLOCKS")]
     pub claim_window_blocks: Option<u32>,
-    /// Liquid blocks in which a funding must be confirmed [default: 60]
+    /// Liquid blocks in which a funding must be confirmed [default: 120]
     #[arg(long, env = "SWAPRIG_FUNDING_TIMEOUT_BLOCKS", value_name = "BLOCKS")]
     pub funding_timeout_blocks: Option<u32>,
     /// How long an invoice can be paid, seconds [default: 3600]
@@ -272,7 +273,7 @@ pub struct Config {
     pub ldk_credential: CredentialSource,
     /// ldk-server's certificate.
     pub ldk_cert: PathBuf,
-    /// What is on sale; not empty.
+    /// What is on sale, unless the operator has said otherwise by the admin service.
     pub sell: Vec<Sale>,
     /// L-BTC beside another asset.
     pub fee_subsidy: Sat,
@@ -412,13 +413,21 @@ impl Settings {
             ldk_credential,
             sell: self.sell,
             fee_subsidy: Sat(self.fee_subsidy_sat.unwrap_or(100)),
-            refund_delta: BlockDelta(self.refund_delta_blocks.unwrap_or(2_000)),
-            claim_window: BlockDelta(self.claim_window_blocks.unwrap_or(120)),
-            funding_window: BlockDelta(self.funding_timeout_blocks.unwrap_or(60)),
+            refund_delta: self
+                .refund_delta_blocks
+                .map_or(ServerPolicy::DEFAULT.refund_delta, BlockDelta),
+            claim_window: self
+                .claim_window_blocks
+                .map_or(ServerPolicy::DEFAULT.claim_window, BlockDelta),
+            funding_window: self
+                .funding_timeout_blocks
+                .map_or(ServerPolicy::DEFAULT.funding_window, BlockDelta),
             invoice_expiry: Duration::from_secs(
                 self.invoice_expiry_seconds.unwrap_or(3_600).into(),
             ),
-            max_confirmations: self.max_confirmations.unwrap_or(6),
+            max_confirmations: self
+                .max_confirmations
+                .unwrap_or(ServerPolicy::DEFAULT.max_confirmations),
             final_confirmations: self.final_confirmations.unwrap_or(2),
             create_timeout: Duration::from_secs(self.create_timeout_seconds.unwrap_or(60).into()),
             max_in_flight: self.max_in_flight.unwrap_or(1_000),
@@ -462,11 +471,6 @@ impl Config {
         }
     }
 
-    /// The sale of an asset.
-    pub fn sale(&self, asset: AssetId) -> Option<&Sale> {
-        self.sell.iter().find(|sale| sale.asset == asset)
-    }
-
     /// What is locked beside an amount of the asset.
     pub fn fee_value(&self, asset: AssetId) -> Sat {
         match asset == self.lbtc {
@@ -482,9 +486,6 @@ impl Config {
 
     fn check_numbers(&self) -> Result<(), ConfigError> {
         let unsound = |key, reason: String| Err(ConfigError::Unsound { key, reason });
-        if self.sell.is_empty() {
-            return Err(ConfigError::Missing { key: "sell" });
-        }
         for (place, sale) in self.sell.iter().enumerate() {
             if sale.price_msat == 0 {
                 return unsound(
@@ -498,6 +499,15 @@ impl Config {
             {
                 return unsound("sell", format!("{} is there twice", sale.asset));
             }
+        }
+        let policy = ServerPolicy {
+            refund_delta: self.refund_delta,
+            claim_window: self.claim_window,
+            funding_window: self.funding_window,
+            max_confirmations: self.max_confirmations,
+        };
+        if let Err(error) = policy.validate(&BuyerPolicy::DEFAULT) {
+            return unsound("refund_delta_blocks", error.to_string());
         }
         if self.max_confirmations == 0 || self.max_confirmations > 6 {
             return unsound("max_confirmations", "must be 1 to 6".into());

@@ -17,6 +17,8 @@ mod enabled {
         Record(PathBuf),
         /// The process aborts at the n-th one, counted from 1.
         Abort(u64),
+        /// As the file says; nothing when there is none. It is read once and deleted, so that a restart goes on undisturbed.
+        File(PathBuf),
         /// `CreateSwap` sends the funding before anything is stored, and then aborts: a bug that a crash test must find.
         FundBeforeStore,
     }
@@ -26,13 +28,14 @@ mod enabled {
 
         fn from_str(text: &str) -> Result<Self, String> {
             match text.split_once(':') {
+                Some(("file", path)) => Ok(Failpoint::File(path.into())),
                 Some(("record", path)) => Ok(Failpoint::Record(path.into())),
                 Some(("abort", n)) => n
                     .parse()
                     .map(Failpoint::Abort)
                     .map_err(|_| format!("{n} is no number")),
                 None if text == "fund-before-store" => Ok(Failpoint::FundBeforeStore),
-                _ => Err("is none of record:FILE, abort:N and fund-before-store".into()),
+                _ => Err("is none of file:FILE, record:FILE, abort:N and fund-before-store".into()),
             }
         }
     }
@@ -41,8 +44,20 @@ mod enabled {
     static PASSED: AtomicU64 = AtomicU64::new(0);
 
     /// Chooses for the whole process; the first choice stays.
-    pub fn choose(failpoint: Failpoint) {
-        let _ = CHOSEN.set(failpoint);
+    ///
+    /// # Errors
+    ///
+    /// When a file is named that says something else.
+    pub fn choose(failpoint: Failpoint) -> Result<(), String> {
+        let Failpoint::File(path) = failpoint else {
+            let _ = CHOSEN.set(failpoint);
+            return Ok(());
+        };
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            return Ok(());
+        };
+        std::fs::remove_file(&path).map_err(|error| error.to_string())?;
+        choose(text.trim().parse()?)
     }
 
     /// A boundary is passed.
@@ -62,7 +77,7 @@ mod enabled {
                 eprintln!("failpoint {n}: {name}");
                 std::process::abort();
             }
-            Failpoint::Abort(_) | Failpoint::FundBeforeStore => {}
+            Failpoint::Abort(_) | Failpoint::File(_) | Failpoint::FundBeforeStore => {}
         }
     }
 

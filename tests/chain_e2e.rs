@@ -8,9 +8,11 @@ use std::path::Path;
 
 use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
 use elements::{Address, AssetId, OutPoint, Script, Transaction};
+use lwk_common::{DescriptorBlindingKey, Singlesig, singlesig_desc};
+use lwk_wollet::WolletDescriptor;
 use swaprig::chain::{
-    BroadcastError, Coin, FanOut, FeePolicy, Index, IndexSettings, Needs, Network, Seed, Selection,
-    Split, Wallet, WalletSettings, WatchEvent, Watcher, observe, select,
+    BroadcastError, Coin, FanOut, FanOutError, FeePolicy, Index, IndexSettings, Needs, Network,
+    Seed, Selection, Split, Wallet, WalletSettings, WatchEvent, Watcher, observe, select,
 };
 use swaprig::swap::{
     ChainSpend, Depth, FeeRate, FundingTx, Htlc, Locked, Phase, Spend, Swap, SwapId, Terms, claim,
@@ -432,7 +434,18 @@ async fn a_spoilt_cache_is_scanned_anew_and_an_address_is_given_out_once() {
         coins.len() == 1 && coins[0].height.is_some()
     })
     .await;
-    let (coins, given) = (first.coins(), first.fresh_address().unwrap());
+    let given = first.fresh_address().unwrap();
+    // What comes to nothing takes no address.
+    let too_large = [Split {
+        asset: lbtc(),
+        count: 1,
+        size: Units(6_000_000),
+    }];
+    let nothing = first.fan_out(Vec::new(), &too_large).unwrap_err();
+    assert!(matches!(nothing, FanOutError::TooLittle), "{nothing}");
+    let (coins, next) = (first.coins(), first.fresh_address().unwrap());
+    let at = |address: &Address| (0..9).position(|at| descriptor_address(&seed, at) == *address);
+    assert_eq!((at(&given), at(&next)), (Some(1), Some(2)));
     drop(first);
     for entry in std::fs::read_dir(dir.join("lwk")).unwrap() {
         std::fs::write(entry.unwrap().path(), "half of it").unwrap();
@@ -441,7 +454,7 @@ async fn a_spoilt_cache_is_scanned_anew_and_an_address_is_given_out_once() {
     assert!(again.coins().is_empty());
     again.sync().await.unwrap();
     assert_eq!(again.coins(), coins);
-    assert_ne!(again.fresh_address().unwrap(), given);
+    assert_eq!(at(&again.fresh_address().unwrap()), Some(3));
     // Another seed finds nothing of it.
     drop(again);
     let other = Seed::generate(&sandbox.path().join("other")).unwrap();
@@ -449,6 +462,15 @@ async fn a_spoilt_cache_is_scanned_anew_and_an_address_is_given_out_once() {
     stranger.sync().await.unwrap();
     assert!(stranger.coins().is_empty());
     world.finish().await.unwrap();
+}
+
+/// What LWK's own signer and descriptor say that address `at` of a seed is.
+fn descriptor_address(seed: &Seed, at: u32) -> Address {
+    let network = Network::default_regtest();
+    let signer = seed.signer(network);
+    let text = singlesig_desc(&signer, Singlesig::Tr, DescriptorBlindingKey::Slip77).unwrap();
+    let descriptor: WolletDescriptor = text.parse().unwrap();
+    descriptor.address(at, network.address_params()).unwrap()
 }
 
 /// The next event that is `wanted`; others are passed over.

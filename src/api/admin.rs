@@ -9,6 +9,7 @@ use swaprig_units::Units;
 use tonic::{Code, Request, Response, Status as Rpc};
 
 use super::convert;
+use crate::config::Sale;
 use crate::swap::SwapId;
 use crate::watch::{AdminError, Engine};
 
@@ -59,6 +60,24 @@ impl AdminService for Admin {
         convert::checked(&request)?;
         self.set_paused(&request.asset_id, false).await?;
         Ok(Response::new(v1::ResumeSwapsResponse {}))
+    }
+
+    async fn set_sale(
+        &self,
+        request: Request<v1::SetSaleRequest>,
+    ) -> Result<Response<v1::SetSaleResponse>, Rpc> {
+        let request = request.into_inner();
+        convert::checked(&request)?;
+        let sale = Sale {
+            asset: convert::asset(&request.asset_id)?,
+            price_msat: request.price_msat_per_unit,
+            min: request.min_amount.max(1),
+            max: (request.max_amount != 0).then_some(request.max_amount),
+            coin: request.coin_amount,
+        };
+        let set = self.engine.set_sale(sale).await;
+        set.map_err(|error| refused(&error))?;
+        Ok(Response::new(v1::SetSaleResponse {}))
     }
 
     async fn get_inventory(

@@ -62,7 +62,12 @@ pub fn run(args: ServerArgs) -> Result<(), ServerError> {
                 reason: "is for regtest only".into(),
             }));
         }
-        crate::failpoint::choose(failpoint);
+        crate::failpoint::choose(failpoint).map_err(|reason| {
+            ServerError::Config(ConfigError::Unsound {
+                key: "failpoint",
+                reason,
+            })
+        })?;
     }
     log(config.log_format, config.log_level);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -8,6 +8,7 @@ use swaprig_units::{Height, Sat, Units};
 use super::fee::FeePolicy;
 use super::keys::KeyPath;
 use super::size::FundingSize;
+use crate::swap::Terms;
 
 /// An unspent output of the wallet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,61 +104,122 @@ pub fn select(
         usable
     };
     let short = |asset, wanted: u128| shortage(coins, asset, wanted, reserved);
-    let is_lbtc = needs.asset == needs.policy_asset;
     let mut chosen: Vec<&Coin> = Vec::new();
-    let mut change = Vec::new();
     let mut size = FundingSize::new(needs.fee_value != Sat(0));
-    if !is_lbtc {
+    if !needs.is_lbtc() {
         let wanted = u128::from(needs.amount.0);
-        let all = usable(needs.asset);
         let judge = |_, sum: u128| match sum.checked_sub(wanted) {
             None => Judgement::TooLittle,
             Some(0) => Judgement::Exact,
             Some(_) => Judgement::Change,
         };
-        let picked = pick(&all, judge).ok_or_else(|| short(needs.asset, wanted))?;
-        let rest = sum(&picked) - wanted;
-        if rest > 0 {
-            change.push((needs.asset, units(rest)));
-            size.change += 1;
-        }
-        size.inputs += picked.len();
-        chosen.extend(picked);
+        chosen = pick(&usable(needs.asset), judge).ok_or_else(|| short(needs.asset, wanted))?;
+        size.change += usize::from(sum(&chosen) > wanted);
+        size.inputs += chosen.len();
     }
-    let locked = if is_lbtc {
-        u128::from(needs.amount.0) + u128::from(needs.fee_value.0)
-    } else {
-        u128::from(needs.fee_value.0)
-    };
-    let outcome = |count: usize, sum: u128| {
-        let size = FundingSize {
-            inputs: size.inputs + count,
-            ..size
-        };
-        Outcome::of(sum, locked, size, needs.fees)
-    };
     let all = usable(needs.policy_asset);
+    let with = |count: usize| FundingSize {
+        inputs: size.inputs + count,
+        ..size
+    };
     let judge = |count, sum| {
-        outcome(count, sum).map_or(Judgement::TooLittle, |outcome| outcome.judgement())
+        let outcome = Outcome::of(sum, needs.locked_lbtc(), with(count), needs.fees);
+        outcome.map_or(Judgement::TooLittle, Outcome::judgement)
     };
     let picked = pick(&all, judge).ok_or_else(|| {
-        let size = FundingSize {
-            inputs: size.inputs + all.len().max(1),
-            ..size
-        };
-        short(
-            needs.policy_asset,
-            locked + u128::from(needs.fees.rate.fee(size.vsize()).0),
-        )
+        let fee = needs.fees.rate.fee(with(all.len().max(1)).vsize());
+        short(needs.policy_asset, needs.locked_lbtc() + u128::from(fee.0))
     })?;
-    let outcome = outcome(picked.len(), sum(&picked)).expect("it was judged to suffice");
+    chosen.extend(picked);
+    Ok(settle(chosen, needs).expect("these were judged to suffice"))
+}
+
+/// The selection that [`select`] made for `needs` when it chose `outpoints`, from the coins as they are now. For a funding that
+/// was not signed yet when the server went down.
+///
+/// # Errors
+///
+/// When one of them is not the wallet's any more, or they do not suffice: they were chosen for something else.
+pub fn reselect(
+    coins: &[Coin],
+    needs: &Needs,
+    outpoints: &HashSet<OutPoint>,
+) -> Result<Selection, Reselect> {
+    let chosen: Vec<&Coin> = coins
+        .iter()
+        .filter(|coin| outpoints.contains(&coin.outpoint))
+        .collect();
+    let is_found = |outpoint: &&OutPoint| chosen.iter().any(|coin| coin.outpoint == **outpoint);
+    if let Some(gone) = outpoints.iter().find(|outpoint| !is_found(outpoint)) {
+        return Err(Reselect::Gone(*gone));
+    }
+    settle(chosen, needs).ok_or(Reselect::TooLittle)
+}
+
+/// Why coins that were chosen before are of no use now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Reselect {
+    /// It is spent, or was never there.
+    #[error("the coin {0} is not in the wallet any more")]
+    Gone(OutPoint),
+    /// They do not hold what is needed.
+    #[error("the coins that were chosen do not hold what is needed")]
+    TooLittle,
+}
+
+impl Needs {
+    /// What a funding of `terms` needs.
+    pub fn of(terms: &Terms, policy_asset: AssetId, fees: FeePolicy) -> Needs {
+        Needs {
+            asset: terms.asset,
+            amount: terms.amount,
+            fee_value: terms.fee_value,
+            policy_asset,
+            fees,
+        }
+    }
+
+    fn is_lbtc(&self) -> bool {
+        self.asset == self.policy_asset
+    }
+
+    /// L-BTC in all outputs of the HTLC.
+    fn locked_lbtc(&self) -> u128 {
+        let sold = if self.is_lbtc() { self.amount.0 } else { 0 };
+        u128::from(sold) + u128::from(self.fee_value.0)
+    }
+}
+
+/// What becomes of `chosen`; `None` when they do not suffice.
+fn settle(chosen: Vec<&Coin>, needs: &Needs) -> Option<Selection> {
+    let of = |asset: AssetId| -> u128 {
+        let own = chosen.iter().filter(|coin| coin.asset == asset);
+        own.map(|coin| u128::from(coin.value.0)).sum()
+    };
+    let mut change = Vec::new();
+    if !needs.is_lbtc() {
+        let rest = of(needs.asset).checked_sub(u128::from(needs.amount.0))?;
+        if rest > 0 {
+            change.push((needs.asset, units(rest)));
+        }
+    }
+    let size = FundingSize {
+        inputs: chosen.len(),
+        change: change.len(),
+        ..FundingSize::new(needs.fee_value != Sat(0))
+    };
+    let outcome = Outcome::of(
+        of(needs.policy_asset),
+        needs.locked_lbtc(),
+        size,
+        needs.fees,
+    )?;
     if outcome.change > 0 {
         change.push((needs.policy_asset, Units(outcome.change)));
     }
-    chosen.extend(picked);
     let mut coins: Vec<Coin> = chosen.into_iter().cloned().collect();
     coins.sort_by_key(|coin| coin.outpoint);
-    Ok(Selection {
+    Some(Selection {
         coins,
         change,
         fee: Sat(outcome.fee),

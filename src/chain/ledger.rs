@@ -175,3 +175,133 @@ impl Ledger {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use elements::confidential::{AssetBlindingFactor, ValueBlindingFactor};
+    use elements::{AssetId, BlockHeader, TxIn, TxOut, TxOutSecrets};
+    use lwk_wollet::clients::LastUnused;
+    use lwk_wollet::{Chain, DownloadTxResult};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::chain::funding::explicit;
+
+    fn own() -> Script {
+        Script::from(vec![0x51])
+    }
+
+    /// A transaction that spends `inputs` and pays the wallet and somebody else.
+    fn transaction(inputs: &[OutPoint], value: u64) -> Transaction {
+        let input = |outpoint: &OutPoint| TxIn {
+            previous_output: *outpoint,
+            ..TxIn::default()
+        };
+        let output = |script| -> TxOut { explicit(AssetId::LIQUID_BTC, value, script) };
+        Transaction {
+            version: 2,
+            lock_time: elements::LockTime::ZERO,
+            input: inputs.iter().map(input).collect(),
+            output: vec![output(own()), output(Script::from(vec![0x52]))],
+        }
+    }
+
+    /// The update of a scan that finds these heights, having found those of `before`.
+    fn update(
+        all: &[Transaction],
+        before: &BTreeMap<usize, Option<u32>>,
+        now: &BTreeMap<usize, Option<u32>>,
+        downloaded: &mut Vec<usize>,
+    ) -> Update {
+        let mut new_txs = DownloadTxResult::default();
+        for at in now
+            .keys()
+            .filter(|at| !downloaded.contains(at))
+            .copied()
+            .collect::<Vec<_>>()
+        {
+            let (txid, output) = (all[at].txid(), &all[at].output[0]);
+            let value = output.value.explicit().unwrap();
+            let (asset_bf, value_bf) = (AssetBlindingFactor::zero(), ValueBlindingFactor::zero());
+            let secrets = TxOutSecrets::new(AssetId::LIQUID_BTC, asset_bf, value, value_bf);
+            new_txs.unblinds.push((OutPoint::new(txid, 0), secrets));
+            new_txs.txs.push((txid, all[at].clone()));
+            downloaded.push(at);
+        }
+        let moved = now
+            .iter()
+            .filter(|(at, height)| before.get(at) != Some(height));
+        Update {
+            version: 4,
+            wollet_status: 0,
+            new_txs,
+            txid_height_new: moved
+                .map(|(at, height)| (all[*at].txid(), *height))
+                .collect(),
+            txid_height_delete: before
+                .keys()
+                .filter(|at| !now.contains_key(at))
+                .map(|at| all[*at].txid())
+                .collect(),
+            timestamps: Vec::new(),
+            scripts_with_blinding_pubkey: vec![(
+                Chain::External,
+                ChildNumber::Normal { index: 0 },
+                own(),
+                None,
+            )],
+            tip: BlockHeader {
+                version: 0,
+                prev_blockhash: elements::BlockHash::from_byte_array([0; 32]),
+                merkle_root: elements::TxMerkleNode::from_byte_array([0; 32]),
+                time: 0,
+                height: 0,
+                ext: elements::BlockExtData::Proof {
+                    challenge: Script::new(),
+                    solution: Script::new(),
+                },
+            },
+            unspent: Vec::new(),
+            last_unused: LastUnused::default(),
+        }
+    }
+
+    proptest! {
+        /// Whatever comes, goes and moves between blocks: the coins are those of the transactions that are there.
+        #[test]
+        fn the_coins_follow_the_chain_wherever_it_goes(
+            // Each transaction spends the own output of an earlier one, or of one that the wallet never saw.
+            parents in proptest::collection::vec(0..8_usize, 1..8),
+            scans in proptest::collection::vec(
+                proptest::collection::btree_map(0..8_usize, proptest::option::of(1..5_u32), 0..8),
+                1..8,
+            ),
+        ) {
+            let mut all: Vec<Transaction> = Vec::new();
+            for (number, parent) in parents.iter().enumerate() {
+                let unknown = OutPoint::new(Txid::from_byte_array([1; 32]), 0);
+                let spent = all.get(*parent).map_or(unknown, |parent| OutPoint::new(parent.txid(), 0));
+                all.push(transaction(&[spent], 1_000 + number as u64));
+            }
+            let mut ledger = Ledger::default();
+            let (mut before, mut downloaded) = (BTreeMap::new(), Vec::new());
+            for mut now in scans {
+                now.retain(|at, _| *at < all.len());
+                ledger.apply(&update(&all, &before, &now, &mut downloaded));
+                before = now;
+                let mut wanted = BTreeMap::new();
+                for (at, height) in &before {
+                    let outpoint = OutPoint::new(all[*at].txid(), 0);
+                    let is_spent = before.keys().any(|other| all[*other].input[0].previous_output == outpoint);
+                    if !is_spent {
+                        wanted.insert(outpoint, height.map(Height));
+                    }
+                }
+                let found: BTreeMap<_, _> =
+                    ledger.unspent().iter().map(|coin| (coin.outpoint, coin.height)).collect();
+                prop_assert_eq!(found, wanted);
+                prop_assert_eq!(ledger.len(), before.len());
+            }
+        }
+    }
+}

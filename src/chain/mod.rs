@@ -18,7 +18,7 @@ mod size;
 mod wallet;
 mod watcher;
 
-pub use coins::{Coin, Needs, Selection, Shortage, select};
+pub use coins::{Coin, Needs, Reselect, Selection, Shortage, reselect, select};
 pub use connection::BadUrl;
 pub use fan_out::{FanOut, FanOutError, Split};
 pub use fee::FeePolicy;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use elements::{Address, AssetId, BlockHeader, OutPoint, Script, Transaction};
@@ -13,7 +14,7 @@ use swaprig_units::{Height, Sat, Units};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
-use super::coins::{Coin, Needs, Selection, Shortage, select};
+use super::coins::{Coin, Needs, Reselect, Selection, Shortage, reselect, select};
 use super::fan_out::{self, FanOut, FanOutError, Split};
 use super::fee::FeePolicy;
 use super::funding;
@@ -111,6 +112,8 @@ struct Shared {
     state: Mutex<State>,
     /// The index of the next address to be given out.
     next_address: Mutex<u32>,
+    /// The last script that change was sent to.
+    last_change: AtomicU32,
     /// One scan at a time; holds what it knows of the histories.
     scan: Arc<tokio::sync::Mutex<Histories>>,
 }
@@ -155,6 +158,7 @@ impl Wallet {
             stale,
             state: Mutex::new(state),
             next_address: Mutex::new(next_address),
+            last_change: AtomicU32::new(0),
             scan: Arc::default(),
         })))
     }
@@ -196,7 +200,9 @@ impl Wallet {
             let is_new = state.wollet.never_scanned();
             (state.wollet.state(), if is_new { FIRST_SCAN } else { 0 })
         };
-        let to = first.max(*lock(&self.0.next_address));
+        // Everything that was given out, however little of it was used.
+        let change = self.0.last_change.load(Ordering::Relaxed) + 1;
+        let to = first.max(change).max(*lock(&self.0.next_address));
         let mut backend = Backend {
             runtime,
             index: &self.0.index,
@@ -279,19 +285,31 @@ impl Wallet {
     /// When it cannot be noted down that it was given out.
     pub fn fresh_address(&self) -> Result<Address, WalletError> {
         let mut next = lock(&self.0.next_address);
-        write_next(&self.0.settings.dir, *next + 1).map_err(|source| WalletError::Cache {
-            dir: self.0.settings.dir.clone(),
-            source,
-        })?;
-        let at = *next;
-        *next += 1;
+        let address = self.address(*next)?;
+        self.given_out(&mut next, 1)?;
+        Ok(address)
+    }
+
+    fn address(&self, at: u32) -> Result<Address, WalletError> {
         let params = self.0.settings.network.address_params();
         Ok(self.0.descriptor.address(at, params)?)
+    }
+
+    /// Notes down that `count` more addresses are given out.
+    fn given_out(&self, next: &mut u32, count: u32) -> Result<(), WalletError> {
+        let dir = &self.0.settings.dir;
+        write_next(dir, *next + count).map_err(|source| WalletError::Cache {
+            dir: dir.clone(),
+            source,
+        })?;
+        *next += count;
+        Ok(())
     }
 
     /// Where the change of the funding of swap `index` goes, explicit. The same each time.
     pub fn change_script(&self, index: u32) -> Script {
         let at = index / SWAPS_PER_CHANGE_SCRIPT;
+        self.0.last_change.fetch_max(at, Ordering::Relaxed);
         self.0
             .descriptor
             .script_pubkey(Chain::Internal, at)
@@ -320,6 +338,20 @@ impl Wallet {
         select(&self.coins(), &needs, reserved)
     }
 
+    /// The selection that was made for `terms` when `outpoints` were reserved; see [`reselect`].
+    ///
+    /// # Errors
+    ///
+    /// When they are not all there any more.
+    pub fn reselect(
+        &self,
+        terms: &Terms,
+        outpoints: &HashSet<OutPoint>,
+    ) -> Result<Selection, Reselect> {
+        let needs = Needs::of(terms, self.policy_asset(), self.fees());
+        reselect(&self.coins(), &needs, outpoints)
+    }
+
     /// The signed transaction that locks what `terms` say in their HTLC, and what is stored of it. The same for the same
     /// arguments.
     pub fn fund(
@@ -336,16 +368,19 @@ impl Wallet {
         (transaction, described)
     }
 
-    /// The signed transaction that makes explicit coins of `coins`; see [`Split`].
+    /// The signed transaction that makes explicit coins of `coins`, which are confirmed; see [`Split`].
     ///
     /// # Errors
     ///
     /// When `coins` do not suffice for a single piece and the fee, and when no address can be taken.
     pub fn fan_out(&self, coins: Vec<Coin>, splits: &[Split]) -> Result<FanOut, FanOutError> {
-        let to = self.fresh_address()?.to_unconfidential().script_pubkey();
-        let rest = self.fresh_address()?;
+        let mut next = lock(&self.0.next_address);
+        let to = self.address(*next)?.to_unconfidential().script_pubkey();
+        let rest = self.address(*next + 1)?;
         let mut made =
             fan_out::unsigned(coins, splits, &to, &rest, self.policy_asset(), self.fees())?;
+        // Only now: attempts that come to nothing take no addresses, or a scan by the seed alone would stop at the gap.
+        self.given_out(&mut next, 2)?;
         self.0.keys.sign(&mut made.transaction, &made.coins);
         Ok(made)
     }

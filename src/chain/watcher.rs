@@ -1,5 +1,6 @@
 //! Listens to the index: tells of new tips and of scripts whose history changed, as soon as the server says so.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use elements::Script;
@@ -223,15 +224,12 @@ impl Listener {
         let mut new = Vec::new();
         for script in scripts {
             let hash = script_hash(&script);
-            if !self.watched.contains_key(&hash) {
-                new.push(hash.clone());
-                self.watched.insert(
-                    hash,
-                    Watched {
-                        script,
-                        status: None,
-                    },
-                );
+            if let Entry::Vacant(vacant) = self.watched.entry(hash.clone()) {
+                vacant.insert(Watched {
+                    script,
+                    status: None,
+                });
+                new.push(hash);
             }
         }
         new

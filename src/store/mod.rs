@@ -19,6 +19,7 @@ use rustix::fs::{FlockOperation, flock};
 use swaprig_units::{Height, PaymentHash};
 use uuid::Uuid;
 
+use crate::config::Sale;
 use crate::swap::{Effect, Status, Swap, SwapId};
 use writer::Writer;
 
@@ -444,6 +445,36 @@ impl Store {
                         "INSERT OR REPLACE INTO cursors (chain, height) VALUES (?1, ?2)",
                     )?
                     .execute(params![chain, height.0])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// How the operator wants assets to be sold, whatever the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::swap`].
+    pub fn sales(&self) -> Result<Vec<Sale>, StoreError> {
+        self.read(|connection| {
+            let mut statement = connection.prepare_cached("SELECT sale FROM sales")?;
+            let found = statement.query_map([], |row| row.get::<_, String>(0))?;
+            found.map(|sale| rows::from_json(&sale?)).collect()
+        })
+    }
+
+    /// Notes how an asset is sold from now on.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub async fn set_sale(&self, sale: Sale) -> Result<(), StoreError> {
+        self.writer
+            .write(move |connection| {
+                connection.execute(
+                    "INSERT OR REPLACE INTO sales (asset, sale) VALUES (?1, ?2)",
+                    params![sale.asset.to_string(), rows::to_json(&sale)?],
+                )?;
                 Ok(())
             })
             .await

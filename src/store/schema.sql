@@ -72,6 +72,12 @@ CREATE TABLE cursors (
     height INTEGER NOT NULL
 ) STRICT;
 
+-- How assets are sold, where the operator has said otherwise than the configuration; JSON.
+CREATE TABLE sales (
+    asset TEXT PRIMARY KEY,
+    sale TEXT NOT NULL
+) STRICT;
+
 -- Assets of which no new swaps are made.
 CREATE TABLE paused (
     asset TEXT PRIMARY KEY

@@ -182,7 +182,8 @@ pub fn claim<R: RngCore + CryptoRng>(
 }
 
 /// The refund: spends with the refunder's key. No block takes it before the one after the timeout's. Everything else as
-/// [`claim`] does it, but that it does not signal (BIP 125) that it may be replaced: nobody else can spend by the same key.
+/// [`claim`] does it, but it does not signal that it may be replaced: a node without full replacement refuses a second one
+/// with a higher fee while it has the first.
 ///
 /// # Errors
 /// Why it cannot be made; nothing is spent then.
@@ -196,7 +197,7 @@ pub fn refund<R: RngCore + CryptoRng>(
     let choice = [Vec::new()];
     check_key(key, &locked.htlc.refunder, "refunder")?;
     let timeout = LockTime::from_consensus(locked.htlc.timeout.0);
-    let tx = unsigned(locked, timeout, Sequence(0xffff_fffe));
+    let tx = unsigned(locked, timeout, Sequence(0xffff_fffd));
     let mut tx = pay_out(locked, tx, &choice, destination, rate)?;
     blind(locked, &mut tx, destination, rng)?;
     sign(locked, &mut tx, key, &choice);

@@ -8,6 +8,7 @@ use swaprig_units::{Msat, Units};
 use super::cell::View;
 use super::{ApplyError, Engine, locked};
 use crate::chain::{BroadcastError, FanOutError, WalletError};
+use crate::config::Sale;
 use crate::store::StoreError;
 use crate::swap::{Event, Phase, SwapId};
 
@@ -78,7 +79,7 @@ impl Engine {
     pub fn inventory(&self) -> Result<Stocks, AdminError> {
         let deposit_address = self.wallet.fresh_address()?;
         let mut sums = locked(&self.inventory).sums();
-        for sale in &self.config.sell {
+        for sale in locked(&self.sales).iter() {
             sums.entry(sale.asset).or_default();
         }
         let (exposure, in_flight) = self.exposure();
@@ -136,11 +137,11 @@ impl Engine {
     /// When it is not on sale, or the store fails.
     pub async fn set_paused(&self, asset: Option<AssetId>, paused: bool) -> Result<(), AdminError> {
         let assets: Vec<AssetId> = match asset {
-            Some(asset) if self.config.sale(asset).is_none() => {
+            Some(asset) if self.sale(asset).is_none() => {
                 return Err(AdminError::NotSold(asset));
             }
             Some(asset) => vec![asset],
-            None => self.config.sell.iter().map(|sale| sale.asset).collect(),
+            None => locked(&self.sales).iter().map(|sale| sale.asset).collect(),
         };
         for asset in assets {
             self.store.set_paused(asset, paused).await?;
@@ -151,6 +152,23 @@ impl Engine {
             };
             tracing::info!(%asset, paused, "the operator has decided");
         }
+        Ok(())
+    }
+
+    /// Puts an asset on sale, or changes how it is sold.
+    ///
+    /// # Errors
+    ///
+    /// When the store fails; nothing has changed then.
+    pub async fn set_sale(&self, sale: Sale) -> Result<(), AdminError> {
+        self.store.set_sale(sale).await?;
+        {
+            let mut sales = locked(&self.sales);
+            sales.retain(|own| own.asset != sale.asset);
+            sales.push(sale);
+        }
+        tracing::info!(asset = %sale.asset, price_msat = sale.price_msat, "the operator has set a price");
+        self.resync.notify_one();
         Ok(())
     }
 

@@ -169,7 +169,7 @@ impl From<StoreError> for CreateError {
 impl Engine {
     /// What would be sold of an asset now; `None` when it is not on sale.
     pub fn offer(&self, asset: AssetId) -> Option<Offer> {
-        let sale = self.config.sale(asset)?;
+        let sale = self.sale(asset)?;
         let fee_value = self.config.fee_value(asset);
         let needs = self.needs(asset, Units(0), fee_value);
         let fee = |vsize| needs.fees.rate.fee(vsize).0;
@@ -180,7 +180,7 @@ impl Engine {
             .min(sale.max.map_or(Units(u64::MAX), Units));
         Some(Offer {
             price_msat: sale.price_msat,
-            least: self.config.least(sale),
+            least: self.config.least(&sale),
             most,
             paused: locked(&self.paused).contains(&asset),
         })
@@ -239,7 +239,7 @@ impl Engine {
             return Err(CreateError::Stopping);
         }
         let asset = wanted.asset;
-        let sale = *self.config.sale(asset).ok_or(CreateError::NotSold(asset))?;
+        let sale = self.sale(asset).ok_or(CreateError::NotSold(asset))?;
         if locked(&self.paused).contains(&asset) {
             return Err(CreateError::Paused(asset));
         }

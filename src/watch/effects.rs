@@ -14,7 +14,9 @@ use super::{ApplyError, Engine, locked};
 use crate::chain::BroadcastError;
 use crate::lightning::LightningError;
 use crate::store::StoredEffect;
-use crate::swap::{self, Effect, Event, FailureReason, FeeRate, FundingTx, Locked, Swap, is_due};
+use crate::swap::{
+    self, Effect, Event, FailureReason, FeeRate, FundingTx, Locked, Swap, is_due, may_claim,
+};
 
 /// Pauses between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -90,7 +92,10 @@ impl Engine {
     }
 
     async fn attempt(self: &Arc<Self>, cell: &Arc<Cell>, effect: &Effect, attempt: u32) -> Attempt {
-        let swap = cell.state.lock().await.swap.clone();
+        let (swap, payment) = {
+            let state = cell.state.lock().await;
+            (state.swap.clone(), state.payment)
+        };
         // It waited, and may have become wrong meanwhile.
         if !is_due(&swap, effect) {
             return Attempt::Done(None);
@@ -99,6 +104,8 @@ impl Engine {
             Effect::MakeInvoice => self.make_invoices(&swap, attempt).await,
             Effect::SignFunding => self.sign_funding(&swap),
             Effect::BroadcastFunding => self.broadcast_funding(cell, &swap).await,
+            // Another payment than the one for which it was decided is not taken.
+            Effect::ClaimPayment if !may_claim(&swap, payment) => Attempt::Done(None),
             Effect::ClaimPayment => {
                 let keys = match self.keys.keys(swap.index) {
                     Ok(keys) => keys,

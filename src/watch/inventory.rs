@@ -205,14 +205,12 @@ impl Engine {
 
     /// Makes explicit coins of the sizes that swaps need out of confidential ones.
     async fn make_coins_ready(&self) {
-        let mut sizes: Vec<(AssetId, u64)> = self
-            .config
-            .sell
+        let mut sizes: Vec<(AssetId, u64)> = locked(&self.sales)
             .iter()
             .map(|sale| (sale.asset, sale.coin))
             .collect();
         // Every funding pays its fee in L-BTC, also when that is not on sale.
-        if self.config.sale(self.config.lbtc).is_none() {
+        if self.sale(self.config.lbtc).is_none() {
             sizes.push((self.config.lbtc, 0));
         }
         for (asset, size) in sizes {

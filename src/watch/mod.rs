@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::chain::{Index, Wallet, Watcher};
-use crate::config::Config;
+use crate::config::{Config, Sale};
 use crate::lightning::LightningNode;
 use crate::store::{Coins, Store, StoreError, StoredEffect, StoredSwap};
 use crate::swap::{
@@ -60,6 +60,8 @@ pub struct Engine {
     /// What Lightning can receive in one payment, millisatoshi, as of the last look.
     receivable: AtomicU64,
     paused: Mutex<HashSet<AssetId>>,
+    /// What is on sale now.
+    sales: Mutex<Vec<Sale>>,
     /// Why no new swaps can be made yet; `None` when they can.
     unready: watch::Sender<Option<String>>,
     stopping: watch::Sender<bool>,
@@ -96,6 +98,14 @@ impl Engine {
     /// How it is configured.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// How an asset is sold now; `None` when it is not.
+    pub(super) fn sale(&self, asset: AssetId) -> Option<Sale> {
+        locked(&self.sales)
+            .iter()
+            .find(|sale| sale.asset == asset)
+            .copied()
     }
 
     /// The Liquid height that it has reached; 0 before it has seen one.

@@ -47,7 +47,7 @@ impl Engine {
         }
         let made_at = lost.timeout.0.saturating_sub(self.config.refund_delta.0);
         // The price is known to the Lightning node only, which holds no less than its invoice asks for.
-        let sale = self.config.sale(lost.asset);
+        let sale = self.sale(lost.asset);
         let price = sale.map_or(0, |sale| lost.amount.0.saturating_mul(sale.price_msat));
         // Without an answer it counts as not taken; the held payment then shows itself, or the timeout comes.
         let paid = matches!(self.node.received(hash).await, Ok(Received::Yes(_)));

@@ -112,6 +112,12 @@ impl Engine {
         })?;
         let (watcher, events) = Watcher::start(&index);
         let paused: HashSet<_> = store.paused()?.into_iter().collect();
+        let mut sales = store.sales()?;
+        for sale in &config.sell {
+            if !sales.iter().any(|own| own.asset == sale.asset) {
+                sales.push(*sale);
+            }
+        }
         let next_index = AtomicU32::new(store.next_index()?);
         let engine = Arc::new(Engine {
             params: network.address_params(),
@@ -128,6 +134,7 @@ impl Engine {
             inventory: Mutex::new(Inventory::default()),
             receivable: AtomicU64::new(0),
             paused: Mutex::new(paused),
+            sales: Mutex::new(sales),
             unready: watch::Sender::new(Some("it is starting".into())),
             stopping: watch::Sender::new(false),
             tasks: Mutex::new(JoinSet::new()),

@@ -177,6 +177,23 @@ pub(crate) const METHODS: &[Method] = &[
     },
     Method {
         service: ADMIN,
+        name: "SetSale",
+        // Sets what the server has set already: nothing changes.
+        codes: &[code::OK],
+        judge: judge::<v1::SetSaleRequest>,
+        fair: || {
+            v1::SetSaleRequest {
+                asset_id: NO_ASSET.into(),
+                price_msat_per_unit: u64::MAX,
+                min_amount: 0,
+                max_amount: 0,
+                coin_amount: 0,
+            }
+            .encode_to_vec()
+        },
+    },
+    Method {
+        service: ADMIN,
         name: "GetInventory",
         codes: &[code::OK],
         judge: judge::<v1::GetInventoryRequest>,

@@ -182,6 +182,26 @@ fn largest(coins: &[Coin], reserved: &HashSet<OutPoint>, asset: AssetId, count: 
     values.iter().take(count).sum()
 }
 
+#[test]
+fn coins_that_were_chosen_before_are_found_again_or_said_to_be_gone() {
+    let coins = [coin(1, lbtc(), 80_000), coin(2, lbtc(), 90_000)];
+    let needs = needs(lbtc(), 60_000, 0);
+    let chosen: HashSet<OutPoint> = [coins[1].outpoint].into();
+    assert_eq!(
+        reselect(&coins, &needs, &chosen).unwrap().coins,
+        [coins[1].clone()]
+    );
+    assert_eq!(
+        reselect(&coins[..1], &needs, &chosen),
+        Err(Reselect::Gone(coins[1].outpoint))
+    );
+    let more = Needs {
+        amount: Units(90_000),
+        ..needs
+    };
+    assert_eq!(reselect(&coins, &more, &chosen), Err(Reselect::TooLittle));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -201,6 +221,7 @@ proptest! {
                 }
                 let distinct: HashSet<_> = selection.outpoints().collect();
                 prop_assert_eq!(distinct.len(), selection.coins.len());
+                prop_assert_eq!(reselect(&coins, &needs, &distinct), Ok(selection.clone()));
                 let change = |asset| -> u64 {
                     selection.change.iter().filter(|(own, _)| *own == asset).map(|(_, value)| value.0).sum()
                 };

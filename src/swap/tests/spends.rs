@@ -165,7 +165,7 @@ fn spends_are_classified_and_timed() {
             refund
                 .input
                 .iter()
-                .all(|input| input.sequence.0 == 0xffff_fffe)
+                .all(|input| input.sequence.0 == 0xffff_fffd)
         );
         assert!(
             claim

@@ -1,0 +1,240 @@
+//! The server is killed at every boundary between two effects, one after the other, and every swap still ends as it should.
+//!
+//! The boundaries are not listed here: the server counts them, and the test goes on until one more is not reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use swaprig::client::{BuyError, Stage};
+use swaprig::lightning::{Outgoing, Received, Route};
+use swaprig_harness::time::Deadline;
+use swaprig_harness::units::{BlockDelta, Msat};
+use swaprig_proto::v1::SwapStatus;
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+
+use crate::desk::{Desk, Plan, soon};
+
+const AMOUNT: u64 = 20_000;
+/// More boundaries than this are not on the way of a single swap.
+const MOST: u64 = 200;
+
+/// Starts the server again whenever it is dead, as a supervisor does.
+fn supervise(desk: &Arc<Desk>) -> JoinHandle<()> {
+    let desk = desk.clone();
+    tokio::spawn(async move {
+        loop {
+            desk.server().running().exited().await;
+            desk.server().restart(soon()).await.unwrap();
+        }
+    })
+}
+
+/// What the server wrote when it died at a failpoint.
+fn last_words(desk: &Desk, failpoint: u64) -> Option<String> {
+    let said = format!("failpoint {failpoint}: ");
+    let log = desk.log();
+    let line = log.lines().rev().find(|line| line.contains(&said));
+    line.map(str::to_owned)
+}
+
+/// Runs `flow` once for each boundary that the server passes in it, and kills the server there.
+async fn killed_everywhere(desk: Desk, flow: impl AsyncFn(&Desk)) -> Vec<String> {
+    let desk = Arc::new(desk);
+    let mut died_at = Vec::new();
+    for failpoint in 1..MOST {
+        std::fs::write(desk.dir().join("failpoint"), format!("abort:{failpoint}")).unwrap();
+        desk.server().restart(soon()).await.unwrap();
+        let supervisor = supervise(&desk);
+        flow(&desk).await;
+        supervisor.abort();
+        // A restart that was under way has ended, or the next one begins it anew.
+        let _ = supervisor.await;
+        desk.money_is_conserved().await;
+        match last_words(&desk, failpoint) {
+            Some(words) => died_at.push(words),
+            None => return died_at,
+        }
+    }
+    panic!("the server passes more than {MOST} boundaries: {died_at:?}");
+}
+
+/// Repeats what a dead server left unanswered.
+async fn insist<T>(
+    desk: &Desk,
+    what: &str,
+    mut ask: impl AsyncFnMut() -> Result<T, BuyError>,
+) -> T {
+    desk.until(what, async || match ask().await {
+        Ok(done) => Ok(done),
+        Err(error) if error.is_transient() => Err(error.to_string()),
+        Err(error) => panic!("{what}: {error}\n{}", desk.log_tail()),
+    })
+    .await
+}
+
+/// A buyer pays and claims, whatever happens to the server.
+async fn bought(desk: &Desk) {
+    let buyer = desk.buyer(&Uuid::new_v4().to_string()).await;
+    let wish = Desk::wish(AMOUNT);
+    let id = wish.request_id.unwrap();
+    let made = insist(desk, "the swap to be made", async || {
+        buyer.create(&wish).await
+    })
+    .await;
+    let swap_id = made.swap_id.unwrap().to_string();
+    desk.until("the swap to be claimed", async || {
+        desk.mine(1).await;
+        let budget = Deadline::after(Duration::from_millis(300));
+        match buyer.run(id, budget).await {
+            Ok(record) if record.stage == Stage::Claimed => Ok(()),
+            Ok(record) => Err(format!("{:?}", record.stage)),
+            Err(error) if error.is_transient() => Err(error.to_string()),
+            Err(error) => panic!("{error}\n{}", desk.log_tail()),
+        }
+    })
+    .await;
+    let swap = desk.swap_is(&swap_id, SwapStatus::Claimed).await;
+    assert!(swap.refund_txid.is_empty(), "{swap:?}");
+    // The server was paid, too: once.
+    let hash = swap.payment_hash.parse().unwrap();
+    desk.until("the payment to have arrived", async || {
+        match desk
+            .node("seller")
+            .received(hash)
+            .await
+            .map_err(|error| error.to_string())?
+        {
+            Received::Yes(_) => Ok(()),
+            Received::No => Err("not yet".to_owned()),
+        }
+    })
+    .await;
+    desk.mine(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_anywhere_still_sells() {
+    let plan = Plan {
+        stock: 3_000_000,
+        coin: 60_000,
+        channel: 5_000_000,
+        ..Plan::default()
+    };
+    let Some(desk) = Desk::open(plan).await else {
+        return;
+    };
+    let died_at = killed_everywhere(desk, bought).await;
+    println!("{} boundaries:\n{}", died_at.len(), died_at.join("\n"));
+    for effect in [
+        "making the invoice",
+        "signing the funding",
+        "sending the funding",
+        "claiming the payment",
+    ] {
+        let before = format!("before {effect}");
+        let after = format!("after {effect}");
+        assert!(
+            died_at.iter().any(|words| words.ends_with(&before)),
+            "{before}: {died_at:?}"
+        );
+        assert!(
+            died_at.iter().any(|words| words.ends_with(&after)),
+            "{after}: {died_at:?}"
+        );
+    }
+}
+
+/// Nobody pays in time; somebody tries too late. The server takes its coins back, whatever happens to it.
+async fn taken_back(desk: &Desk) {
+    let request = Desk::request(AMOUNT);
+    let swap = desk
+        .until("the swap to be made", async || {
+            let answer = desk.swaps().await.create_swap(request.clone()).await;
+            let answer = answer.map_err(|status| status.to_string())?;
+            Ok(answer.into_inner().swap.unwrap())
+        })
+        .await;
+    desk.mine(1).await;
+    desk.swap_is(&swap.swap_id, SwapStatus::Funded).await;
+    let hash = swap.payment_hash.parse().unwrap();
+    let pay_by = swap.pay_by_height - swap.liquid_height - 1;
+    desk.mine(pay_by).await;
+    let buyer = desk.node("buyer");
+    let route = Route::new(Msat(10_000), BlockDelta(64));
+    buyer.pay(&swap.invoice, &route).await.unwrap();
+    let timeout = swap.htlc.as_ref().unwrap().timeout;
+    desk.until("the late payment to be given back", async || {
+        match buyer
+            .outgoing(hash)
+            .await
+            .map_err(|error| error.to_string())?
+        {
+            Outgoing::Failed => Ok(()),
+            Outgoing::Succeeded(_) => panic!("a payment was taken too late: {swap:?}"),
+            pending => Err(format!("{pending:?}")),
+        }
+    })
+    .await;
+    desk.mine(timeout - swap.pay_by_height).await;
+    let refunded = desk
+        .until("the swap to be refunded", async || {
+            desk.mine(1).await;
+            let swap = desk
+                .swap(&swap.swap_id)
+                .await
+                .map_err(|status| status.to_string())?;
+            match swap.status() {
+                SwapStatus::Refunded => Ok(swap),
+                status => Err(format!("{status:?} {:?}", swap.phase())),
+            }
+        })
+        .await;
+    assert!(refunded.claim_txid.is_empty(), "{refunded:?}");
+    assert_eq!(buyer.outgoing(hash).await.unwrap(), Outgoing::Failed);
+    desk.mine(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_anywhere_still_takes_its_coins_back() {
+    let plan = Plan {
+        stock: 3_000_000,
+        coin: 60_000,
+        channel: 5_000_000,
+        ..Plan::default()
+    };
+    let Some(desk) = Desk::open(plan).await else {
+        return;
+    };
+    let died_at = killed_everywhere(desk, taken_back).await;
+    println!("{} boundaries:\n{}", died_at.len(), died_at.join("\n"));
+    for effect in ["failing the payment", "the refund", "sending the refund"] {
+        let before = format!("before {effect}");
+        assert!(
+            died_at.iter().any(|words| words.ends_with(&before)),
+            "{before}: {died_at:?}"
+        );
+    }
+}
+
+/// The planted bug: the funding is sent before anything is stored. The checks above must not hold then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_sends_before_it_stores_is_found_out() {
+    let Some(desk) = Desk::open(Plan::default()).await else {
+        return;
+    };
+    std::fs::write(desk.dir().join("failpoint"), "fund-before-store").unwrap();
+    desk.server().restart(soon()).await.unwrap();
+    let request = Desk::request(AMOUNT);
+    let died = desk.swaps().await.create_swap(request.clone()).await;
+    assert!(died.is_err(), "{died:?}");
+    desk.server().running().exited().await;
+    desk.server().restart(soon()).await.unwrap();
+    let answer = desk.swaps().await.create_swap(request).await.unwrap();
+    let swap = answer.into_inner().swap.unwrap();
+    desk.mine(1).await;
+    desk.swap_is(&swap.swap_id, SwapStatus::Funded).await;
+    // One request, and two fundings on the chain.
+    let fundings = desk.fundings().await;
+    assert_eq!(fundings, 2, "the bug is not there any more");
+}

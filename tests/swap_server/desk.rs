@@ -1,0 +1,392 @@
+//! A world with a swap server that has coins, a buyer with a channel to it, and the money oracle over all of it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bitcoin::Network;
+use elements::{AddressParams, AssetId};
+use serde_json::json;
+use swaprig::client::{Buyer, Chains, Config, Policy, Seed, Wish};
+use swaprig::lightning::{LdkServer, LdkServerConfig, LightningNode};
+use swaprig::swap::read_tag;
+use swaprig_harness::World;
+use swaprig_harness::elementsd::{AssetAmount, lbtc};
+use swaprig_harness::server::{Ready, Server, ServerSpec};
+use swaprig_harness::template::Template;
+use swaprig_harness::time::{Deadline, Probe, poll_until};
+use swaprig_harness::units::{BlockDelta, Msat, Sat, Units};
+use swaprig_harness::world::{Chain, Recipient};
+use swaprig_proto::v1;
+use swaprig_proto::v1::admin_service_client::AdminServiceClient;
+use swaprig_proto::v1::swap_service_client::SwapServiceClient;
+use swaprig_scenarios::lang::{HtlcBooks, JsonPath, JsonPaths, LiquidBooks, ServerBooks};
+use swaprig_scenarios::run::Oracle;
+use tokio::sync::Mutex;
+use tonic::transport::Channel;
+use uuid::Uuid;
+
+use crate::support;
+
+/// Millisatoshi for a satoshi of L-BTC.
+pub(crate) const PRICE: u64 = 1_010;
+
+pub(crate) fn soon() -> Deadline {
+    Deadline::after(support::SOON)
+}
+
+/// What a desk begins with.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    /// Further arguments of the server.
+    pub(crate) args: Vec<String>,
+    /// L-BTC of the server, satoshi.
+    pub(crate) stock: u64,
+    /// The size of its coins.
+    pub(crate) coin: u64,
+    /// The capacity of the buyer's channel, satoshi.
+    pub(crate) channel: u64,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan {
+            args: Vec::new(),
+            stock: 1_000_000,
+            coin: 100_000,
+            channel: 1_000_000,
+        }
+    }
+}
+
+pub(crate) struct Desk {
+    pub(crate) world: Arc<World>,
+    oracle: Mutex<Oracle>,
+    dir: tempfile::TempDir,
+}
+
+fn spec(plan: &Plan) -> ServerSpec {
+    let sale = format!("{}={PRICE},coin={}", lbtc(), plan.coin);
+    let args = [
+        "{swaprig}",
+        "server",
+        "--listen",
+        "{listen}",
+        "--admin-listen",
+        "{admin}",
+        "--data-dir",
+        "{dir}",
+        "--electrum-url",
+        "tcp://{electrs-liquid.electrum}",
+        "--ldk-address",
+        "{seller.grpc}",
+        "--ldk-cert",
+        "{seller.cert}",
+        "--ldk-credential",
+        "{seller.api_key_file}",
+        "--sell",
+        &sale,
+        "--failpoint",
+        "file:{dir}/failpoint",
+        "--poll-interval-millis",
+        "200",
+    ];
+    let all = args.into_iter().chain(plan.args.iter().map(String::as_str));
+    ServerSpec {
+        name: "desk".into(),
+        run: all.map(|arg| Template::parse(arg).unwrap()).collect(),
+        env: Vec::new(),
+        ready: Ready::GrpcHealth(String::new()),
+        api: None,
+        tls: None,
+    }
+}
+
+fn books() -> ServerBooks {
+    ServerBooks {
+        server: "desk".into(),
+        lightning: Some("seller".into()),
+        bitcoin: None,
+        liquid: Some(LiquidBooks::DescriptorFile("{dir}/descriptor.txt".into())),
+        htlcs: Some(HtlcBooks {
+            rpc: "ln_liquid_swap.v1.SwapService/ListSwaps".into(),
+            send: serde_json::json!({}),
+            addresses: JsonPaths::parse("$.swaps[*].htlc.address").unwrap(),
+            next: Some((
+                "page_token".into(),
+                JsonPath::parse("$.next_page_token").unwrap(),
+            )),
+        }),
+    }
+}
+
+impl Desk {
+    /// Opens it, with its coins ready; `None`, said aloud, when `RUN_LDK_E2E=0` asks to skip.
+    pub(crate) async fn open(plan: Plan) -> Option<Self> {
+        let builder = support::world()?;
+        let builder = builder.lightning(["buyer", "seller"]);
+        let builder = builder.liquid_wallets(["buyer"]).indexes([Chain::Liquid]);
+        let world = Arc::new(builder.server(spec(&plan)).start().await.unwrap());
+        world
+            .open_usable_channel("buyer", "seller", Sat(plan.channel))
+            .await
+            .unwrap();
+        let desk = Desk {
+            world,
+            oracle: Mutex::new(Oracle::with_servers(vec![books()])),
+            dir: tempfile::tempdir().unwrap(),
+        };
+        if plan.stock > 0 {
+            desk.deposit(lbtc(), plan.stock).await;
+        }
+        Some(desk)
+    }
+
+    /// Gives the server coins, and waits until swaps can use them.
+    pub(crate) async fn deposit(&self, asset: AssetId, parts: u64) {
+        let stocks = self.stocks().await.unwrap();
+        let before = free(&stocks, asset);
+        let to = Recipient::Address(stocks.deposit_address.parse().unwrap());
+        let amount = AssetAmount { asset, parts };
+        self.world.fund_liquid(&to, amount, soon()).await.unwrap();
+        self.mine(1).await;
+        // It splits the deposit as soon as it sees it.
+        self.mempool_is_not_empty().await;
+        self.mine(1).await;
+        let wanted = before + parts / 2;
+        self.until("the deposit to be usable", async || {
+            let stocks = self.stocks().await.map_err(|status| status.to_string())?;
+            let free = free(&stocks, asset);
+            if free >= wanted {
+                Ok(())
+            } else {
+                Err(format!("{free} of it are"))
+            }
+        })
+        .await;
+    }
+
+    pub(crate) async fn stocks(&self) -> Result<v1::GetInventoryResponse, tonic::Status> {
+        let mut admin = self.admin().await;
+        let stocks = admin.get_inventory(v1::GetInventoryRequest {}).await?;
+        Ok(stocks.into_inner())
+    }
+
+    async fn mempool_is_not_empty(&self) {
+        self.until("a transaction of the server's", async || {
+            let rpc = self.world.liquid().unwrap().elementsd().rpc();
+            let mempool = rpc
+                .mempool(soon())
+                .await
+                .map_err(|error| error.to_string())?;
+            if mempool.is_empty() {
+                Err("none".into())
+            } else {
+                Ok(())
+            }
+        })
+        .await;
+    }
+
+    /// Waits until `look` is content.
+    pub(crate) async fn until<T>(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<T, String>,
+    ) -> T {
+        let deadline = soon();
+        loop {
+            let last = match look().await {
+                Ok(found) => return found,
+                Err(last) => last,
+            };
+            assert!(
+                !deadline.has_passed(),
+                "waited for {what}; last: {last}\n{}",
+                self.log_tail()
+            );
+            pause(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.world.server("desk").unwrap()
+    }
+
+    /// All that the server has said.
+    pub(crate) fn log(&self) -> String {
+        let running = self.server().running();
+        let logs = running.logs();
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        read(&logs.stdout) + &read(&logs.stderr)
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let text = self.log();
+        let lines: Vec<&str> = text.lines().collect();
+        let from = lines.len().saturating_sub(40);
+        lines[from..].join("\n")
+    }
+
+    /// How many transactions of the chain fund an HTLC of the server's: they say so of themselves.
+    pub(crate) async fn fundings(&self) -> usize {
+        let rpc = self.world.liquid().unwrap().elementsd().rpc();
+        let tip = rpc.tip(soon()).await.unwrap().height;
+        let mut found = 0;
+        for height in 1..=tip.0 {
+            let hash = rpc.block_hash(height, soon()).await.unwrap();
+            let asked = [json!(hash.to_string()), json!(0)];
+            let hex: String = rpc.call("getblock", &asked, soon()).await.unwrap();
+            let bytes = elements::hex::decode_to_vec(&hex).unwrap();
+            let block: elements::Block = elements::encode::deserialize(&bytes).unwrap();
+            let outputs = block.txdata.iter().flat_map(|tx| &tx.output);
+            found += outputs
+                .filter(|output| read_tag(&output.script_pubkey).is_some())
+                .count();
+        }
+        found
+    }
+
+    async fn channel(address: String) -> Channel {
+        let endpoint =
+            tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+        endpoint.connect_lazy()
+    }
+
+    pub(crate) async fn swaps(&self) -> SwapServiceClient<Channel> {
+        SwapServiceClient::new(Self::channel(self.server().address()).await)
+    }
+
+    pub(crate) async fn admin(&self) -> AdminServiceClient<Channel> {
+        AdminServiceClient::new(Self::channel(self.server().admin_address()).await)
+    }
+
+    pub(crate) async fn mine(&self, blocks: u32) {
+        self.world.mine_liquid(BlockDelta(blocks)).await.unwrap();
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Arc<dyn LightningNode> {
+        let node = self.world.node(name).unwrap();
+        let storage = node.tls_cert().parent().unwrap().to_owned();
+        let config = LdkServerConfig::local(&node.grpc_address(), &storage, "regtest");
+        Arc::new(LdkServer::new(&config).unwrap())
+    }
+
+    /// A buyer with a store of its own.
+    pub(crate) async fn buyer(&self, name: &str) -> Buyer {
+        let liquid = self.world.liquid().unwrap();
+        let rpc = liquid.elementsd().rpc();
+        let destination = rpc.new_address("buyer", soon()).await.unwrap().confidential;
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let config = Config {
+            server: format!("http://{}", self.server().address()),
+            lightning: self.node("buyer"),
+            electrum: liquid.index().unwrap().electrum_address(),
+            dir,
+            chains: Chains {
+                params: &AddressParams::ELEMENTS,
+                lbtc: lbtc(),
+                bitcoin: Network::Regtest,
+            },
+            policy: Policy {
+                poll: Duration::from_millis(50),
+                ..Policy::default()
+            },
+            seed: Seed::from_bytes([3; 32]),
+            destination,
+        };
+        Buyer::open(config).unwrap()
+    }
+
+    pub(crate) fn wish(amount: u64) -> Wish {
+        Wish {
+            request_id: Some(Uuid::new_v4()),
+            asset: lbtc(),
+            amount: Units(amount),
+            max_price: Msat(amount * PRICE),
+        }
+    }
+
+    /// A request with a key that nobody has to have.
+    pub(crate) fn request(amount: u64) -> v1::CreateSwapRequest {
+        v1::CreateSwapRequest {
+            request_id: Uuid::new_v4().to_string(),
+            asset_id: lbtc().to_string(),
+            amount,
+            claim_pubkey: "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+                .into(),
+            min_confirmations: 1,
+            max_total_price_msat: 0,
+            wait_for_confirmations: false,
+        }
+    }
+
+    pub(crate) async fn swap(&self, id: &str) -> Result<v1::Swap, tonic::Status> {
+        let request = v1::GetSwapRequest { swap_id: id.into() };
+        let answer = self.swaps().await.get_swap(request).await?;
+        Ok(answer.into_inner().swap.unwrap())
+    }
+
+    pub(crate) async fn all_swaps(&self) -> Vec<v1::Swap> {
+        let mut all = Vec::new();
+        let mut request = v1::ListSwapsRequest {
+            page_size: 1_000,
+            ..Default::default()
+        };
+        loop {
+            let page = self
+                .swaps()
+                .await
+                .list_swaps(request.clone())
+                .await
+                .unwrap()
+                .into_inner();
+            all.extend(page.swaps);
+            if page.next_page_token.is_empty() {
+                return all;
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    /// Waits until a swap has a status.
+    pub(crate) async fn swap_is(&self, id: &str, status: v1::SwapStatus) -> v1::Swap {
+        self.until(&format!("swap {id} to be {status:?}"), async || {
+            let swap = self.swap(id).await.map_err(|status| status.to_string())?;
+            match swap.status() == status {
+                true => Ok(swap),
+                false => Err(format!("{:?} {:?}", swap.status(), swap.phase())),
+            }
+        })
+        .await
+    }
+
+    /// Every satoshi has an owner. A block must have settled everything.
+    pub(crate) async fn money_is_conserved(&self) {
+        let mut oracle = self.oracle.lock().await;
+        let sheet = oracle.check(&self.world, soon()).await;
+        let sheet = sheet.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log_tail()));
+        assert!(sheet.is_some(), "the money could not be counted");
+    }
+
+    /// The server's own files.
+    pub(crate) fn dir(&self) -> &Path {
+        self.server().dir()
+    }
+}
+
+pub(crate) fn free(stocks: &v1::GetInventoryResponse, asset: AssetId) -> u64 {
+    let asset = asset.to_string();
+    let stock = stocks.assets.iter().find(|stock| stock.asset_id == asset);
+    stock.map_or(0, |stock| stock.free)
+}
+
+/// Between two looks.
+async fn pause(time: Duration) {
+    let over = Deadline::after(time);
+    let waited = poll_until::<(), std::convert::Infallible, _>("a moment", over, || async {
+        Probe::Pending(String::new())
+    });
+    assert!(waited.await.is_err());
+}

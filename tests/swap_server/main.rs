@@ -1,0 +1,8 @@
+//! The swap server as a process over real daemons, with a real buyer: swaps, crashes, shortages, a lost store.
+
+mod coins;
+mod crash;
+mod desk;
+mod recovery;
+#[path = "../support/mod.rs"]
+mod support;
