@@ -178,7 +178,7 @@ pub(crate) const METHODS: &[Method] = &[
     Method {
         service: ADMIN,
         name: "SetSale",
-        // Sets what the server has set already: nothing changes.
+        // At its price nobody can buy: nothing follows from it.
         codes: &[code::OK],
         judge: judge::<v1::SetSaleRequest>,
         fair: || {
@@ -523,6 +523,19 @@ impl Target {
         let mut inventory = inventory.into_inner();
         // A fresh one each time.
         inventory.deposit_address.clear();
+        // SetSale does what it is asked for with any asset: on sale there may be more than before, in stock not.
+        inventory.assets.retain(|asset| {
+            let v1::Inventory {
+                asset_id: _,
+                free,
+                free_coins,
+                reserved,
+                locked,
+                pending,
+                paused,
+            } = asset;
+            *paused || free | reserved | locked | pending | u64::from(*free_coins) != 0
+        });
         Ok(format!("{:?} {inventory:?}", listed.into_inner().swaps))
     }
 
