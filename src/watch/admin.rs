@@ -199,6 +199,9 @@ impl Engine {
     ///
     /// Why it is not.
     pub async fn force_refund(self: &Arc<Self>, id: SwapId) -> Result<View, AdminError> {
+        if let Some(reason) = &*self.unready.borrow() {
+            return Err(AdminError::Unreachable(reason.clone()));
+        }
         let Some(cell) = self.cells.get(id) else {
             return match self.view(id)? {
                 None => Err(AdminError::NoSuchSwap(id)),

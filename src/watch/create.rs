@@ -392,6 +392,16 @@ impl Engine {
 
     /// Waits until there is something to answer with.
     async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
+        // Until then a swap that is stored is not in memory, and nothing is done for it.
+        let mut unready = self.unready.subscribe();
+        let ready = unready.wait_for(Option::is_none);
+        if !matches!(
+            tokio::time::timeout(self.config.create_timeout, ready).await,
+            Ok(Ok(_))
+        ) {
+            let reason = self.unready.borrow().clone();
+            return Err(CreateError::NotReady(reason.unwrap_or_default()));
+        }
         let view = match self.subscribe(id) {
             None => self.view(id)?,
             Some(mut changes) => {
