@@ -112,6 +112,8 @@ struct Shared {
     state: Mutex<State>,
     /// The index of the next address to be given out.
     next_address: Mutex<u32>,
+    /// The index of the address that was given out for a deposit last.
+    deposit: Mutex<Option<u32>>,
     /// The last script that change was sent to.
     last_change: AtomicU32,
     /// One scan at a time; holds what it knows of the histories.
@@ -158,6 +160,7 @@ impl Wallet {
             stale,
             state: Mutex::new(state),
             next_address: Mutex::new(next_address),
+            deposit: Mutex::new(None),
             last_change: AtomicU32::new(0),
             scan: Arc::default(),
         })))
@@ -286,6 +289,25 @@ impl Wallet {
     pub fn fresh_address(&self) -> Result<Address, WalletError> {
         let mut next = lock(&self.0.next_address);
         let address = self.address(*next)?;
+        self.given_out(&mut next, 1)?;
+        Ok(address)
+    }
+
+    /// A confidential address for a deposit. The same one again until something has come to it or to a later one: addresses that
+    /// nobody uses would lead a scan by the seed alone to the gap at which it ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`Wallet::fresh_address`].
+    pub fn deposit_address(&self) -> Result<Address, WalletError> {
+        let first_unused = lock(&self.0.state).wollet.address(None)?.index();
+        let mut next = lock(&self.0.next_address);
+        let mut deposit = lock(&self.0.deposit);
+        if let Some(at) = deposit.filter(|at| *at >= first_unused) {
+            return self.address(at);
+        }
+        let address = self.address(*next)?;
+        *deposit = Some(*next);
         self.given_out(&mut next, 1)?;
         Ok(address)
     }

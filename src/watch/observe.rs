@@ -180,7 +180,9 @@ impl Engine {
         self.receivable.store(receivable.0, Ordering::Relaxed);
         let held = self.node.held().await?;
         for cell in self.cells.all() {
-            self.take_payment(&cell, &held).await;
+            if let Err(error) = self.take_payment(&cell, &held).await {
+                tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
+            }
             self.look_at_prepay(&cell).await;
         }
         self.fail_strays(&held).await;
@@ -204,31 +206,35 @@ impl Engine {
 
     /// Asks the Lightning node for the payment of a swap.
     pub(super) async fn look_at_payment(self: &Arc<Self>, cell: &Arc<Cell>) {
-        match self.node.held().await {
-            Ok(held) => self.take_payment(cell, &held).await,
-            Err(error) => {
-                tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at")
-            }
+        if let Err(error) = self.ask_for_payment(cell).await {
+            tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
         }
     }
 
-    async fn take_payment(self: &Arc<Self>, cell: &Arc<Cell>, held: &HashMap<PaymentHash, Held>) {
+    /// As [`Engine::look_at_payment`], for whoever must know that it was.
+    pub(super) async fn ask_for_payment(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+    ) -> Result<(), LightningError> {
+        let held = self.node.held().await?;
+        self.take_payment(cell, &held).await
+    }
+
+    async fn take_payment(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        held: &HashMap<PaymentHash, Held>,
+    ) -> Result<(), LightningError> {
         let claim_tried = {
             let state = cell.state.lock().await;
             if state.payment == Payment::Succeeded {
-                return;
+                return Ok(());
             }
             state.swap.claim_tried
         };
         // Asked only when it can have arrived: by our own claim.
         let arrived = match claim_tried {
-            true => match self.node.received(cell.hash).await {
-                Ok(received) => matches!(received, Received::Yes(_)),
-                Err(error) => {
-                    tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
-                    return;
-                }
-            },
+            true => matches!(self.node.received(cell.hash).await?, Received::Yes(_)),
             false => false,
         };
         let mut state = cell.state.lock().await;
@@ -240,6 +246,7 @@ impl Engine {
             None => Payment::Absent,
         };
         self.step_locked(cell, &mut state).await;
+        Ok(())
     }
 
     /// Gives back what is held under the hash of a swap that is over.
@@ -281,14 +288,11 @@ impl Engine {
         }
     }
 
-    /// Whether nobody can pay the prepay invoice any more, with a minute for a payment on its way.
+    /// Whether nobody can pay the prepay invoice any more, with time for a payment on its way: as long again, a minute at most.
     fn prepay_is_over(&self, cell: &Cell) -> bool {
         let expiry = i64::try_from(self.config.invoice_expiry.as_millis()).unwrap_or(i64::MAX);
-        crate::store::now_millis()
-            > cell
-                .created_at
-                .saturating_add(expiry)
-                .saturating_add(60_000)
+        let over = cell.created_at.saturating_add(expiry);
+        crate::store::now_millis() > over.saturating_add(expiry.min(60_000))
     }
 
     fn tell_numbers(&self) {

@@ -129,6 +129,7 @@ impl Engine {
             watcher,
             cells: Cells::default(),
             requests: Mutex::new(HashMap::new()),
+            entering: Mutex::new(HashMap::new()),
             next_index,
             tips: watch::Sender::new(None),
             inventory: Mutex::new(Inventory::default()),
