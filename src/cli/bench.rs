@@ -16,7 +16,7 @@ use swaprig_scenarios::run::Oracle;
 
 use super::exit::complain;
 use super::stats::Samples;
-use super::{DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, runtime};
+use super::{DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, bench_swap, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -45,6 +45,8 @@ enum Bench {
     Proxy,
     /// A Liquid node and its index, without the rest of a world
     Liquid,
+    /// The swap server and the buyer's library; memory over 1,100 swaps besides, once
+    Swap,
 }
 
 impl Bench {
@@ -54,6 +56,7 @@ impl Bench {
             Bench::Oracle => "oracle",
             Bench::Proxy => "proxy",
             Bench::Liquid => "liquid",
+            Bench::Swap => "swap",
         }
     }
 }
@@ -67,6 +70,7 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
     let settings = args.daemons.settings();
     let needs = match args.name {
         Bench::Liquid => Needs::of(false, true, &[Chain::Liquid].into()),
+        Bench::Swap => Needs::of(true, true, &[Chain::Liquid].into()),
         Bench::World | Bench::Oracle | Bench::Proxy => Needs::of(true, false, &[].into()),
     };
     let binaries = match Binaries::resolve(&settings, &needs, &Stderr::default()) {
@@ -85,6 +89,10 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
             Bench::Liquid => {
                 let base = RunDirSettings::from_env(Path::new(RUNS)).base;
                 bench_liquid::liquid(args.runs, args.soak, &base, &binaries, &mut samples).await
+            }
+            Bench::Swap => {
+                let base = RunDirSettings::from_env(Path::new(RUNS)).base;
+                bench_swap::swaps(args.runs, &base, &settings, &binaries, &mut samples).await
             }
             Bench::Proxy => bench_proxy::calls(args.runs, &settings, &binaries, &mut samples).await,
         }
