@@ -25,9 +25,10 @@ pub(super) struct BenchArgs {
     /// How often
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Of `liquid` alone: how many payments to make besides, once and without blinding
-    #[arg(long, value_name = "N", default_value = "0")]
-    soak: u32,
+    /// Of `liquid`: how many payments to make besides, once and without blinding [default: 0]; of `swap`: how many swaps, once,
+    /// to see the server's memory by [default: 1000]
+    #[arg(long, value_name = "N")]
+    soak: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -45,7 +46,7 @@ enum Bench {
     Proxy,
     /// A Liquid node and its index, without the rest of a world
     Liquid,
-    /// The swap server and the buyer's library; memory over 1,100 swaps besides, once
+    /// The swap server and the buyer's library
     Swap,
 }
 
@@ -88,11 +89,19 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
             Bench::Oracle => oracle(args.runs, &settings, &binaries, &mut samples).await,
             Bench::Liquid => {
                 let base = RunDirSettings::from_env(Path::new(RUNS)).base;
-                bench_liquid::liquid(args.runs, args.soak, &base, &binaries, &mut samples).await
+                bench_liquid::liquid(
+                    args.runs,
+                    args.soak.unwrap_or(0),
+                    &base,
+                    &binaries,
+                    &mut samples,
+                )
+                .await
             }
             Bench::Swap => {
                 let base = RunDirSettings::from_env(Path::new(RUNS)).base;
-                bench_swap::swaps(args.runs, &base, &settings, &binaries, &mut samples).await
+                let counts = (args.runs, args.soak.unwrap_or(bench_swap::SOAK));
+                bench_swap::swaps(counts, &base, &settings, &binaries, &mut samples).await
             }
             Bench::Proxy => bench_proxy::calls(args.runs, &settings, &binaries, &mut samples).await,
         }

@@ -33,13 +33,13 @@ const SIDE_BY_SIDE: u32 = 96;
 const LANES: u32 = 16;
 /// Swaps before the server's memory is looked at first, and between that and the last look.
 const SETTLED_IN: u32 = 100;
-const SOAK: u32 = 1_000;
+pub(super) const SOAK: u32 = 1_000;
 /// A key that nobody has to have: the generator of secp256k1.
 const CLAIM_KEY: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
 
-/// Measures `runs` times; then, once, the server's memory over [`SOAK`] swaps.
+/// Measures `runs` times; then, once, the server's memory over `soak` swaps.
 pub(super) async fn swaps(
-    runs: u32,
+    (runs, soak): (u32, u32),
     base: &Path,
     settings: &Settings,
     binaries: &Arc<Binaries>,
@@ -48,7 +48,10 @@ pub(super) async fn swaps(
     for _ in 0..runs {
         one(base, settings, binaries, samples).await?;
     }
-    soak(base, settings, binaries, samples).await
+    match soak {
+        0 => Ok(()),
+        _ => soaked(soak, base, settings, binaries, samples).await,
+    }
 }
 
 async fn one(
@@ -223,23 +226,28 @@ async fn side_by_side(desk: &Desk, buyer: &Buyer, count: u32) -> Result<Duration
 }
 
 /// Many swaps through one server: what it holds more of memory after them, and that it holds nothing else.
-async fn soak(
+async fn soaked(
+    count: u32,
     base: &Path,
     settings: &Settings,
     binaries: &Arc<Binaries>,
     samples: &mut Samples,
 ) -> Result<(), BoxError> {
-    let desk = Desk::open(base, settings, binaries, SETTLED_IN + SOAK).await?;
+    let desk = Desk::open(base, settings, binaries, SETTLED_IN + count).await?;
     let buyer = desk.buyer().await?;
     side_by_side(&desk, &buyer, SETTLED_IN).await?;
     nothing_is_left(&desk).await?;
     let before = desk.resident()?;
-    side_by_side(&desk, &buyer, SOAK).await?;
+    side_by_side(&desk, &buyer, count).await?;
     nothing_is_left(&desk).await?;
     let after = desk.resident()?;
     samples.add("server_rss_100", "MB", megabytes(before));
     let growth = megabytes(after) - megabytes(before);
-    samples.add("server_rss_growth_1000", "MB", growth);
+    let name = match count {
+        SOAK => "server_rss_growth_1000",
+        _ => "server_rss_growth",
+    };
+    samples.add(name, "MB", growth);
     drop(buyer);
     desk.world.finish().await?;
     Ok(())

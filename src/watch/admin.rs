@@ -43,7 +43,7 @@ pub enum AdminError {
 pub struct Stocks {
     /// Of each asset on sale, and of each other that the wallet has.
     pub assets: Vec<Stock>,
-    /// A fresh confidential address.
+    /// A confidential address that nothing came to yet.
     pub deposit_address: Address,
     /// Swaps that are not over.
     pub in_flight: u32,
@@ -77,7 +77,7 @@ impl Engine {
     ///
     /// When the wallet's cache fails.
     pub fn inventory(&self) -> Result<Stocks, AdminError> {
-        let deposit_address = self.wallet.fresh_address()?;
+        let deposit_address = self.wallet.deposit_address()?;
         let mut sums = locked(&self.inventory).sums();
         for sale in locked(&self.sales).iter() {
             sums.entry(sale.asset).or_default();

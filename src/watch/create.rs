@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bitcoin::secp256k1::PublicKey;
 use elements::AssetId;
 use swaprig_units::{Height, Msat, Units};
+use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::cell::{Cell, View};
@@ -193,22 +194,34 @@ impl Engine {
     ///
     /// Why there is no swap; after [`CreateError::Failed`] and [`CreateError::TimedOut`] there is one.
     pub async fn create(self: &Arc<Self>, wanted: Wanted) -> Result<View, CreateError> {
+        let wait = wanted.wait;
+        let (tell, told) = oneshot::channel();
+        let engine = self.clone();
+        // Beside: a caller that goes away leaves no swap that is stored and that nobody goes on with.
+        self.spawn(async move {
+            // Nobody hears it when the caller is gone.
+            let _ = tell.send(engine.find_or_make_once(&wanted).await);
+        });
+        let made = told.await.map_err(|_| CreateError::Stopping)?;
+        self.answer(made?, wait).await
+    }
+
+    /// One request at a time of those that have the same id.
+    async fn find_or_make_once(self: &Arc<Self>, wanted: &Wanted) -> Result<SwapId, CreateError> {
         let lock = {
             let mut requests = locked(&self.requests);
             requests.entry(wanted.request_id).or_default().clone()
         };
         let made = {
             let _one_at_a_time = lock.lock().await;
-            self.find_or_make(&wanted).await
+            self.find_or_make(wanted).await
         };
-        {
-            let mut requests = locked(&self.requests);
-            // This one and the map: nobody else waits.
-            if Arc::strong_count(&lock) <= 2 {
-                requests.remove(&wanted.request_id);
-            }
+        let mut requests = locked(&self.requests);
+        // This one and the map: nobody else waits.
+        if Arc::strong_count(&lock) <= 2 {
+            requests.remove(&wanted.request_id);
         }
-        self.answer(made?, wanted.wait).await
+        made
     }
 
     async fn find_or_make(self: &Arc<Self>, wanted: &Wanted) -> Result<SwapId, CreateError> {

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::cell::Cells;
 use super::inventory::Inventory;
+use super::observe::StalePayments;
 use super::{Engine, locked};
 use crate::chain::{
     FeePolicy, Index, IndexSettings, Seed, SeedError, Wallet, WalletError, WalletSettings,
@@ -139,6 +140,8 @@ impl Engine {
             stopping: watch::Sender::new(false),
             tasks: Mutex::new(JoinSet::new()),
             resync: Notify::new(),
+            stale_payments: StalePayments::default(),
+            looking_at_payments: tokio::sync::Mutex::default(),
             config,
         });
         let running = engine.clone();
@@ -168,7 +171,9 @@ impl Engine {
             swaps = self.cells.all().len(),
             "ready"
         );
-        self.follow(events).await;
+        let payer = self.clone();
+        self.spawn(async move { payer.follow_payments().await });
+        self.follow_chain(events).await;
     }
 
     /// Everything that must be known before the first swap: both heights, the coins, and the swaps that are under way.
