@@ -2,6 +2,9 @@
 
 mod support;
 
+#[path = "buyer/command.rs"]
+mod command;
+
 #[path = "buyer/lightning.rs"]
 mod lightning;
 

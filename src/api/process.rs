@@ -35,6 +35,9 @@ pub enum ServerError {
     /// It did not start.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// A part of it has panicked. What was stored is whole; start it again.
+    #[error("a bug ended {0}; start the server again, and report what the log says of it")]
+    Broken(&'static str),
     /// The system gives no threads or no signals.
     #[error("the operating system: {0}")]
     System(#[from] std::io::Error),
@@ -83,6 +86,7 @@ pub fn run(args: ServerArgs) -> Result<(), ServerError> {
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}
+            what = server.engine().broken() => return Err(ServerError::Broken(what)),
         }
         server.stop().await;
         Ok(())

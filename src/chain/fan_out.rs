@@ -260,6 +260,12 @@ fn blind(
         } else {
             ValueBlindingFactor::new(&mut blinder.rng)
         };
+        // A coin that was made of explicit ones alone balances by itself, as a refund does: nothing is left to hide, and
+        // there is no commitment to nothing with no blinding factor.
+        if value == 0 && value_bf == ValueBlindingFactor::zero() {
+            transaction.output.remove(*at);
+            break;
+        }
         let secrets = TxOutSecrets::new(asset, asset_bf, value, value_bf);
         made.push(secrets);
         let script = transaction.output[*at].script_pubkey.clone();

@@ -13,7 +13,7 @@ const GROUPS: &[(&str, &[&str])] = &[
             "exec", "up", "status", "mine", "fund", "pay", "fault", "logs",
         ],
     ),
-    ("Swap", &["server"]),
+    ("Swap", &["server", "client"]),
     ("Setup", &["doctor", "bench", "conformance"]),
 ];
 

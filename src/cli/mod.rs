@@ -5,6 +5,7 @@ mod bench_desk;
 mod bench_liquid;
 mod bench_proxy;
 mod bench_swap;
+mod client;
 mod conformance;
 mod control;
 mod daemon;
@@ -81,6 +82,8 @@ enum Command {
     Logs(remote::LogsArgs),
     /// Sell L-BTC and other Liquid assets for Lightning payments
     Server(Box<server::ServerArgs>),
+    /// Buy from a swap server: check, pay, claim
+    Client(Box<client::ClientArgs>),
     /// Tell what this machine has and lacks
     Doctor(doctor::DoctorArgs),
     /// Measure
@@ -194,6 +197,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Fault(args) => remote::fault(&args),
         Command::Logs(args) => remote::logs(&args),
         Command::Server(args) => server::server(*args),
+        Command::Client(args) => client::client(*args),
         Command::Doctor(args) => doctor::doctor(&args),
         Command::Bench(args) => bench::bench(&args),
         Command::Conformance(args) => conformance::conformance(&args),

@@ -11,6 +11,7 @@ pub(super) fn server(args: ServerArgs) -> Exit {
             eprintln!("swaprig server: {error}");
             match error {
                 swaprig::api::ServerError::Config(_) => Exit::Usage,
+                swaprig::api::ServerError::Broken(_) => Exit::Failed,
                 swaprig::api::ServerError::Start(_) | swaprig::api::ServerError::System(_) => {
                     Exit::Environment
                 }

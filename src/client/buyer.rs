@@ -47,13 +47,14 @@ impl Buyer {
     /// Opens the store. Connects to nobody yet. Must be called inside a tokio runtime.
     ///
     /// # Errors
-    /// When the store cannot be opened, or the server's address is none.
+    /// When the store cannot be opened, the server's address is none, or the rules let nothing be paid.
     pub fn open(config: Config) -> Result<Self, BuyError> {
         std::fs::create_dir_all(&config.dir).map_err(|source| super::RescueError::File {
             path: config.dir.clone(),
             source,
         })?;
-        let store = Store::open(&config.dir.join("buyer.db"))?;
+        config.policy.needed_blocks()?;
+        let store = Store::open(&config.dir.join(super::STORE))?;
         let server = Server::new(&config.server)?;
         let source = Source::new(&config.electrum);
         Ok(Buyer {
@@ -274,9 +275,16 @@ impl Buyer {
             let spender = view.spender(outpoint)?;
             Some((outpoint.vout, spender.transaction.txid()))
         });
+        let mut transaction = found.map(|found| found.transaction.clone());
+        if let Some(funding) = &offer.funding
+            && transaction.is_none()
+        {
+            // It may exist and pay to something else.
+            transaction = self.source.transaction(funding.txid, call()).await?;
+        }
         let seen = Seen {
             tip: view.tip,
-            transaction: found.map(|found| found.transaction.clone()),
+            transaction,
             block,
             spends: spends.collect(),
         };
@@ -472,8 +480,8 @@ impl Buyer {
     /// Drives a swap until nothing more is to be done: verified, paid, claimed, the claim deep enough; or refused.
     ///
     /// # Errors
-    /// [`BuyError::TimedOut`] with what it waits for; it goes on when it is driven again. Other errors are not worth waiting
-    /// for.
+    /// [`BuyError::TimedOut`] with what it waits for; it goes on when it is driven again. Errors of the buyer's own node and
+    /// index are waited out; those that are told at once are the store's, and what the server says for good.
     pub async fn run(&self, id: Uuid, deadline: Deadline) -> Result<Record, BuyError> {
         let mut wakes = self.config.lightning.events();
         let mut pause = FIRST_PAUSE;
@@ -491,7 +499,7 @@ impl Buyer {
                     }
                 }
                 Ok(Step::Waiting(reason)) => reason,
-                Err(error) if error.is_transient() => error.to_string(),
+                Err(error) if is_worth_waiting(&error) => swaprig_harness::error_chain(&error),
                 Err(error) => return Err(error),
             };
             if deadline.has_passed() {
@@ -523,6 +531,12 @@ impl Buyer {
 
 fn call() -> Deadline {
     Deadline::after(CALL)
+}
+
+/// What the buyer's own node or index says now is no reason to leave a swap: a payment that it refuses is looked at again,
+/// a claim is due whatever it says.
+fn is_worth_waiting(error: &BuyError) -> bool {
+    error.is_transient() || matches!(error, BuyError::Lightning(_) | BuyError::Source(_))
 }
 
 fn timed_out(id: Uuid, deadline: Deadline, attempts: u32, reason: String) -> TimedOut {

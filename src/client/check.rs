@@ -12,7 +12,7 @@ use bitcoin::secp256k1::PublicKey;
 use elements::{AddressParams, AssetId, Script, Transaction, Txid, confidential};
 use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef};
 use swaprig_proto::v1;
-use swaprig_units::{Height, Msat, PaymentHash, Sat, Units};
+use swaprig_units::{BlockDelta, Height, Msat, PaymentHash, Sat, Units};
 
 use super::record::{Funding, Offer, Prepay, Request};
 use super::{Policy, Reason, Refusal};
@@ -515,7 +515,8 @@ pub(crate) fn time(policy: &Policy, offer: &Offer, tip: Height) -> Result<(), Re
             )
         },
     )?;
-    let needed = policy.needed_blocks();
+    // Rules that let nothing be paid are refused when a buyer is opened; here they would let nothing pass.
+    let needed = policy.needed_blocks().unwrap_or(BlockDelta(u32::MAX));
     let left = offer.timeout.0.saturating_sub(tip.0);
     must(left >= needed.0, Reason::TimeoutTooNear, || {
         format!(
@@ -530,3 +531,6 @@ pub(crate) fn time(policy: &Policy, offer: &Offer, tip: Height) -> Result<(), Re
         )
     })
 }
+
+#[cfg(test)]
+mod tests;

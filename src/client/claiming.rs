@@ -113,8 +113,10 @@ impl Buyer {
         boundary("client.claim-sent");
         match sent {
             Ok(()) => Ok(Step::Waiting("the claim was sent".into())),
-            Err(error) if error.is_transient() => Err(error.into()),
-            Err(error) => Ok(Step::Waiting(format!("the claim was not taken: {error}"))),
+            Err(error) if error.is_refusal() => {
+                Ok(Step::Waiting(format!("the claim was not taken: {error}")))
+            }
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -128,7 +130,11 @@ impl Buyer {
     ) -> Result<Option<Claim>, BuyError> {
         let Policy { bid, .. } = &self.config.policy;
         let key = self.config.seed.claim_key(record.key_index);
-        let mut rate = bid.at(view.tip, locked.htlc.timeout);
+        let asked = bid.at(view.tip, locked.htlc.timeout);
+        if record.claims.last().is_some_and(|last| asked.0 <= last.bid) {
+            return Ok(None);
+        }
+        let mut rate = asked;
         let signed = loop {
             let destination = &self.config.destination;
             match claim(locked, preimage, &key, destination, rate, &mut OsRng) {
@@ -146,6 +152,7 @@ impl Buyer {
             txid: signed.txid(),
             fee: Sat(signed.fee_in(locked.lbtc)),
             raw: serialize_hex(&signed),
+            bid: asked.0,
         };
         let is_due = record
             .claims

@@ -168,6 +168,9 @@ mod tests {
     #[test]
     fn a_key_of_a_known_seed_stays_what_it_is() {
         let seed = Seed::from_bytes([7; 32]);
-        assert_eq!(seed.claim_pubkey(0).to_string(), "TO BE FILLED");
+        assert_eq!(
+            seed.claim_pubkey(0).to_string(),
+            "0239ab38f428a456c25c013dc2bdd40b18fb1306d5d274ada4313f6f9532abcf73"
+        );
     }
 }

@@ -16,7 +16,7 @@ mod server;
 mod source;
 mod store;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitcoin::Network;
@@ -27,7 +27,7 @@ use swaprig_units::{Msat, Units};
 use uuid::Uuid;
 
 use crate::lightning::{LightningError, LightningNode};
-use crate::swap::SpendError;
+use crate::swap::{PolicyError, SpendError};
 
 pub use buyer::Buyer;
 pub use keys::{Seed, SeedError};
@@ -108,6 +108,9 @@ pub enum BuyError {
     /// The claim cannot be signed.
     #[error("the claim: {0}")]
     Spend(#[from] SpendError),
+    /// The buyer's rules let nothing be paid.
+    #[error("the buyer's rules: {0}")]
+    Policy(#[from] PolicyError),
     /// There is no such swap.
     #[error("this buyer has no swap {0}")]
     NoSuchSwap(Uuid),
@@ -139,12 +142,28 @@ impl BuyError {
             BuyError::Store(_)
             | BuyError::Rescue(_)
             | BuyError::Spend(_)
+            | BuyError::Policy(_)
             | BuyError::NoSuchSwap(_)
             | BuyError::OtherWish(_)
             | BuyError::NotNow { .. } => false,
         }
     }
 }
+
+/// The swaps that are stored in a buyer's directory, oldest first. Nothing else is needed to see them.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn stored(dir: &Path) -> Result<Vec<Record>, StoreError> {
+    let path = dir.join(STORE);
+    match path.exists() {
+        true => store::Store::open(&path)?.all(),
+        false => Ok(Vec::new()),
+    }
+}
+
+/// The file of the store in the buyer's directory.
+const STORE: &str = "buyer.db";
 
 /// Bytes that this buyer wrote as hexadecimal digits itself.
 fn from_hex(text: &str) -> Vec<u8> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bitcoin::secp256k1::PublicKey;
 use swaprig_units::{BlockDelta, Height, Msat, Sat};
 
-use crate::swap::FeeRate;
+use crate::swap::{BuyerPolicy, Clocks, FeeRate, PolicyError};
 
 /// A buyer's rules. None of them is ever taken from a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +39,10 @@ pub struct Policy {
 impl Default for Policy {
     fn default() -> Self {
         Policy {
-            min_confirmations: 2,
-            max_total_cltv: BlockDelta(64),
+            min_confirmations: BuyerPolicy::DEFAULT.min_confirmations,
+            max_total_cltv: BuyerPolicy::DEFAULT.max_total_cltv,
             max_routing_fee: Msat(10_000),
-            claim_margin: BlockDelta(60),
+            claim_margin: BuyerPolicy::DEFAULT.claim_margin,
             max_prepay: Msat(0),
             payee: None,
             invoice_margin: Duration::from_secs(10),
@@ -56,21 +56,19 @@ impl Default for Policy {
     }
 }
 
-/// Minutes between two blocks of Bitcoin and of Liquid.
-const BITCOIN_MINUTES: u32 = 10;
-const LIQUID_MINUTES: u32 = 1;
-/// How much slower than that Bitcoin may be while Liquid, whose blocks come by the clock, is not.
-const SLOW: u32 = 2;
-
 impl Policy {
-    /// Liquid blocks that must be left until the timeout when a payment is sent: it may be locked for
-    /// [`Policy::max_total_cltv`] Bitcoin blocks, slow ones, before it shows the preimage, and then there must be time to claim.
-    pub fn needed_blocks(&self) -> BlockDelta {
-        let locked = self
-            .max_total_cltv
-            .0
-            .saturating_mul(SLOW * BITCOIN_MINUTES / LIQUID_MINUTES);
-        BlockDelta(locked.saturating_add(self.claim_margin.0))
+    /// Liquid blocks that must be left until the timeout when a payment is sent; see [`BuyerPolicy::needed`].
+    ///
+    /// # Errors
+    /// When these rules let nothing be paid, or do not fit.
+    pub fn needed_blocks(&self) -> Result<BlockDelta, PolicyError> {
+        let timelock = BuyerPolicy {
+            clocks: Clocks::DEFAULT,
+            max_total_cltv: self.max_total_cltv,
+            claim_margin: self.claim_margin,
+            min_confirmations: self.min_confirmations,
+        };
+        timelock.needed()
     }
 }
 
@@ -122,12 +120,14 @@ mod tests {
 
     #[test]
     fn the_time_that_is_needed_follows_both_clocks() {
-        assert_eq!(Policy::default().needed_blocks(), BlockDelta(1_340));
-        let policy = Policy {
-            max_total_cltv: BlockDelta(u32::MAX),
-            ..Policy::default()
-        };
-        assert_eq!(policy.needed_blocks(), BlockDelta(u32::MAX));
+        assert_eq!(Policy::default().needed_blocks(), Ok(BlockDelta(1_400)));
+        for cltv in [44, u32::MAX] {
+            let policy = Policy {
+                max_total_cltv: BlockDelta(cltv),
+                ..Policy::default()
+            };
+            assert!(policy.needed_blocks().is_err(), "{cltv}");
+        }
     }
 
     #[test]

@@ -195,6 +195,8 @@ pub struct Claim {
     pub raw: String,
     /// What it pays to the block's maker.
     pub fee: Sat,
+    /// The bid that it was signed for, satoshi for 1,000 discounted virtual bytes; more than it pays where there was less.
+    pub bid: u64,
 }
 
 /// A refusal, as it is stored.

@@ -150,6 +150,13 @@ impl Rescue {
         Ok(rescue)
     }
 
+    /// The same with a preimage that was found elsewhere.
+    #[must_use]
+    pub fn with_preimage(mut self, preimage: Preimage) -> Self {
+        self.preimage = Some(preimage);
+        self
+    }
+
     fn locked(&self) -> Locked {
         let coin = |locking: &Locking| Coin {
             outpoint: OutPoint::new(locking.txid, locking.vout),

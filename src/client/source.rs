@@ -32,15 +32,23 @@ pub enum SourceError {
 }
 
 impl SourceError {
-    /// Whether it did not answer at all; it may later.
+    /// Whether the same question may be answered later. A refusal may pass as well: in a reorganisation a transaction that was
+    /// just listed is gone.
     pub fn is_transient(&self) -> bool {
+        match self {
+            SourceError::Electrum { source, .. } => {
+                !matches!(source, ElectrumError::Malformed { .. })
+            }
+            SourceError::Untrue { .. } => false,
+        }
+    }
+
+    /// Whether it answered, and refused.
+    pub fn is_refusal(&self) -> bool {
         let SourceError::Electrum { source, .. } = self else {
             return false;
         };
-        matches!(
-            source,
-            ElectrumError::Connection(_) | ElectrumError::TimedOut { .. }
-        )
+        matches!(source, ElectrumError::Refused { .. })
     }
 }
 
@@ -177,6 +185,26 @@ impl Source {
             });
         }
         Ok(View { tip, transactions })
+    }
+
+    /// A transaction by its id, whatever it pays; `None` when the source does not know it.
+    pub(crate) async fn transaction(
+        &self,
+        txid: Txid,
+        deadline: Deadline,
+    ) -> Result<Option<Transaction>, SourceError> {
+        let id = Txid::to_string(&txid).parse();
+        let id = id.map_err(|_| self.untrue(format!("{txid} is no id")))?;
+        let found = self.with(deadline, async |client| {
+            client.transaction(id, deadline).await
+        });
+        match found.await {
+            Ok(bytes) => elements::encode::deserialize(&bytes)
+                .map(Some)
+                .map_err(|error| self.untrue(format!("{txid} is no transaction: {error}"))),
+            Err(error) if error.is_refusal() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Whether a transaction is in the block of that height, by a branch of its Merkle tree up to the header's root. That the

@@ -196,3 +196,138 @@ fn is_unique_violation(error: &rusqlite::Error) -> bool {
     };
     failure.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::secp256k1::{SECP256K1, SecretKey};
+    use elements::{AssetId, Script};
+    use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat, Units};
+
+    use super::*;
+    use crate::client::record::{Offer, Request, Stage};
+    use crate::swap::SwapId;
+
+    fn record(key_index: u32) -> Record {
+        let key = SecretKey::from_slice(&[3; 32]).unwrap();
+        Record {
+            key_index,
+            request: Request {
+                request_id: Uuid::new_v4(),
+                asset: AssetId::LIQUID_BTC,
+                amount: Units(5),
+                claimer: key.public_key(SECP256K1),
+                min_confirmations: 2,
+                max_price: Msat(7),
+            },
+            swap_id: None,
+            offer: None,
+            stage: Stage::Created,
+            attempts: 0,
+            prepaying: false,
+            preimage: None,
+            claims: Vec::new(),
+            refusal: None,
+            version: 0,
+        }
+    }
+
+    fn offer(record: &Record, hash: u8) -> Offer {
+        Offer {
+            swap_id: SwapId(Uuid::new_v4()),
+            invoice: "lnbcrt".into(),
+            price: Msat(7),
+            payment_hash: PaymentHash([hash; 32]),
+            expires_at: 1,
+            prepay: None,
+            refunder: record.request.claimer,
+            timeout: Height(9),
+            pay_by: Height(8),
+            script: Script::new(),
+            fee_value: Sat(0),
+            server_height: Height(1),
+            takes_payment: false,
+            funding: None,
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_there_when_the_file_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("buyer.db");
+        let store = Store::open(&path).unwrap();
+        let mut first = store.insert(record).unwrap();
+        let second = store.insert(record).unwrap();
+        assert_eq!((first.key_index, second.key_index), (1, 2));
+        first.swap_id = Some(SwapId(Uuid::new_v4()));
+        first.offer = Some(offer(&first, 1));
+        first.preimage = Some(Preimage([4; 32]));
+        first.stage = Stage::Claiming;
+        store.update(&mut first).unwrap();
+        drop(store);
+
+        let store = Store::open(&path).unwrap();
+        assert_eq!(store.all().unwrap(), [first.clone(), second]);
+        let by_server = store.get(first.swap_id.unwrap().0).unwrap();
+        assert_eq!(by_server, Some(first.clone()));
+        assert_eq!(store.get(first.request.request_id).unwrap(), Some(first));
+        assert_eq!(store.get(Uuid::new_v4()).unwrap(), None);
+        let mode: String = store
+            .lock()
+            .query_row("PRAGMA journal_mode", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(mode, "wal");
+    }
+
+    #[test]
+    fn two_that_drive_one_swap_do_not_overwrite_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("buyer.db");
+        let (one, other) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+        let mut mine = one.insert(record).unwrap();
+        let id = mine.request.request_id;
+        let mut theirs = other.get(id).unwrap().unwrap();
+        mine.stage = Stage::Paying;
+        one.update(&mut mine).unwrap();
+        theirs.stage = Stage::Refused;
+        let error = other.update(&mut theirs).unwrap_err();
+        assert!(
+            matches!(error, StoreError::Conflict(swap) if swap == id),
+            "{error}"
+        );
+        assert_eq!(other.get(id).unwrap().unwrap().stage, Stage::Paying);
+        // Whoever has written may write again.
+        mine.stage = Stage::Claiming;
+        one.update(&mut mine).unwrap();
+    }
+
+    #[test]
+    fn a_payment_hash_belongs_to_one_swap() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("buyer.db")).unwrap();
+        let (mut one, mut other) = (store.insert(record).unwrap(), store.insert(record).unwrap());
+        one.offer = Some(offer(&one, 1));
+        store.update(&mut one).unwrap();
+        other.offer = Some(offer(&other, 1));
+        let error = store.update(&mut other).unwrap_err();
+        assert!(matches!(error, StoreError::ReusedHash), "{error}");
+        other.offer = Some(offer(&other, 2));
+        store.update(&mut other).unwrap();
+    }
+
+    #[test]
+    fn a_file_of_another_kind_or_a_later_version_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("buyer.db");
+        std::fs::write(&path, "this is no database, however long it may be").unwrap();
+        assert!(Store::open(&path).is_err());
+        std::fs::remove_file(&path).unwrap();
+        let store = Store::open(&path).unwrap();
+        store
+            .lock()
+            .pragma_update(None, "user_version", 99)
+            .unwrap();
+        drop(store);
+        let error = Store::open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Migration { .. }), "{error}");
+    }
+}

@@ -1,16 +1,21 @@
 //! The steps of scenarios that know what a swap is: primitives of a scripted party (keys, preimages, HTLCs), of which
-//! either side of a swap can be played by hand. They stand on the public interface of `swaprig_scenarios`, as those of
+//! either side of a swap can be played by hand, and a buyer that uses our own library. They stand on the public interface of `swaprig_scenarios`, as those of
 //! another crate would.
 
+mod buyer;
 mod history;
 mod htlc;
 mod look;
 mod secrets;
 mod spend;
+mod swap;
 
 pub use htlc::{FundHtlc, Htlc, HtlcChain, MakeHtlc};
 pub use secrets::{Key, KeyOf, MakeKey, MakePreimage, Revealed, Secret};
 pub use spend::SpendHtlc;
+pub use swap::{
+    BuyerStage, ClaimSwap, CreateSwap, PaidUntil, PaySwap, Swap, SwapPhase, SwapStatus, VerifySwap,
+};
 
 use swaprig_scenarios::lang::{Registry, RegistryError};
 use swaprig_scenarios::steps::core_steps;
@@ -26,7 +31,11 @@ pub fn all_steps() -> Result<Registry, RegistryError> {
         .add::<MakePreimage>()?
         .add::<MakeHtlc>()?
         .add::<FundHtlc>()?
-        .add::<SpendHtlc>()?;
+        .add::<SpendHtlc>()?
+        .add::<CreateSwap>()?
+        .add::<VerifySwap>()?
+        .add::<PaySwap>()?
+        .add::<ClaimSwap>()?;
     Ok(registry)
 }
 

@@ -182,8 +182,8 @@ pub fn claim<R: RngCore + CryptoRng>(
 }
 
 /// The refund: spends with the refunder's key. No block takes it before the one after the timeout's. Everything else as
-/// [`claim`] does it, but it does not signal that it may be replaced: a node without full replacement refuses a second one
-/// with a higher fee while it has the first.
+/// [`claim`] does it. It signals that it may be replaced (BIP 125), for a later one
+/// with a higher fee.
 ///
 /// # Errors
 /// Why it cannot be made; nothing is spent then.

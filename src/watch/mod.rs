@@ -66,6 +66,8 @@ pub struct Engine {
     /// Why no new swaps can be made yet; `None` when they can.
     unready: watch::Sender<Option<String>>,
     stopping: watch::Sender<bool>,
+    /// The part that has panicked.
+    broken: watch::Sender<Option<&'static str>>,
     tasks: Mutex<JoinSet<()>>,
     /// The wallet should be looked at again.
     resync: Notify,
@@ -292,6 +294,30 @@ impl Engine {
         // What has ended is let go of, so that their number does not grow.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(work);
+    }
+
+    /// Runs something beside without which the server is of no use: when it panics, the server ends, and whoever watches over it
+    /// starts it again.
+    fn spawn_vital(
+        self: &Arc<Self>,
+        what: &'static str,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let engine = self.clone();
+        self.spawn(async move {
+            let work = std::panic::AssertUnwindSafe(work);
+            if futures_util::FutureExt::catch_unwind(work).await.is_err() {
+                tracing::error!(what, "a part of the server has panicked; it ends");
+                engine.broken.send_replace(Some(what));
+            }
+        });
+    }
+
+    /// Returns when a part of the server is broken beyond repair, and which.
+    pub async fn broken(&self) -> &'static str {
+        let mut broken = self.broken.subscribe();
+        let part = broken.wait_for(Option::is_some).await;
+        part.ok().and_then(|part| *part).unwrap_or("the engine")
     }
 
     fn is_stopping(&self) -> bool {

@@ -138,6 +138,7 @@ impl Engine {
             sales: Mutex::new(sales),
             unready: watch::Sender::new(Some("it is starting".into())),
             stopping: watch::Sender::new(false),
+            broken: watch::Sender::new(None),
             tasks: Mutex::new(JoinSet::new()),
             resync: Notify::new(),
             stale_payments: StalePayments::default(),
@@ -145,7 +146,10 @@ impl Engine {
             config,
         });
         let running = engine.clone();
-        engine.spawn(async move { running.run(events).await });
+        engine.spawn_vital(
+            "following the chains",
+            async move { running.run(events).await },
+        );
         Ok(engine)
     }
 
@@ -162,7 +166,9 @@ impl Engine {
             pause = (pause * 2).min(Duration::from_secs(5));
         }
         let keeper = self.clone();
-        self.spawn(async move { keeper.keep_inventory().await });
+        self.spawn_vital("keeping the wallet", async move {
+            keeper.keep_inventory().await
+        });
         let looker = self.clone();
         self.spawn(async move { looker.look_at_all_chains(true).await });
         self.unready.send_replace(None);

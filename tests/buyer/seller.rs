@@ -13,7 +13,7 @@ use swaprig::swap::Htlc;
 use swaprig_harness::World;
 use swaprig_harness::elementsd::{AssetAmount, lbtc};
 use swaprig_harness::time::{Deadline, Probe, poll_until};
-use swaprig_harness::units::{Height, Msat, Preimage, Sat};
+use swaprig_harness::units::{Height, Msat, PaymentHash, Preimage, Sat};
 use swaprig_harness::world::Recipient;
 use swaprig_proto::v1;
 use swaprig_proto::v1::swap_service_server::{SwapService, SwapServiceServer};
@@ -80,6 +80,27 @@ impl Seller {
             swap.set_status(v1::SwapStatus::Funded);
             swap.set_phase(v1::SwapPhase::Confirmed);
         });
+    }
+
+    /// Whether a swap was made.
+    pub(crate) fn has(&self, request_id: &str) -> bool {
+        self.lock().contains_key(request_id)
+    }
+
+    /// Says that the funding of one of several swaps is confirmed.
+    pub(crate) fn funded_one(&self, request_id: &str) {
+        let mut swaps = self.lock();
+        let swap = swaps.get_mut(request_id).unwrap();
+        swap.set_status(v1::SwapStatus::Funded);
+        swap.set_phase(v1::SwapPhase::Confirmed);
+    }
+
+    /// Takes the payment of a swap if it is held now.
+    pub(crate) async fn take_if_held(&self, request_id: &str, hash: PaymentHash) {
+        if self.node.held().await.unwrap().contains_key(&hash) {
+            let preimage = preimage_of(request_id);
+            self.node.claim(preimage, PRICE).await.unwrap();
+        }
     }
 
     pub(crate) async fn tip(&self) -> Height {

@@ -21,23 +21,23 @@ use crate::lightning::node_of;
 use crate::seller::{PRICE, Seller, preimage_of};
 use crate::support;
 
-const AMOUNT: Units = Units(50_000);
+pub(crate) const AMOUNT: Units = Units(50_000);
 
-fn soon() -> Deadline {
+pub(crate) fn soon() -> Deadline {
     Deadline::after(support::SOON)
 }
 
 /// A world, a seller, and what a buyer needs.
-struct Market {
-    world: Arc<World>,
-    seller: Seller,
-    address: String,
-    destination: Address,
-    dir: tempfile::TempDir,
+pub(crate) struct Market {
+    pub(crate) world: Arc<World>,
+    pub(crate) seller: Seller,
+    pub(crate) address: String,
+    pub(crate) destination: Address,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Market {
-    async fn open() -> Option<Self> {
+    pub(crate) async fn open() -> Option<Self> {
         let builder = support::world()?;
         let builder = builder.lightning(["buyer", "seller"]);
         let builder = builder.liquid_wallets(["buyer"]).indexes([Chain::Liquid]);
@@ -58,12 +58,16 @@ impl Market {
         })
     }
 
-    fn buyer_in(&self, dir: &Path, server: &str) -> Buyer {
+    pub(crate) fn electrum(&self) -> String {
         let index = self.world.liquid().unwrap().index().unwrap();
+        index.electrum_address()
+    }
+
+    fn buyer_in(&self, dir: &Path, server: &str) -> Buyer {
         let config = Config {
             server: server.to_owned(),
             lightning: node_of(&self.world, "buyer"),
-            electrum: index.electrum_address(),
+            electrum: self.electrum(),
             dir: dir.to_owned(),
             chains: Chains {
                 params: &AddressParams::ELEMENTS,
@@ -93,7 +97,7 @@ impl Market {
         }
     }
 
-    async fn mine(&self, blocks: u32) {
+    pub(crate) async fn mine(&self, blocks: u32) {
         self.world.mine_liquid(BlockDelta(blocks)).await.unwrap();
     }
 
@@ -105,7 +109,7 @@ impl Market {
     }
 
     /// How often the buyer's node has paid.
-    async fn payments(&self) -> usize {
+    pub(crate) async fn payments(&self) -> usize {
         let node = self.world.node("buyer").unwrap();
         node.payments().await.unwrap().len()
     }
@@ -241,7 +245,7 @@ async fn the_rescue_file_alone_claims_and_the_bid_rises_as_the_timeout_nears() {
     buyer.pay(id).await.unwrap();
     let path = market.dir.path().join(format!("rescue/{id}.json"));
     let liquid = market.world.liquid().unwrap();
-    let electrum = liquid.index().unwrap().electrum_address();
+    let electrum = market.electrum();
     // Without the preimage it says what is missing.
     let rescue = Rescue::read(&path).unwrap();
     let early = rescue.claim(&market.destination, FeeRate(100), &electrum, soon());
@@ -261,7 +265,8 @@ async fn the_rescue_file_alone_claims_and_the_bid_rises_as_the_timeout_nears() {
     assert_eq!(second.claims.len(), 2);
     assert!(second.claims[1].fee > second.claims[0].fee);
     let mempool = elementsd.rpc().mempool(soon()).await.unwrap();
-    assert_eq!(mempool, [second.claims[1].txid]);
+    let shown: Vec<String> = mempool.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, [second.claims[1].txid.to_string()]);
 
     // The store is gone: the file bids still more.
     drop(buyer);
@@ -276,6 +281,7 @@ async fn the_rescue_file_alone_claims_and_the_bid_rises_as_the_timeout_nears() {
     let claim = rescue.claim(&market.destination, FeeRate(20_000), &electrum, soon());
     let txid = claim.await.unwrap();
     market.mine(1).await;
+    let txid = txid.to_string().parse().unwrap();
     let depth = market.world.liquid_confirmations(txid, soon()).await;
     assert_eq!(depth.unwrap(), Some(1));
 }

@@ -178,7 +178,7 @@ pub(crate) const METHODS: &[Method] = &[
     Method {
         service: ADMIN,
         name: "SetSale",
-        // Sets what the server has set already: nothing changes.
+        // At its price nobody can buy: nothing follows from it.
         codes: &[code::OK],
         judge: judge::<v1::SetSaleRequest>,
         fair: || {
@@ -308,6 +308,8 @@ impl Target {
     pub(crate) async fn start(world: World, exe: &Path, dir: &Path) -> Target {
         let node = world.node("seller").expect("the world has it");
         let index = world.index(Chain::Liquid).expect("the world has it");
+        let certificate = node.tls_cert();
+        let storage = certificate.parent().expect("a file is in a directory");
         let sale = format!("{}=1000,min=1000", swaprig_harness::elementsd::lbtc());
         let words = [
             "server",
@@ -324,7 +326,7 @@ impl Target {
             "--ldk-address",
             &node.grpc_address(),
             "--ldk-dir",
-            &node.dir().to_string_lossy(),
+            &storage.to_string_lossy(),
         ];
         let spec = Spec {
             name: "swap-server".into(),
@@ -372,6 +374,10 @@ impl Target {
         let stream = TcpStream::connect(&address)
             .await
             .map_err(|error| format!("nobody listens any more: {error}"))?;
+        // Or each call waits 40 ms for an acknowledgement.
+        stream
+            .set_nodelay(true)
+            .map_err(|error| error.to_string())?;
         let shaken =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
         let (sender, connection) = shaken.await.map_err(|error| error.to_string())?;
@@ -517,6 +523,19 @@ impl Target {
         let mut inventory = inventory.into_inner();
         // A fresh one each time.
         inventory.deposit_address.clear();
+        // SetSale does what it is asked for with any asset: on sale there may be more than before, in stock not.
+        inventory.assets.retain(|asset| {
+            let v1::Inventory {
+                asset_id: _,
+                free,
+                free_coins,
+                reserved,
+                locked,
+                pending,
+                paused,
+            } = asset;
+            *paused || free | reserved | locked | pending | u64::from(*free_coins) != 0
+        });
         Ok(format!("{:?} {inventory:?}", listed.into_inner().swaps))
     }
 
@@ -605,8 +624,13 @@ impl Attack {
                 let sent = target
                     .send(method.service, "POST", &method.path(), GRPC, body.clone())
                     .await;
-                match (one_frame(body), sent) {
-                    (Some(request), Ok(answer)) => method.verdict(request, &answer),
+                match (first_frame(body), sent) {
+                    (Some((request, [])), Ok(answer)) => method.verdict(request, &answer),
+                    // What follows the request of a method that takes one may be left unread, as tonic does.
+                    (Some((request, _)), Ok(answer)) => {
+                        let verdict = method.verdict(request, &answer);
+                        verdict.or_else(|error| answer.is_refusal().map_err(|_| error))
+                    }
                     (None, Ok(answer)) => answer.is_refusal(),
                     // Reset before all of it was read.
                     (_, Err(error)) if error.starts_with("broken") => Ok(()),
@@ -636,11 +660,12 @@ impl Attack {
     }
 }
 
-/// The message of a body that is one whole frame, not compressed.
-fn one_frame(body: &[u8]) -> Option<&[u8]> {
-    let (head, message) = body.split_at_checked(5)?;
+/// The message of a body that begins with a whole frame, not compressed, and what follows it.
+fn first_frame(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = body.split_at_checked(5)?;
     let length = u32::from_be_bytes(head[1..].try_into().ok()?);
-    (head[0] == 0 && usize::try_from(length).ok()? == message.len()).then_some(message)
+    let frame = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    (head[0] == 0).then_some(frame)
 }
 
 /// Attacks that are always the same: one of each known kind.

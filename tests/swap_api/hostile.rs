@@ -106,9 +106,6 @@ async fn every_method_answers_any_bytes_as_its_constraints_say() {
 
 #[test]
 fn every_method_of_the_api_is_attacked() {
-    let services = swaprig_proto::v1::swap_service_server::SERVICE_NAME.len()
-        + swaprig_proto::v1::admin_service_server::SERVICE_NAME.len();
-    assert!(services > 0);
     let proto = include_str!("../../proto/proto/ln_liquid_swap/v1/swap.proto");
     let declared: Vec<&str> = proto
         .lines()

@@ -20,6 +20,7 @@ use swaprig_harness::World;
 use swaprig_harness::bitcoind::{RpcError, Tip};
 use swaprig_harness::elementsd::{AssetAmount, Call, FAUCET, Rpc, lbtc};
 use swaprig_harness::time::Deadline;
+use swaprig_harness::world::OUTSIDE;
 use swaprig_units::{Height, Sat, Units};
 
 use super::StepFailure;
@@ -124,6 +125,9 @@ struct Output {
     /// The whole of one that is blinded, for who has the key.
     blinded: Option<Arc<TxOut>>,
 }
+
+/// An output that may be a server's, with the owner that it has otherwise.
+type Unknown = (OutPoint, Output, Option<String>);
 
 /// What a block did, so that it can be undone.
 #[derive(Debug)]
@@ -349,19 +353,29 @@ impl LiquidOracle {
                     .await
                     .map_err(fail)?,
             };
+            // An address that a step paid to may be a server's, and its books say more of what is there.
+            let is_open = owner.is_none() || owner.as_deref() == Some(OUTSIDE);
             match (owner, output.amount) {
+                (owner, _) if is_open => unknown.push((*outpoint, output.clone(), owner)),
                 (Some(owner), Some(amount)) => {
                     *books.entry((amount.asset, owner)).or_default() += amount.parts;
                 }
+                // A blinded output that nobody can spend makes a transaction balance and holds nothing. If it holds something
+                // after all, that is missing from the sum, and is lost.
+                (Some(owner), None) if owner == BURNT => {}
                 (Some(owner), None) => drop(unread.insert(owner)),
-                (None, _) => unknown.push((*outpoint, output.clone())),
+                (None, _) => {}
             }
         }
         self.fees = fees;
         let mut unowned = Vec::new();
         let learnt = self.learn(&unknown, world).await?;
-        for (outpoint, output) in unknown {
-            match self.server_of(&output) {
+        for (outpoint, output, otherwise) in unknown {
+            let otherwise = otherwise.map(|owner| Owned {
+                owner,
+                amount: output.amount,
+            });
+            match self.server_of(&output).or(otherwise) {
                 Some(Owned {
                     owner,
                     amount: Some(amount),
@@ -380,11 +394,7 @@ impl LiquidOracle {
     }
 
     /// Reads the books of servers, where there are outputs that may be theirs.
-    async fn learn(
-        &mut self,
-        unknown: &[(OutPoint, Output)],
-        world: &World,
-    ) -> Result<Learnt, StepFailure> {
+    async fn learn(&mut self, unknown: &[Unknown], world: &World) -> Result<Learnt, StepFailure> {
         let mut learnt = Learnt::All;
         for book in self.books.iter_mut().filter(|_| !unknown.is_empty()) {
             match book.learn(world).await? {
