@@ -24,7 +24,8 @@ struct Record {
 #[derive(Debug, Clone)]
 pub(super) struct Tagged {
     pub(super) tag: Tag,
-    pub(super) transaction: Transaction,
+    /// Serialised: there is one for each swap that ever was, and it takes a fifth of the memory so.
+    pub(super) transaction: Box<[u8]>,
 }
 
 /// All transactions that have to do with the wallet, and the coins that are left of them.
@@ -113,7 +114,7 @@ impl Ledger {
             .iter()
             .find_map(|output| read_tag(&output.script_pubkey));
         if let Some(tag) = tag {
-            let transaction = transaction.clone();
+            let transaction = elements::encode::serialize(transaction).into();
             self.tagged.insert(txid, Tagged { tag, transaction });
         }
         self.records.insert(txid, Record { spends, coins });

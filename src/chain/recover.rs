@@ -1,7 +1,7 @@
 //! What the chain and the seed tell of swaps when the store is lost.
 
 use bitcoin::secp256k1::PublicKey;
-use elements::{AssetId, Script};
+use elements::{AssetId, Script, Transaction};
 use swaprig_units::{Height, Sat, Units};
 
 use super::ledger::{Ledger, Tagged};
@@ -49,7 +49,8 @@ pub(super) fn fundings(ledger: &Ledger) -> Vec<Recovered> {
 
 /// `None` for a transaction that is not made as our fundings are.
 fn read(tagged: &Tagged, height: Option<Height>) -> Option<Recovered> {
-    let Tagged { tag, transaction } = tagged;
+    let tag = &tagged.tag;
+    let transaction: Transaction = elements::encode::deserialize(&tagged.transaction).ok()?;
     let locked = transaction.output.first()?;
     let second = transaction.output.get(1);
     let fee = second.filter(|output| output.script_pubkey == locked.script_pubkey);
@@ -69,7 +70,7 @@ fn read(tagged: &Tagged, height: Option<Height>) -> Option<Recovered> {
             txid: transaction.txid(),
             vout: 0,
             fee_vout: fee.map(|_| 1),
-            raw: elements::encode::serialize_hex(transaction),
+            raw: elements::encode::serialize_hex(&transaction),
         },
         depth: height.map_or(Depth::Mempool, Depth::Block),
     })

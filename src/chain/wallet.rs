@@ -112,8 +112,8 @@ struct Shared {
     state: Mutex<State>,
     /// The index of the next address to be given out.
     next_address: Mutex<u32>,
-    /// The index of the address that was given out for a deposit last.
-    deposit: Mutex<Option<u32>>,
+    /// The address that is shown for deposits, and its index.
+    deposit: Mutex<Option<(u32, Address)>>,
     /// The last script that change was sent to.
     last_change: AtomicU32,
     /// One scan at a time; holds what it knows of the histories.
@@ -287,29 +287,30 @@ impl Wallet {
     ///
     /// When it cannot be noted down that it was given out.
     pub fn fresh_address(&self) -> Result<Address, WalletError> {
-        let mut next = lock(&self.0.next_address);
-        let address = self.address(*next)?;
-        self.given_out(&mut next, 1)?;
-        Ok(address)
+        self.take_address().map(|(_, address)| address)
     }
 
-    /// A confidential address for a deposit. The same one again until something has come to it or to a later one: addresses that
-    /// nobody uses would lead a scan by the seed alone to the gap at which it ends.
+    fn take_address(&self) -> Result<(u32, Address), WalletError> {
+        let mut next = lock(&self.0.next_address);
+        let at = *next;
+        let address = self.address(at)?;
+        self.given_out(&mut next, 1)?;
+        Ok((at, address))
+    }
+
+    /// A confidential address for whoever asks where to send coins: the same one until a coin came to it or to a later one.
+    /// Each address that is given out is scanned from then on, so that showing one must cost none.
     ///
     /// # Errors
     ///
-    /// As [`Wallet::fresh_address`].
+    /// As [`fresh_address`](Wallet::fresh_address).
     pub fn deposit_address(&self) -> Result<Address, WalletError> {
-        let first_unused = lock(&self.0.state).wollet.address(None)?.index();
-        let mut next = lock(&self.0.next_address);
-        let mut deposit = lock(&self.0.deposit);
-        if let Some(at) = deposit.filter(|at| *at >= first_unused) {
-            return self.address(at);
+        let unused = lock(&self.0.state).wollet.address(None)?.index();
+        let mut shown = lock(&self.0.deposit);
+        match &*shown {
+            Some((at, address)) if *at >= unused => Ok(address.clone()),
+            Some(_) | None => Ok(shown.insert(self.take_address()?).1.clone()),
         }
-        let address = self.address(*next)?;
-        *deposit = Some(*next);
-        self.given_out(&mut next, 1)?;
-        Ok(address)
     }
 
     fn address(&self, at: u32) -> Result<Address, WalletError> {

@@ -16,7 +16,7 @@ use swaprig_scenarios::run::Oracle;
 
 use super::exit::complain;
 use super::stats::Samples;
-use super::{DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, runtime};
+use super::{DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, bench_swap, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -25,9 +25,10 @@ pub(super) struct BenchArgs {
     /// How often
     #[arg(long, value_name = "N", default_value = "10", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
-    /// Of `liquid` alone: how many payments to make besides, once and without blinding
-    #[arg(long, value_name = "N", default_value = "0")]
-    soak: u32,
+    /// Of `liquid`: how many payments to make besides, once and without blinding [default: 0]; of `swap`: how many swaps, once,
+    /// to see the server's memory by [default: 1000]
+    #[arg(long, value_name = "N")]
+    soak: Option<u32>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -45,6 +46,8 @@ enum Bench {
     Proxy,
     /// A Liquid node and its index, without the rest of a world
     Liquid,
+    /// The swap server and the buyer's library
+    Swap,
 }
 
 impl Bench {
@@ -54,6 +57,7 @@ impl Bench {
             Bench::Oracle => "oracle",
             Bench::Proxy => "proxy",
             Bench::Liquid => "liquid",
+            Bench::Swap => "swap",
         }
     }
 }
@@ -67,6 +71,7 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
     let settings = args.daemons.settings();
     let needs = match args.name {
         Bench::Liquid => Needs::of(false, true, &[Chain::Liquid].into()),
+        Bench::Swap => Needs::of(true, true, &[Chain::Liquid].into()),
         Bench::World | Bench::Oracle | Bench::Proxy => Needs::of(true, false, &[].into()),
     };
     let binaries = match Binaries::resolve(&settings, &needs, &Stderr::default()) {
@@ -84,7 +89,19 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
             Bench::Oracle => oracle(args.runs, &settings, &binaries, &mut samples).await,
             Bench::Liquid => {
                 let base = RunDirSettings::from_env(Path::new(RUNS)).base;
-                bench_liquid::liquid(args.runs, args.soak, &base, &binaries, &mut samples).await
+                bench_liquid::liquid(
+                    args.runs,
+                    args.soak.unwrap_or(0),
+                    &base,
+                    &binaries,
+                    &mut samples,
+                )
+                .await
+            }
+            Bench::Swap => {
+                let base = RunDirSettings::from_env(Path::new(RUNS)).base;
+                let counts = (args.runs, args.soak.unwrap_or(bench_swap::SOAK));
+                bench_swap::swaps(counts, &base, &settings, &binaries, &mut samples).await
             }
             Bench::Proxy => bench_proxy::calls(args.runs, &settings, &binaries, &mut samples).await,
         }

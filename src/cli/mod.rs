@@ -1,8 +1,10 @@
 //! The commands, their flags and their exit codes. What a command does is in its own module.
 
 mod bench;
+mod bench_desk;
 mod bench_liquid;
 mod bench_proxy;
+mod bench_swap;
 mod client;
 mod conformance;
 mod control;

@@ -83,7 +83,7 @@ impl Samples {
     /// A line for each metric.
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "{:<16} {:>10} {:>10} {:>10}  unit",
+            "{:<28} {:>10} {:>10} {:>10}  unit",
             "metric", "min", "median", "max"
         );
         for name in &self.order {
@@ -96,7 +96,7 @@ impl Samples {
             {
                 let _ = write!(
                     text,
-                    "\n{name:<16} {min:>10.1} {median:>10.1} {max:>10.1}  {unit}"
+                    "\n{name:<28} {min:>10.1} {median:>10.1} {max:>10.1}  {unit}"
                 );
             }
         }

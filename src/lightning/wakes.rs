@@ -89,6 +89,11 @@ impl Wakes {
             self.queue.news.notified().await;
         }
     }
+
+    /// A wake that is there already.
+    pub fn try_next(&mut self) -> Option<Wake> {
+        self.queue.take()
+    }
 }
 
 impl Drop for Wakes {
@@ -139,5 +144,6 @@ mod tests {
         });
         assert_eq!(wakes.next().await, Wake::Rescan);
         assert_eq!(wakes.next().await, Wake::Payment(hash(7)));
+        assert_eq!(wakes.try_next(), None);
     }
 }

@@ -80,14 +80,15 @@ impl Engine {
         // Without an event, or with one that came too late to mean anything, it is still done.
         if applied.is_err() && !state.halted {
             state.pending.remove(&effect.effect);
+            // Who waits for it waits for what was done, not for the note of it: without one it is done again.
+            cell.show(&state, self.liquid_height());
             if let Err(error) = self.store.effect_done(effect.id).await {
                 tracing::error!(swap = %cell.id, %error, "an effect that was done is not stored as done; it will be done again");
             }
-            cell.show(&state, self.liquid_height());
         }
         drop(state);
         if matches!(effect.effect, Effect::ClaimPayment | Effect::FailPayment) {
-            self.look_at_payment(cell).await;
+            self.stale_payments.add(cell.hash);
         }
     }
 

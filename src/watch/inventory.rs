@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use elements::{AssetId, OutPoint};
 use swaprig_units::{Sat, Units};
@@ -20,6 +20,8 @@ const MOST_PIECES: u64 = 200;
 const MOST_COINS: usize = 60;
 /// Into how many coins what there is of an asset is split when the configuration names no size.
 const PIECES: u64 = 16;
+/// How many times as long as a look at the wallet takes it rests before the next one.
+const REST: u32 = 2;
 
 /// Who has a coin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,12 +187,15 @@ impl Engine {
     /// Keeps the inventory as the wallet shows it, and makes coins ready for swaps.
     pub(super) async fn keep_inventory(self: Arc<Self>) {
         while !self.is_stopping() {
+            let started = Instant::now();
             if let Err(error) = self.sync_inventory().await {
                 tracing::warn!(%error, "the wallet could not be brought up to date");
                 self.pause(Duration::from_secs(1)).await;
                 continue;
             }
             self.make_coins_ready().await;
+            // Each funding changes the wallet; in between they have the processor for themselves.
+            self.pause(started.elapsed().saturating_mul(REST)).await;
             tokio::select! {
                 () = self.resync.notified() => {}
                 () = self.wallet.changed() => {}

@@ -34,6 +34,7 @@ use crate::swap::{
 };
 use cell::{Cell, Cells, State};
 use inventory::Inventory;
+use observe::StalePayments;
 
 pub use admin::{AdminError, Stock, Stocks};
 pub use cell::View;
@@ -72,6 +73,9 @@ pub struct Engine {
     tasks: Mutex<JoinSet<()>>,
     /// The wallet should be looked at again.
     resync: Notify,
+    stale_payments: StalePayments,
+    /// Held while payments are looked at, so that an older look never replaces a newer one.
+    looking_at_payments: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Engine {

@@ -1,11 +1,12 @@
 //! Looking at the chains and at the Lightning node, and telling the swaps what was seen.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
+use futures_util::StreamExt as _;
 use swaprig_units::{Height, PaymentHash};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::cell::{Cell, State};
 use super::{ApplyError, Engine, locked};
@@ -17,15 +18,33 @@ use crate::swap::{Event, Observation, Payment, Phase, Tips};
 const MOST_PARTS: u64 = 16;
 /// Looks at the index side by side.
 const LOOKS: usize = 8;
+/// Transitions side by side.
+const STEPS: usize = 64;
+
+/// Payments that somebody wants to be looked at soon.
+#[derive(Debug, Default)]
+pub(super) struct StalePayments {
+    hashes: Mutex<HashSet<PaymentHash>>,
+    came: Notify,
+}
+
+impl StalePayments {
+    pub(super) fn add(&self, hash: PaymentHash) {
+        locked(&self.hashes).insert(hash);
+        self.came.notify_one();
+    }
+
+    fn take(&self) -> HashSet<PaymentHash> {
+        std::mem::take(&mut *locked(&self.hashes))
+    }
+}
 
 impl Engine {
-    /// Follows both chains and the Lightning node until the engine stops.
-    pub(super) async fn follow(self: Arc<Self>, mut events: mpsc::Receiver<WatchEvent>) {
-        let mut wakes = self.node.events();
+    /// Follows Liquid until the engine stops.
+    pub(super) async fn follow_chain(self: Arc<Self>, mut events: mpsc::Receiver<WatchEvent>) {
         let stopped = self.stopped();
         tokio::pin!(stopped);
-        let mut tick = tokio::time::interval(self.config.poll_interval);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = self.ticks();
         loop {
             tokio::select! {
                 () = &mut stopped => return,
@@ -33,13 +52,49 @@ impl Engine {
                     Some(event) => self.on_chain_event(event).await,
                     None => return,
                 },
-                wake = wakes.next() => match wake {
-                    Wake::Payment(hash) => self.on_payment(hash).await,
-                    Wake::Rescan => self.refresh_lightning().await,
-                },
-                _ = tick.tick() => self.on_tick().await,
+                _ = tick.tick() => {
+                    self.look_at_all_chains(true).await;
+                    self.tell_numbers();
+                }
             }
         }
+    }
+
+    /// Follows the Lightning node until the engine stops. Payments that changed while others were looked at are looked at
+    /// together: the node tells of all that it holds at once, and that takes it the longer the more there is.
+    pub(super) async fn follow_payments(self: Arc<Self>) {
+        let mut wakes = self.node.events();
+        let stopped = self.stopped();
+        tokio::pin!(stopped);
+        let mut tick = self.ticks();
+        loop {
+            let mut all = false;
+            let mut hashes = HashSet::new();
+            let first = tokio::select! {
+                () = &mut stopped => return,
+                wake = wakes.next() => Some(wake),
+                () = self.stale_payments.came.notified() => None,
+                _ = tick.tick() => Some(Wake::Rescan),
+            };
+            let mut next = first;
+            while let Some(wake) = next.take().or_else(|| wakes.try_next()) {
+                match wake {
+                    Wake::Payment(hash) => drop(hashes.insert(hash)),
+                    Wake::Rescan => all = true,
+                }
+            }
+            hashes.extend(self.stale_payments.take());
+            match all {
+                true => self.refresh_lightning().await,
+                false => self.look_at_payments(hashes).await,
+            }
+        }
+    }
+
+    fn ticks(&self) -> tokio::time::Interval {
+        let mut tick = tokio::time::interval(self.config.poll_interval);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        tick
     }
 
     async fn on_chain_event(self: &Arc<Self>, event: WatchEvent) {
@@ -50,9 +105,13 @@ impl Engine {
                 if let Err(error) = self.store.set_cursor("liquid", height).await {
                     tracing::warn!(%error, "the height is not stored");
                 }
-                for cell in self.cells.all() {
-                    self.step_with_what_is_known(&cell).await;
-                }
+                // Side by side: what they store goes to the disk together.
+                let cells = futures_util::stream::iter(self.cells.all());
+                cells
+                    .for_each_concurrent(STEPS, async |cell| {
+                        self.step_with_what_is_known(&cell).await;
+                    })
+                    .await;
             }
             WatchEvent::Changed(script) => {
                 if let Some(cell) = self.cells.by_script(&script) {
@@ -91,7 +150,6 @@ impl Engine {
 
     /// Looks at what Liquid shows of the swaps; `unknown_only`: of those that were not looked at since the start.
     pub(super) async fn look_at_all_chains(self: &Arc<Self>, unknown_only: bool) {
-        use futures_util::StreamExt as _;
         let cells = futures_util::stream::iter(self.cells.all());
         cells
             .for_each_concurrent(LOOKS, |cell| async move {
@@ -160,12 +218,6 @@ impl Engine {
         })
     }
 
-    async fn on_tick(self: &Arc<Self>) {
-        self.refresh_lightning().await;
-        self.look_at_all_chains(true).await;
-        self.tell_numbers();
-    }
-
     /// Asks the Lightning node for everything that matters.
     pub(super) async fn refresh_lightning(self: &Arc<Self>) {
         if let Err(error) = self.try_refresh_lightning().await {
@@ -178,46 +230,74 @@ impl Engine {
         self.set_bitcoin(info.height);
         let receivable = self.node.receivable().await?;
         self.receivable.store(receivable.0, Ordering::Relaxed);
+        let _one_at_a_time = self.looking_at_payments.lock().await;
         let held = self.node.held().await?;
-        for cell in self.cells.all() {
-            if let Err(error) = self.take_payment(&cell, &held).await {
-                tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
-            }
-            self.look_at_prepay(&cell).await;
-        }
+        let cells = futures_util::stream::iter(self.cells.all());
+        cells
+            .for_each_concurrent(STEPS, async |cell| {
+                self.take_payment_or_warn(&cell, &held).await;
+                self.look_at_prepay(&cell).await;
+            })
+            .await;
         self.fail_strays(&held).await;
         Ok(())
     }
 
-    async fn on_payment(self: &Arc<Self>, hash: PaymentHash) {
-        match self.cells.by_hash(hash) {
-            Some(cell) => self.look_at_payment(&cell).await,
-            // Of no swap, or the prepayment of one.
-            None => {
-                for cell in self.cells.all() {
-                    let waits = cell.view.borrow().swap.phase == Phase::AwaitingPrepay;
-                    if waits {
-                        self.look_at_prepay(&cell).await;
-                    }
+    /// Asks the Lightning node for the payments of these hashes.
+    async fn look_at_payments(self: &Arc<Self>, hashes: HashSet<PaymentHash>) {
+        let cells: Vec<_> = hashes
+            .iter()
+            .filter_map(|hash| self.cells.by_hash(*hash))
+            .collect();
+        // Of no swap, or the prepayment of one.
+        if cells.len() < hashes.len() {
+            for cell in self.cells.all() {
+                let waits = cell.view.borrow().swap.phase == Phase::AwaitingPrepay;
+                if waits {
+                    self.look_at_prepay(&cell).await;
                 }
+            }
+        }
+        if !cells.is_empty() {
+            self.look_at_payments_of(cells).await;
+        }
+    }
+
+    async fn look_at_payments_of(self: &Arc<Self>, cells: Vec<Arc<Cell>>) {
+        let _one_at_a_time = self.looking_at_payments.lock().await;
+        match self.node.held().await {
+            Ok(held) => {
+                let cells = futures_util::stream::iter(cells);
+                cells
+                    .for_each_concurrent(STEPS, async |cell| {
+                        self.take_payment_or_warn(&cell, &held).await;
+                    })
+                    .await;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "{} payments could not be looked at", cells.len())
             }
         }
     }
 
-    /// Asks the Lightning node for the payment of a swap.
-    pub(super) async fn look_at_payment(self: &Arc<Self>, cell: &Arc<Cell>) {
-        if let Err(error) = self.ask_for_payment(cell).await {
-            tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
-        }
-    }
-
-    /// As [`Engine::look_at_payment`], for whoever must know that it was.
+    /// Asks the Lightning node for the payment of a swap, for whoever must know whether it was asked.
     pub(super) async fn ask_for_payment(
         self: &Arc<Self>,
         cell: &Arc<Cell>,
     ) -> Result<(), LightningError> {
+        let _one_at_a_time = self.looking_at_payments.lock().await;
         let held = self.node.held().await?;
         self.take_payment(cell, &held).await
+    }
+
+    async fn take_payment_or_warn(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        held: &HashMap<PaymentHash, Held>,
+    ) {
+        if let Err(error) = self.take_payment(cell, held).await {
+            tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
+        }
     }
 
     async fn take_payment(

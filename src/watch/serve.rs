@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::cell::Cells;
 use super::inventory::Inventory;
+use super::observe::StalePayments;
 use super::{Engine, locked};
 use crate::chain::{
     FeePolicy, Index, IndexSettings, Seed, SeedError, Wallet, WalletError, WalletSettings,
@@ -141,6 +142,8 @@ impl Engine {
             broken: watch::Sender::new(None),
             tasks: Mutex::new(JoinSet::new()),
             resync: Notify::new(),
+            stale_payments: StalePayments::default(),
+            looking_at_payments: tokio::sync::Mutex::default(),
             config,
         });
         let running = engine.clone();
@@ -175,7 +178,9 @@ impl Engine {
             swaps = self.cells.all().len(),
             "ready"
         );
-        self.follow(events).await;
+        let payer = self.clone();
+        self.spawn(async move { payer.follow_payments().await });
+        self.follow_chain(events).await;
     }
 
     /// Everything that must be known before the first swap: both heights, the coins, and the swaps that are under way.
