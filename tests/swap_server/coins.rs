@@ -95,14 +95,12 @@ async fn a_request_is_one_swap_and_one_funding() {
     assert_eq!(desk.fundings().await, 1);
     assert_eq!(coins_of(&desk, &id), 1);
     // Later, too, and whether it waits or not.
-    let again = create(
-        &desk,
-        &v1::CreateSwapRequest {
-            wait_for_confirmations: true,
-            ..request.clone()
-        },
-    );
-    assert_eq!(again.await.unwrap().funding.unwrap().txid, txid);
+    let waiting = v1::CreateSwapRequest {
+        wait_for_confirmations: true,
+        ..request.clone()
+    };
+    let again = create(&desk, &waiting).await.unwrap();
+    assert_eq!(again.funding.unwrap().txid, txid);
     another_body_is_refused(&desk, &request).await;
     what_is_wrong_changes_nothing(&desk).await;
     callers_that_go_leave_nothing_half_done(&desk).await;

@@ -279,7 +279,8 @@ impl Desk {
         let others = self.world.nodes().iter();
         let other = others.clone().find(|other| other.name() != name).unwrap();
         self.until("the channel to be usable again", async || {
-            let connected = other.connect(node.node_id(), &node.p2p_address(), true);
+            let address = node.p2p_address();
+            let connected = other.connect(node.node_id(), &address, true);
             connected.await.map_err(|error| error.to_string())?;
             for side in [node, other] {
                 let channels = side.channels().await.map_err(|error| error.to_string())?;
