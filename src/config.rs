@@ -216,7 +216,7 @@ pub struct Settings {
     /// Confirmations after which a claim or a refund is final [default: 2]
     #[arg(long, env = "SWAPRIG_FINAL_CONFIRMATIONS", value_name = "N")]
     pub final_confirmations: Option<u32>,
-    /// How long CreateSwap may take, and wait for confirmations; seconds [default: 60]
+    /// How long CreateSwap may take, and wait for confirmations; seconds [default: 300]
     #[arg(long, env = "SWAPRIG_CREATE_TIMEOUT_SECONDS", value_name = "SECONDS")]
     pub create_timeout_seconds: Option<u32>,
     /// The most swaps in flight [default: 1000]
@@ -435,7 +435,7 @@ impl Settings {
                 .max_confirmations
                 .unwrap_or(ServerPolicy::DEFAULT.max_confirmations),
             final_confirmations: self.final_confirmations.unwrap_or(2),
-            create_timeout: Duration::from_secs(self.create_timeout_seconds.unwrap_or(60).into()),
+            create_timeout: Duration::from_secs(self.create_timeout_seconds.unwrap_or(300).into()),
             max_in_flight: self.max_in_flight.unwrap_or(1_000),
             max_exposure: self.max_exposure_msat.map(Msat),
             prepay: Msat(self.prepay_msat.unwrap_or(0)),
