@@ -82,6 +82,10 @@ impl Server {
         let engine = Engine::start(config).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_not_serving::<SwapServiceServer<Swaps>>().await;
+        // Of the server as a whole it would say otherwise until the first look at the engine.
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
         let stopping = watch::Sender::new(false);
         let mut listeners = JoinSet::new();
         let until_stopped = || {

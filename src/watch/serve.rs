@@ -192,7 +192,7 @@ impl Engine {
             .map_err(|error| error.to_string())?;
         if let Some(seen) = seen.filter(|seen| tip.height < *seen) {
             return Err(format!(
-                "the Liquid index is at height {}, and this server has seen {seen}: it lags, or its chain is another one",
+                "the Liquid index is at {}, and this server has seen {seen}: it lags, or its chain is another one",
                 tip.height
             ));
         }
