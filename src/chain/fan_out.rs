@@ -57,8 +57,8 @@ impl FanOut {
 /// Why no explicit coins can be made.
 #[derive(Debug, thiserror::Error)]
 pub enum FanOutError {
-    /// The coins do not hold enough for one piece and the fee.
-    #[error("the coins hold too little for one explicit coin and the fee")]
+    /// The coins do not hold enough for the pieces and the fee.
+    #[error("the coins hold too little for the pieces and the fee")]
     TooLittle,
     /// More coins than one transaction can spend.
     #[error("{0} coins are too many for one transaction; {MOST_COINS} can be spent at once")]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::secp256k1::PublicKey;
 use elements::{AssetId, OutPoint, Txid};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,17 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SwapId(pub Uuid);
+
+impl SwapId {
+    /// The name of the swap with a payment hash: 122 bits of its SHA-256, as a UUID of version 8 (RFC 9562). A swap that is found
+    /// again by its seed when the store is lost has the name by which its buyer knows it.
+    pub fn of(hash: PaymentHash) -> SwapId {
+        let digest = sha256::Hash::hash(&hash.0).to_byte_array();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&digest[..16]);
+        SwapId(uuid::Builder::from_custom_bytes(bytes).into_uuid())
+    }
+}
 
 impl fmt::Display for SwapId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

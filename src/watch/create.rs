@@ -331,8 +331,9 @@ impl Engine {
         let keys = self.keys.keys(index).map_err(CreateError::Keys)?;
         let made_at = self.liquid_height();
         let timeout = made_at.checked_add(self.config.refund_delta);
+        let payment_hash = keys.preimage.payment_hash();
         Ok(Swap {
-            id: SwapId(Uuid::new_v4()),
+            id: SwapId::of(payment_hash),
             index,
             terms: Terms {
                 asset: wanted.asset,
@@ -340,7 +341,7 @@ impl Engine {
                 fee_value: self.config.fee_value(wanted.asset),
                 price,
                 prepay: self.config.prepay,
-                payment_hash: keys.preimage.payment_hash(),
+                payment_hash,
                 claimer: wanted.claimer,
                 refunder: keys.refunder(),
                 timeout: timeout.unwrap_or(Height(u32::MAX)),

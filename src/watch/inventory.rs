@@ -18,6 +18,8 @@ use crate::swap::{SwapId, Terms};
 const MOST_PIECES: u64 = 200;
 /// How many coins one transaction that makes others ready spends at most.
 const MOST_COINS: usize = 60;
+/// Of each coin that is made, rather too much; virtual bytes.
+const PIECE_VSIZE: usize = 80;
 /// Into how many coins what there is of an asset is split when the configuration names no size.
 const PIECES: u64 = 16;
 /// How many times as long as a look at the wallet takes it rests before the next one.
@@ -301,7 +303,20 @@ impl Engine {
         count: u32,
     ) -> Result<FanOut, FanOutError> {
         let mut inventory = locked(&self.inventory);
-        let wanted = size.0.saturating_mul(count.into());
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let wanted = size.0.saturating_mul(count as u64);
+        // L-BTC pays the fee, too.
+        let enough = match asset == self.config.lbtc {
+            true => {
+                let fee = self
+                    .wallet
+                    .fees()
+                    .rate
+                    .fee(count * PIECE_VSIZE + MOST_COINS * 100);
+                wanted.saturating_add(fee.0)
+            }
+            false => wanted,
+        };
         let mut of_asset: Vec<&Coin> = inventory
             .untaken()
             .filter(|coin| coin.asset == asset)
@@ -310,23 +325,27 @@ impl Engine {
         let mut coins: Vec<Coin> = Vec::new();
         let mut sum = 0_u64;
         for coin in of_asset.into_iter().take(MOST_COINS) {
-            // One more than the pieces themselves need, for the fee.
-            let fee_is_in = asset != self.config.lbtc || sum > wanted;
-            if sum >= wanted && fee_is_in {
+            if sum >= enough {
                 break;
             }
             sum += coin.value.0;
             coins.push(coin.clone());
         }
+        if sum <= wanted && (sum < wanted || asset == self.config.lbtc) {
+            return Err(FanOutError::TooLittle);
+        }
         if asset != self.config.lbtc {
             coins.extend(self.coin_for_fee(&inventory));
         }
-        let split = Split {
-            asset,
-            count: usize::try_from(count).unwrap_or(1),
-            size,
-        };
+        let split = Split { asset, count, size };
         let made = self.wallet.fan_out(coins, &[split])?;
+        // All of them or none: the operator counts on them.
+        let pieces = made.transaction.output.iter().filter(|output| {
+            output.asset.explicit() == Some(asset) && output.value.explicit() == Some(size.0)
+        });
+        if pieces.count() < count {
+            return Err(FanOutError::TooLittle);
+        }
         inventory.take_for_split(made.outpoints());
         Ok(made)
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use swaprig_units::{Height, Msat, PaymentHash};
-use uuid::Uuid;
 
 use super::Engine;
 use crate::chain::Recovered;
@@ -81,7 +80,7 @@ impl Engine {
         let price = self.price_of(&lost, hash).await?;
         let paid = matches!(self.node.received(hash).await?, Received::Yes(_));
         let swap = Swap {
-            id: SwapId(Uuid::new_v4()),
+            id: SwapId::of(hash),
             index: lost.index,
             terms: Terms {
                 asset: lost.asset,
@@ -120,11 +119,11 @@ impl Engine {
             );
             return Ok(false);
         }
-        let id = swap.id;
         let created = self
             .store
             .create(NewSwap {
-                request_id: id.0,
+                // The one of the caller is lost: whoever repeats it is sold another swap.
+                request_id: swap.id.0,
                 fingerprint: [0; 32],
                 coins: Vec::new(),
                 effects: Vec::new(),

@@ -9,8 +9,13 @@ use elements::hex::decode_to_vec;
 use elements::{OutPoint, Transaction};
 use futures_util::future::join_all;
 use rusqlite::{Connection, OpenFlags, Params};
+use swaprig::chain::{
+    FeePolicy, Index, IndexSettings, Network, Seed, Split, Wallet, WalletSettings,
+};
+use swaprig::lightning::Route;
 use swaprig_harness::elementsd::lbtc;
 use swaprig_harness::time::Deadline;
+use swaprig_harness::units::{BlockDelta, Msat, Units};
 use swaprig_proto::v1::{self, FailureReason, SwapPhase, SwapStatus};
 use tonic::{Code, Status};
 
@@ -318,11 +323,8 @@ async fn the_last_satoshi(desk: &Desk) {
     );
     let last = create(desk, &Desk::request(left - fee)).await.unwrap();
     let outputs = transaction(&last).output;
-    let own = outputs
-        .iter()
-        .filter(|output| !output.script_pubkey.is_provably_unspendable());
-    // The HTLC and the fee; nothing comes back.
-    assert_eq!(own.count(), 2, "{outputs:?}");
+    // The HTLC, what is said of it, and the fee; nothing comes back.
+    assert_eq!(outputs.len(), 3, "{outputs:?}");
     desk.mine(1).await;
     let stocks = desk.stocks().await.unwrap();
     assert_eq!(free(&stocks, lbtc()), 0, "{stocks:?}");
@@ -482,20 +484,14 @@ async fn the_index_is_gone(desk: &Desk) {
         .await;
     refused(answer, Code::DeadlineExceeded, "goes on");
     index.restart(soon()).await.unwrap();
-    let swap = create(desk, &request).await.unwrap();
-    desk.until("the funding to be sent", async || {
-        desk.mine(1).await;
-        match desk
-            .swap(&swap.swap_id)
-            .await
-            .map_err(|status| status.to_string())?
-            .status()
-        {
-            SwapStatus::Funded => Ok(()),
-            status => Err(format!("{status:?}")),
-        }
-    })
-    .await;
+    let swap = desk
+        .until("the funding to be sent", async || {
+            let swap = create(desk, &request).await;
+            swap.map_err(|status| status.to_string())
+        })
+        .await;
+    desk.mine(1).await;
+    desk.swap_is(&swap.swap_id, SwapStatus::Funded).await;
 }
 
 async fn paused_also_after_a_restart(desk: &Desk, old: &v1::CreateSwapRequest) {
@@ -648,14 +644,7 @@ async fn a_prepayment_comes_before_the_funding() {
         let forced = desk.admin().await.force_refund(force).await;
         refused(forced, Code::FailedPrecondition, "nothing was ever locked");
     }
-    let route = swaprig::lightning::Route::new(
-        swaprig_harness::units::Msat(1_000),
-        swaprig_harness::units::BlockDelta(200),
-    );
-    desk.node("buyer")
-        .pay(&swap.prepay_invoice, &route)
-        .await
-        .unwrap();
+    prepay(&desk, &swap).await;
     desk.until("the prepaid swap to be sent", async || {
         match desk
             .swap(&swap.swap_id)
@@ -676,4 +665,85 @@ async fn a_prepayment_comes_before_the_funding() {
     desk.mine(1).await;
     assert_eq!(desk.fundings().await, 1);
     desk.money_is_conserved().await;
+}
+
+/// The coins of a swap that is not signed yet are spent by somebody else who has the seed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_funding_that_the_chain_refuses_fails_and_lets_go_of_its_coins() {
+    let args = ["--prepay-msat", "5000"];
+    let plan = Plan {
+        args: args.map(String::from).to_vec(),
+        coin: 300_000,
+        ..Plan::default()
+    };
+    let Some(desk) = Desk::open(plan).await else {
+        return;
+    };
+    let swap = create(&desk, &Desk::request(AMOUNT)).await.unwrap();
+    let reserved = reserved_by(&desk, &swap.swap_id);
+    let seed = Seed::read(&desk.dir().join("seed")).unwrap();
+    let address = desk
+        .world
+        .liquid()
+        .unwrap()
+        .index()
+        .unwrap()
+        .electrum_address();
+    let index = Index::new(IndexSettings::new(format!("tcp://{address}"))).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let settings = WalletSettings {
+        network: Network::default_regtest(),
+        dir: dir.path().to_owned(),
+        fees: FeePolicy::default(),
+    };
+    let wallet = Wallet::open(&seed, settings, index.clone()).await.unwrap();
+    wallet.sync().await.unwrap();
+    let coins = wallet.coins();
+    let coins = coins
+        .iter()
+        .filter(|coin| coin.outpoint == reserved)
+        .cloned()
+        .collect();
+    let split = Split {
+        asset: lbtc(),
+        count: 1,
+        size: Units(1_000),
+    };
+    let stolen = wallet.fan_out(coins, &[split]).unwrap();
+    index.broadcast(&stolen.transaction).await.unwrap();
+    // It waits in the mempool when the funding is sent, and is in a block only then.
+    prepay(&desk, &swap).await;
+    desk.until("the funding to be refused", async || {
+        match desk.log().contains("the funding is refused") {
+            true => Ok(()),
+            false => Err(desk.log_tail()),
+        }
+    })
+    .await;
+    assert_eq!(coins_of(&desk, &swap.swap_id), 1);
+    desk.mine(1).await;
+    let failed = desk.swap_is(&swap.swap_id, SwapStatus::Failed).await;
+    assert_eq!(failed.failure_reason(), FailureReason::Funding);
+    assert_eq!(coins_of(&desk, &swap.swap_id), 0);
+    settled(&desk).await;
+    assert_eq!(desk.fundings().await, 0);
+    desk.money_is_conserved().await;
+}
+
+fn reserved_by(desk: &Desk, swap: &str) -> OutPoint {
+    let path = desk.dir().join("swaps.db");
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    let query = "SELECT outpoint FROM reservations WHERE swap_id = ?1";
+    let text: String = connection
+        .query_row(query, [swap], |row| row.get(0))
+        .unwrap();
+    text.parse().unwrap()
+}
+
+async fn prepay(desk: &Desk, swap: &v1::Swap) {
+    let route = Route::new(Msat(1_000), BlockDelta(200));
+    desk.node("buyer")
+        .pay(&swap.prepay_invoice, &route)
+        .await
+        .unwrap();
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use swaprig::client::{BuyError, Buyer, Stage};
-use swaprig::lightning::{Outgoing, Received, Route};
+use swaprig::client::{Buyer, Stage};
+use swaprig::lightning::{Outgoing, Received};
 use swaprig_harness::time::Deadline;
-use swaprig_harness::units::{BlockDelta, Msat, PaymentHash};
+use swaprig_harness::units::PaymentHash;
 use swaprig_harness::world::Program;
 use swaprig_proto::v1::{self, SwapStatus};
 use tonic::Code;
@@ -30,13 +30,14 @@ async fn everything_but_the_seed_is_lost(desk: &Desk) {
     std::fs::remove_dir_all(desk.dir().join("wallet")).unwrap();
 }
 
-/// The swap that locks the same coins, whatever it is called now.
-async fn found_again(desk: &Desk, before: &v1::Swap) -> v1::Swap {
+/// The swap has its name and its terms.
+async fn found_again(desk: &Desk, before: &v1::Swap) {
     let swaps = desk.all_swaps().await;
     let same = swaps
         .iter()
         .find(|swap| swap.payment_hash == before.payment_hash);
     let same = same.unwrap_or_else(|| panic!("{before:?} is not found: {swaps:?}"));
+    assert_eq!(same.swap_id, before.swap_id);
     assert_eq!(same.htlc, before.htlc);
     assert_eq!(
         (&same.asset_id, same.amount),
@@ -48,7 +49,6 @@ async fn found_again(desk: &Desk, before: &v1::Swap) -> v1::Swap {
         (funding.txid, funding.vout, funding.fee_vout)
     };
     assert_eq!(outpoint(same), outpoint(before));
-    same.clone()
 }
 
 /// A swap of the buyer's, funded twice over.
@@ -69,7 +69,6 @@ async fn claims(desk: &Desk, buyer: &Buyer, id: Uuid) {
         match buyer.run(id, budget).await {
             Ok(record) if record.stage == Stage::Claimed => Ok(()),
             Ok(record) => Err(format!("{:?}", record.stage)),
-            Err(BuyError::Server(_)) => Err("the server does not know it by that name".into()),
             Err(error) => Err(error.to_string()),
         }
     })
@@ -104,32 +103,23 @@ async fn a_lost_store_is_made_again_from_seed_and_chain() {
     .await;
     let (held_id, held) = funded(&desk, &buyer, wish_of(asset)).await;
     let waiting = create(&desk, &Desk::request(AMOUNT)).await.unwrap();
+    // It dies when it sees the payment, and before it stores anything of it.
+    std::fs::write(desk.dir().join("failpoint"), "abort:1").unwrap();
+    desk.server().restart(soon()).await.unwrap();
     let next_index = in_store(&desk, "SELECT MAX(swap_index) + 1 FROM swaps", []);
-    desk.server().kill().await;
-    // The server is not there; its node holds what comes.
-    let route = Route::new(Msat(10_000), BlockDelta(64));
-    node.pay(&held.invoice, &route).await.unwrap();
+    buyer.pay(held_id).await.unwrap();
+    soon()
+        .bound(desk.server().running().exited())
+        .await
+        .expect("the server sees the payment");
     let held_hash: PaymentHash = held.payment_hash.parse().unwrap();
-    desk.until("the payment to be held", async || {
-        let seller = desk.node("seller");
-        match seller
-            .held()
-            .await
-            .map_err(|error| error.to_string())?
-            .contains_key(&held_hash)
-        {
-            true => Ok(()),
-            false => Err("not yet".to_owned()),
-        }
-    })
-    .await;
+    assert_eq!(node.outgoing(held_hash).await.unwrap(), Outgoing::Pending);
     everything_but_the_seed_is_lost(&desk).await;
     desk.server().restart(soon()).await.unwrap();
     assert_eq!(desk.all_swaps().await.len(), 5);
     let again = [&unpaid, &unpaid_asset, &paid, &held, &waiting];
-    let mut names = Vec::new();
     for swap in again {
-        names.push(found_again(&desk, swap).await.swap_id);
+        found_again(&desk, swap).await;
     }
     // The held payment is taken, although the asset's sale was forgotten with the store.
     desk.until("the held payment to be taken", async || {
@@ -153,29 +143,29 @@ async fn a_lost_store_is_made_again_from_seed_and_chain() {
         [&new.swap_id],
     );
     assert!(index >= next_index + 500, "{index} after {next_index}");
-    the_buyer_claims_what_it_paid(&desk, &buyer, &[(paid_id, &names[2]), (held_id, &names[3])])
-        .await;
-    nobody_pays_the_others(&desk, &[&names[0], &names[1], &names[4]]).await;
+    the_buyer_claims_what_it_paid(&desk, &buyer, &[(paid_id, &paid), (held_id, &held)]).await;
+    nobody_pays_the_others(&desk, &[&unpaid, &unpaid_asset, &waiting]).await;
     desk.money_is_conserved().await;
 }
 
-async fn the_buyer_claims_what_it_paid(desk: &Desk, buyer: &Buyer, swaps: &[(Uuid, &String)]) {
-    for (id, name) in swaps {
+async fn the_buyer_claims_what_it_paid(desk: &Desk, buyer: &Buyer, swaps: &[(Uuid, &v1::Swap)]) {
+    for (id, swap) in swaps {
         claims(desk, buyer, *id).await;
-        let claimed = desk.swap_is(name, SwapStatus::Claimed).await;
+        let claimed = desk.swap_is(&swap.swap_id, SwapStatus::Claimed).await;
         assert!(claimed.refund_txid.is_empty(), "{claimed:?}");
     }
 }
 
-async fn nobody_pays_the_others(desk: &Desk, names: &[&String]) {
+async fn nobody_pays_the_others(desk: &Desk, swaps: &[&v1::Swap]) {
     let mut last = 0;
-    for name in names {
-        let swap = desk.swap_is(name, SwapStatus::Funded).await;
+    for swap in swaps {
+        let swap = desk.swap_is(&swap.swap_id, SwapStatus::Funded).await;
         last = last.max(swap.htlc.unwrap().timeout);
     }
-    let at = desk.swap(names[0]).await.unwrap().liquid_height;
+    let at = desk.swap(&swaps[0].swap_id).await.unwrap().liquid_height;
     desk.mine(last - at).await;
-    for name in names {
+    for swap in swaps {
+        let name = &swap.swap_id;
         desk.until("the refund", async || {
             desk.mine(1).await;
             match desk

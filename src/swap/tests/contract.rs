@@ -376,3 +376,13 @@ fn keys_follow_from_the_seed() {
     );
     assert_eq!(vector(65_537), expected);
 }
+
+#[test]
+fn a_swap_is_named_after_its_hash() {
+    let of = |byte: u8| SwapId::of(Preimage([byte; 32]).payment_hash());
+    assert_eq!(of(1), of(1));
+    assert_ne!(of(1), of(2));
+    let name = of(1).0;
+    assert_eq!(name.get_version_num(), 8);
+    assert_eq!(name.get_variant(), uuid::Variant::RFC4122);
+}
