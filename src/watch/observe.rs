@@ -52,6 +52,15 @@ impl Engine {
                 }
                 for cell in self.cells.all() {
                     self.step_with_what_is_known(&cell).await;
+                    // Deep enough by the tip alone: whether its spend is still in the chain, the chain tells.
+                    let seems_final = {
+                        let swap = &cell.view.borrow().swap;
+                        swap.funding.is_some() && self.is_settled(swap)
+                    };
+                    if seems_final {
+                        let engine = self.clone();
+                        self.spawn(async move { engine.look_at_chain(&cell).await });
+                    }
                 }
             }
             WatchEvent::Changed(script) => {
@@ -113,10 +122,13 @@ impl Engine {
         if swap.funding.is_none() {
             return;
         }
+        // What is looked at from now on is at least as new as this tip.
+        let tip = self.liquid_height();
         match observe(&self.index, &swap).await {
             Ok(chain) => {
                 let mut state = cell.state.lock().await;
                 state.chain = chain;
+                state.looked_at = tip;
                 self.step_locked(cell, &mut state).await;
             }
             // The next tick looks again: it is still unknown, or shows what was known before.
