@@ -94,7 +94,8 @@ impl Cell {
             updated_at,
         } = stored;
         let state = State {
-            chain: None,            looked_at: Height(0),
+            chain: None,
+            looked_at: Height(0),
             payment: match swap.paid {
                 true => Payment::Succeeded,
                 false => Payment::Absent,
