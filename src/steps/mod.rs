@@ -3,6 +3,7 @@
 //! another crate would.
 
 mod buyer;
+mod crowd;
 mod history;
 mod htlc;
 mod look;
@@ -10,6 +11,7 @@ mod secrets;
 mod spend;
 mod swap;
 
+pub use crowd::{CreateSwaps, Crowd};
 pub use htlc::{FundHtlc, Htlc, HtlcChain, MakeHtlc};
 pub use secrets::{Key, KeyOf, MakeKey, MakePreimage, Revealed, Secret};
 pub use spend::SpendHtlc;
@@ -33,6 +35,7 @@ pub fn all_steps() -> Result<Registry, RegistryError> {
         .add::<FundHtlc>()?
         .add::<SpendHtlc>()?
         .add::<CreateSwap>()?
+        .add::<CreateSwaps>()?
         .add::<VerifySwap>()?
         .add::<PaySwap>()?
         .add::<ClaimSwap>()?;

@@ -216,13 +216,16 @@ words! {
 }
 
 step! {
-    /// Has the buyer check everything once more, as `verify_swap` does, and pay.
+    /// Has the buyer check everything once more, as `verify_swap` does, and pay. With `unchecked` its Lightning node pays the
+    /// invoice as it is, and the buyer's store hears nothing of it: what a server must withstand.
     pub struct PaySwap("pay_swap") -> () {
         /// Which swap.
         pay_swap: Arg<Swap>,
     } optional {
         /// How far to wait.
         until: PaidUntil = PaidUntil::Settled,
+        /// Whether to pay without any check.
+        unchecked: bool = false,
         /// The most Bitcoin blocks for which the buyer lets its payment be locked; its own limit when it is left out.
         max_cltv: Option<BlockDelta> = None,
     }

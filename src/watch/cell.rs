@@ -50,6 +50,8 @@ pub(super) struct State {
     pub(super) swap: Swap,
     /// What Liquid shows; `None`: not looked at since the start.
     pub(super) chain: Option<Chain>,
+    /// The height that was the tip when that was looked at; the chain may have had another end since.
+    pub(super) looked_at: Height,
     /// What Lightning shows.
     pub(super) payment: Payment,
     /// Effects that are being performed.
@@ -93,6 +95,7 @@ impl Cell {
         } = stored;
         let state = State {
             chain: None,
+            looked_at: Height(0),
             payment: match swap.paid {
                 true => Payment::Succeeded,
                 false => Payment::Absent,

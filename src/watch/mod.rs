@@ -219,7 +219,9 @@ impl Engine {
                 effect => effects.push(effect),
             }
         }
-        let settled = self.is_settled(&transition.swap);
+        // At a new tip, what was seen before it does not say that a spend is as deep as it seems: it may be gone.
+        let is_seen = transition.swap.funding.is_none() || state.looked_at >= self.liquid_height();
+        let settled = is_seen && self.is_settled(&transition.swap);
         let changed = transition.swap != state.swap;
         if !changed && effects.is_empty() && done.is_none() && !settled {
             cell.show(state, self.liquid_height());

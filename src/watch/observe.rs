@@ -108,9 +108,7 @@ impl Engine {
                 // Side by side: what they store goes to the disk together.
                 let cells = futures_util::stream::iter(self.cells.all());
                 cells
-                    .for_each_concurrent(STEPS, async |cell| {
-                        self.step_with_what_is_known(&cell).await;
-                    })
+                    .for_each_concurrent(STEPS, async |cell| self.step_at_new_tip(cell).await)
                     .await;
             }
             WatchEvent::Changed(script) => {
@@ -171,10 +169,13 @@ impl Engine {
         if swap.funding.is_none() {
             return;
         }
+        // What is looked at from now on is at least as new as this tip.
+        let tip = self.liquid_height();
         match observe(&self.index, &swap).await {
             Ok(chain) => {
                 let mut state = cell.state.lock().await;
                 state.chain = chain;
+                state.looked_at = tip;
                 self.step_locked(cell, &mut state).await;
             }
             // The next tick looks again: it is still unknown, or shows what was known before.
@@ -182,6 +183,19 @@ impl Engine {
                 tracing::warn!(swap = %cell.id, %error, "the chain could not be looked at");
                 cell.state.lock().await.chain = None;
             }
+        }
+    }
+
+    async fn step_at_new_tip(self: &Arc<Self>, cell: Arc<Cell>) {
+        self.step_with_what_is_known(&cell).await;
+        // Deep enough by the tip alone: whether its spend is still in the chain, the chain tells.
+        let seems_final = {
+            let swap = &cell.view.borrow().swap;
+            swap.funding.is_some() && self.is_settled(swap)
+        };
+        if seems_final {
+            let engine = self.clone();
+            self.spawn(async move { engine.look_at_chain(&cell).await });
         }
     }
 
