@@ -405,8 +405,13 @@ impl Engine {
 
     /// Waits until there is something to answer with.
     async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
+        // Asked first: while the swaps of the store are not in memory, it is not known whether one that is missing is over.
+        let unready = self.unready.borrow().clone();
         let view = match self.subscribe(id) {
-            None => self.view(id)?,
+            None => match unready {
+                Some(reason) => return Err(CreateError::NotReady(reason)),
+                None => self.view(id)?,
+            },
             Some(mut changes) => {
                 let answered = changes.wait_for(|view| view.answers(wait));
                 let answered = async {
