@@ -16,6 +16,12 @@ use swaprig_units::{BlockDelta, Msat, Sat, Units};
 use crate::lightning::CredentialSource;
 use crate::swap::{BuyerPolicy, ServerPolicy};
 
+/// The smallest price of a swap. A held payment below a channel's dust limit (354 sat with anchors, BOLT 3) cannot be seen, and
+/// is lost to fees when the channel is closed.
+const LEAST_PRICE: Msat = Msat(1_000_000);
+/// The smallest amount of L-BTC. Its claim costs 24 sat at the lowest feerate, and an output below some hundred is dust.
+const LEAST_LBTC: Sat = Sat(1_000);
+
 /// Why the server cannot run as it is configured.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -210,7 +216,7 @@ pub struct Settings {
     /// Confirmations after which a claim or a refund is final [default: 2]
     #[arg(long, env = "SWAPRIG_FINAL_CONFIRMATIONS", value_name = "N")]
     pub final_confirmations: Option<u32>,
-    /// How long CreateSwap may take, and wait for confirmations; seconds [default: 60]
+    /// How long CreateSwap may take, and wait for confirmations; seconds [default: 300]
     #[arg(long, env = "SWAPRIG_CREATE_TIMEOUT_SECONDS", value_name = "SECONDS")]
     pub create_timeout_seconds: Option<u32>,
     /// The most swaps in flight [default: 1000]
@@ -429,7 +435,7 @@ impl Settings {
                 .max_confirmations
                 .unwrap_or(ServerPolicy::DEFAULT.max_confirmations),
             final_confirmations: self.final_confirmations.unwrap_or(2),
-            create_timeout: Duration::from_secs(self.create_timeout_seconds.unwrap_or(60).into()),
+            create_timeout: Duration::from_secs(self.create_timeout_seconds.unwrap_or(300).into()),
             max_in_flight: self.max_in_flight.unwrap_or(1_000),
             max_exposure: self.max_exposure_msat.map(Msat),
             prepay: Msat(self.prepay_msat.unwrap_or(0)),
@@ -479,9 +485,14 @@ impl Config {
         }
     }
 
-    /// The smallest amount of an asset that is sold.
+    /// The smallest amount of an asset that is sold: as configured, and never one whose payment or whose claim is dust.
     pub fn least(&self, sale: &Sale) -> Units {
-        Units(sale.min.max(1))
+        let payable = LEAST_PRICE.0.div_ceil(sale.price_msat.max(1));
+        let claimable = match sale.asset == self.lbtc {
+            true => LEAST_LBTC.0,
+            false => 1,
+        };
+        Units(sale.min.max(payable).max(claimable))
     }
 
     fn check_numbers(&self) -> Result<(), ConfigError> {

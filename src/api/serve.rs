@@ -82,9 +82,10 @@ impl Server {
         let engine = Engine::start(config).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_not_serving::<SwapServiceServer<Swaps>>().await;
-        // The server as a whole counts as serving from the beginning, unless it is told otherwise before anybody can ask.
-        let not_serving = tonic_health::ServingStatus::NotServing;
-        health.set_service_status("", not_serving).await;
+        // Of the server as a whole it would say otherwise until the first look at the engine.
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
         let stopping = watch::Sender::new(false);
         let mut listeners = JoinSet::new();
         let until_stopped = || {

@@ -379,6 +379,13 @@ impl LightningNode for LdkServer {
         Box::pin(self.read_received(hash))
     }
 
+    fn asked(&self, hash: PaymentHash) -> BoxFuture<'_, Result<Option<Msat>, LightningError>> {
+        Box::pin(async move {
+            let payment = self.payment(hash, types::PaymentDirection::Inbound).await?;
+            Ok(payment.and_then(|(payment, _)| payment.amount_msat.map(Msat)))
+        })
+    }
+
     fn claim(&self, preimage: Preimage, amount: Msat) -> BoxFuture<'_, Result<(), LightningError>> {
         Box::pin(async move {
             let request = api::Bolt11ClaimForHashRequest {

@@ -56,6 +56,9 @@ pub trait LightningNode: fmt::Debug + Send + Sync {
     /// Whether a payment to it has arrived for good.
     fn received(&self, hash: PaymentHash) -> BoxFuture<'_, Result<Received, LightningError>>;
 
+    /// What the invoice of a hash that it made asks for; `None` when it made none, or one without an amount.
+    fn asked(&self, hash: PaymentHash) -> BoxFuture<'_, Result<Option<Msat>, LightningError>>;
+
     /// Takes the held payment of the preimage's hash; `amount` is what its invoice asks for.
     ///
     /// Success proves nothing: a node takes the order silently when nothing is held, or not yet. Repeat it until

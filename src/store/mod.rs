@@ -3,6 +3,7 @@
 //! Whatever a call wrote is on disk when it returns (`synchronous = FULL`), and a call that fails has written nothing.
 //! A crash between two calls leaves the state after the first. It does not decide anything about swaps.
 
+mod index;
 mod rows;
 mod writer;
 
@@ -162,7 +163,10 @@ pub struct Store {
 }
 
 fn migrations() -> Migrations<'static> {
-    Migrations::new(vec![M::up(include_str!("schema.sql"))])
+    Migrations::new(vec![
+        M::up(include_str!("schema.sql")),
+        M::up(include_str!("schema2.sql")),
+    ])
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
@@ -401,22 +405,6 @@ impl Store {
         })
     }
 
-    /// The first index that no swap has used.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::swap`].
-    pub fn next_index(&self) -> Result<u32, StoreError> {
-        self.read(|connection| {
-            let next: i64 = connection.query_row(
-                "SELECT COALESCE(MAX(swap_index) + 1, 0) FROM swaps",
-                [],
-                |row| row.get(0),
-            )?;
-            u32::try_from(next).map_err(|_| StoreError::Corrupt("all indices are used".into()))
-        })
-    }
-
     /// How far a chain was followed.
     ///
     /// # Errors
@@ -623,3 +611,6 @@ fn set_coins(connection: &Connection, swap: SwapId, state: &str) -> Result<(), S
         .execute(params![swap.to_string(), state])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,8 +75,11 @@ fn serve(connection: &Connection, jobs: &mpsc::Receiver<Job>) {
     while let Ok(first) = jobs.recv() {
         let begun = connection.execute_batch("BEGIN IMMEDIATE");
         let batch = std::iter::once(first).chain(jobs.try_iter().take(BATCH - 1));
-        let inside = begun.is_ok().then_some(connection);
-        let replies: Vec<Reply> = batch.map(|job| job(inside)).collect();
+        let begun_well = begun.is_ok();
+        // A full disk can make SQLite end the whole transaction: what came after would each be committed by itself, though its
+        // caller is told that nothing was.
+        let inside = || (begun_well && !connection.is_autocommit()).then_some(connection);
+        let replies: Vec<Reply> = batch.map(|job| job(inside())).collect();
         let committed = begun.and_then(|()| connection.execute_batch("COMMIT"));
         if committed.is_err() && !connection.is_autocommit() {
             // What could not be committed must not be part of the next transaction.

@@ -28,7 +28,7 @@ pub enum AdminError {
     #[error("{0}")]
     Refused(String),
     /// The chain could not be asked.
-    #[error("the Liquid index: {0}")]
+    #[error("{0}")]
     Unreachable(String),
     /// The disk failed.
     #[error(transparent)]
@@ -43,7 +43,7 @@ pub enum AdminError {
 pub struct Stocks {
     /// Of each asset on sale, and of each other that the wallet has.
     pub assets: Vec<Stock>,
-    /// A confidential address that nothing came to yet.
+    /// A confidential address that nothing was paid to yet.
     pub deposit_address: Address,
     /// Swaps that are not over.
     pub in_flight: u32,
@@ -189,7 +189,9 @@ impl Engine {
             Err(BroadcastError::Rejected { text, .. }) => Err(AdminError::Refused(format!(
                 "the chain refuses the split: {text}"
             ))),
-            Err(error) => Err(AdminError::Unreachable(error.to_string())),
+            Err(error) => Err(AdminError::Unreachable(format!(
+                "the Liquid index: {error}"
+            ))),
         }
     }
 
@@ -199,6 +201,9 @@ impl Engine {
     ///
     /// Why it is not.
     pub async fn force_refund(self: &Arc<Self>, id: SwapId) -> Result<View, AdminError> {
+        if let Some(reason) = &*self.unready.borrow() {
+            return Err(AdminError::Unreachable(reason.clone()));
+        }
         let Some(cell) = self.cells.get(id) else {
             return match self.view(id)? {
                 None => Err(AdminError::NoSuchSwap(id)),
@@ -210,12 +215,14 @@ impl Engine {
         };
         // What was seen a moment ago is not enough for this.
         self.look_at_chain(&cell).await;
-        self.look_at_payment(&cell).await;
+        if let Err(error) = self.ask_for_payment(&cell).await {
+            return Err(AdminError::Unreachable(error.to_string()));
+        }
         {
             let mut state = cell.state.lock().await;
             let observation = self.observation(&state).ok_or_else(|| {
                 AdminError::Unreachable(
-                    "it could not be asked whether the coins are still there".into(),
+                    "the Liquid index could not be asked whether the coins are still there".into(),
                 )
             })?;
             let asked = Event::ForceRefund(observation);

@@ -12,7 +12,6 @@ use uuid::Uuid;
 use super::cell::{Cell, View};
 use super::{Engine, locked};
 use crate::chain::Shortage;
-use crate::config::Sale;
 use crate::store::{Created, NewSwap, ReservedCoin, StoreError, StoredEffect, StoredSwap};
 use crate::swap::{Effect, FailureReason, Htlc, KeyError, Phase, Swap, SwapId, Terms};
 
@@ -158,6 +157,18 @@ pub enum CreateError {
     Store(StoreError),
 }
 
+/// The place of a swap that is being made among those that count against the limits.
+struct Place<'a> {
+    engine: &'a Engine,
+    request_id: Uuid,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        locked(&self.engine.entering).remove(&self.request_id);
+    }
+}
+
 impl From<StoreError> for CreateError {
     fn from(error: StoreError) -> Self {
         match error {
@@ -195,19 +206,21 @@ impl Engine {
     /// Why there is no swap; after [`CreateError::Failed`] and [`CreateError::TimedOut`] there is one.
     pub async fn create(self: &Arc<Self>, wanted: Wanted) -> Result<View, CreateError> {
         let wait = wanted.wait;
-        let (tell, told) = oneshot::channel();
+        // Beside, so that it ends also when the caller goes: half a swap would keep its coins and be nobody's.
+        let (tell, made) = oneshot::channel();
         let engine = self.clone();
-        // Beside: a caller that goes away leaves no swap that is stored and that nobody goes on with.
         self.spawn(async move {
-            // Nobody hears it when the caller is gone.
-            let _ = tell.send(engine.find_or_make_once(&wanted).await);
+            // An error: the caller is gone, and finds the swap by its request.
+            let _ = tell.send(engine.one_for_each_request(&wanted).await);
         });
-        let made = told.await.map_err(|_| CreateError::Stopping)?;
+        let made = made.await.map_err(|_| CreateError::Stopping)?;
         self.answer(made?, wait).await
     }
 
-    /// One request at a time of those that have the same id.
-    async fn find_or_make_once(self: &Arc<Self>, wanted: &Wanted) -> Result<SwapId, CreateError> {
+    async fn one_for_each_request(
+        self: &Arc<Self>,
+        wanted: &Wanted,
+    ) -> Result<SwapId, CreateError> {
         let lock = {
             let mut requests = locked(&self.requests);
             requests.entry(wanted.request_id).or_default().clone()
@@ -231,8 +244,8 @@ impl Engine {
         {
             return Ok(id);
         }
-        let (sale, price) = self.check(wanted)?;
-        debug_assert_eq!(sale.asset, wanted.asset);
+        let price = self.check(wanted)?;
+        let _place = self.enter(wanted.request_id, price)?;
         if crate::failpoint::funds_before_store() {
             self.fund_before_store(wanted, price).await;
         }
@@ -247,7 +260,7 @@ impl Engine {
     }
 
     /// Refuses what cannot be sold; reserves nothing.
-    fn check(&self, wanted: &Wanted) -> Result<(Sale, Msat), CreateError> {
+    fn check(&self, wanted: &Wanted) -> Result<Msat, CreateError> {
         if self.is_stopping() {
             return Err(CreateError::Stopping);
         }
@@ -284,20 +297,32 @@ impl Engine {
         if price > receivable {
             return Err(CreateError::NoCapacity { price, receivable });
         }
-        self.check_limits(price)?;
-        Ok((sale, price))
+        Ok(price)
     }
 
-    fn check_limits(&self, price: Msat) -> Result<(), CreateError> {
-        let (exposed, in_flight) = self.exposure();
+    /// Lets a swap in within the limits, those that are being made at the same time counted.
+    fn enter(&self, request_id: Uuid, price: Msat) -> Result<Place<'_>, CreateError> {
+        let mut entering = locked(&self.entering);
+        let (Msat(exposed), in_flight) = self.exposure();
+        let others = entering
+            .values()
+            .fold(0, |sum: u64, one| sum.saturating_add(one.0));
+        let exposed = exposed.saturating_add(others);
+        let in_flight = in_flight.saturating_add(u32::try_from(entering.len()).unwrap_or(u32::MAX));
         if in_flight >= self.config.max_in_flight {
             return Err(CreateError::TooMany { in_flight });
         }
-        let after = exposed.0.saturating_add(price.0);
-        match self.config.max_exposure {
-            Some(most) if after > most.0 => Err(CreateError::TooExposed { exposed, most }),
-            Some(_) | None => Ok(()),
+        if let Some(most) = self.config.max_exposure
+            && exposed.saturating_add(price.0) > most.0
+        {
+            let exposed = Msat(exposed);
+            return Err(CreateError::TooExposed { exposed, most });
         }
+        entering.insert(request_id, price);
+        Ok(Place {
+            engine: self,
+            request_id,
+        })
     }
 
     /// The swap as it begins, with an index that no swap has had.
@@ -379,7 +404,12 @@ impl Engine {
             created_at: now,
             updated_at: now,
         };
-        self.adopt(stored, effects);
+        {
+            // In one step, so that it is counted once at every moment.
+            let mut entering = locked(&self.entering);
+            self.adopt(stored, effects);
+            entering.remove(&wanted.request_id);
+        }
         Ok(id)
     }
 
@@ -405,13 +435,18 @@ impl Engine {
 
     /// Waits until there is something to answer with.
     async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
-        // Asked first: while the swaps of the store are not in memory, it is not known whether one that is missing is over.
-        let unready = self.unready.borrow().clone();
+        // Until then a swap that is stored is not in memory, and nothing is done for it.
+        let mut unready = self.unready.subscribe();
+        let ready = unready.wait_for(Option::is_none);
+        if !matches!(
+            tokio::time::timeout(self.config.create_timeout, ready).await,
+            Ok(Ok(_))
+        ) {
+            let reason = self.unready.borrow().clone();
+            return Err(CreateError::NotReady(reason.unwrap_or_default()));
+        }
         let view = match self.subscribe(id) {
-            None => match unready {
-                Some(reason) => return Err(CreateError::NotReady(reason)),
-                None => self.view(id)?,
-            },
+            None => self.view(id)?,
             Some(mut changes) => {
                 let answered = changes.wait_for(|view| view.answers(wait));
                 let answered = async {

@@ -182,7 +182,9 @@ impl Engine {
         match self.index.broadcast(&transaction).await {
             Ok(_) => Attempt::Done(None),
             // Spent inputs: by this very funding, or the chain will show by what. Either way sending again does not help.
-            Err(BroadcastError::Rejected { text, .. }) => {
+            Err(
+                BroadcastError::Rejected { text, .. } | BroadcastError::MissingInputs { text, .. },
+            ) => {
                 tracing::warn!(swap = %cell.id, %text, "the funding is refused");
                 self.look_at_chain(cell).await;
                 match cell.view.borrow().funding_depth {
@@ -232,7 +234,9 @@ impl Engine {
         match self.index.broadcast(&transaction).await {
             Ok(_) => Attempt::Done(None),
             // It is spent, or not yet final where the index is: the next look says which.
-            Err(BroadcastError::Rejected { text, .. }) => {
+            Err(
+                BroadcastError::Rejected { text, .. } | BroadcastError::MissingInputs { text, .. },
+            ) => {
                 tracing::warn!(swap = %cell.id, %text, "the refund is refused");
                 self.look_at_chain(cell).await;
                 Attempt::Done(None)

@@ -40,6 +40,8 @@ pub(super) struct Inventory {
     taken: HashMap<OutPoint, Owner>,
     /// The coins of swaps, also when the wallet no longer shows them.
     of_swaps: HashMap<SwapId, Vec<Coin>>,
+    /// Splits of which nobody knows whether they were sent.
+    unsure: Vec<FanOut>,
 }
 
 impl Inventory {
@@ -224,6 +226,12 @@ impl Engine {
 
     /// Makes explicit coins of the sizes that swaps need out of confidential ones.
     async fn make_coins_ready(&self) {
+        let unsure = std::mem::take(&mut locked(&self.inventory).unsure);
+        for made in unsure {
+            if let Err(error) = self.send_split(&made).await {
+                tracing::warn!(%error, "a split was sent again and not taken");
+            }
+        }
         let mut sizes: Vec<(AssetId, u64)> = locked(&self.sales)
             .iter()
             .map(|sale| (sale.asset, sale.coin))
@@ -337,11 +345,15 @@ impl Engine {
         Ok(made)
     }
 
-    /// Sends what splits coins. A refusal frees them again; without an answer the wallet will show what happened.
+    /// Sends what splits coins. A refusal frees them again; without an answer it is sent again when the index is back.
     pub(super) async fn send_split(&self, made: &FanOut) -> Result<(), BroadcastError> {
         let sent = self.index.broadcast(&made.transaction).await;
-        if matches!(sent, Err(BroadcastError::Rejected { .. })) {
-            locked(&self.inventory).release_split(made.outpoints());
+        let mut inventory = locked(&self.inventory);
+        match &sent {
+            // The wallet will show that coins are spent.
+            Ok(_) | Err(BroadcastError::MissingInputs { .. }) => {}
+            Err(BroadcastError::Rejected { .. }) => inventory.release_split(made.outpoints()),
+            Err(BroadcastError::Unreachable(_)) => inventory.unsure.push(made.clone()),
         }
         sent.map(drop)
     }

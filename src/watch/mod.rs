@@ -54,6 +54,8 @@ pub struct Engine {
     cells: Cells,
     /// One lock for each request id that is being made: who comes second finds the first one's swap.
     requests: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
+    /// The price of each swap that was let in and is not in `cells` yet, by its request: it counts against the limits.
+    entering: Mutex<HashMap<Uuid, Msat>>,
     next_index: AtomicU32,
     /// The heights; `None` until both chains were heard of.
     tips: watch::Sender<Option<Tips>>,

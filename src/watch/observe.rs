@@ -235,7 +235,7 @@ impl Engine {
         let cells = futures_util::stream::iter(self.cells.all());
         cells
             .for_each_concurrent(STEPS, async |cell| {
-                self.take_payment(&cell, &held).await;
+                self.take_payment_or_warn(&cell, &held).await;
                 self.look_at_prepay(&cell).await;
             })
             .await;
@@ -263,18 +263,15 @@ impl Engine {
         }
     }
 
-    /// Asks the Lightning node for the payment of a swap.
-    pub(super) async fn look_at_payment(self: &Arc<Self>, cell: &Arc<Cell>) {
-        self.look_at_payments_of(vec![cell.clone()]).await;
-    }
-
     async fn look_at_payments_of(self: &Arc<Self>, cells: Vec<Arc<Cell>>) {
         let _one_at_a_time = self.looking_at_payments.lock().await;
         match self.node.held().await {
             Ok(held) => {
                 let cells = futures_util::stream::iter(cells);
                 cells
-                    .for_each_concurrent(STEPS, async |cell| self.take_payment(&cell, &held).await)
+                    .for_each_concurrent(STEPS, async |cell| {
+                        self.take_payment_or_warn(&cell, &held).await;
+                    })
                     .await;
             }
             Err(error) => {
@@ -283,23 +280,41 @@ impl Engine {
         }
     }
 
-    async fn take_payment(self: &Arc<Self>, cell: &Arc<Cell>, held: &HashMap<PaymentHash, Held>) {
+    /// Asks the Lightning node for the payment of a swap, for whoever must know whether it was asked.
+    pub(super) async fn ask_for_payment(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+    ) -> Result<(), LightningError> {
+        let _one_at_a_time = self.looking_at_payments.lock().await;
+        let held = self.node.held().await?;
+        self.take_payment(cell, &held).await
+    }
+
+    async fn take_payment_or_warn(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        held: &HashMap<PaymentHash, Held>,
+    ) {
+        if let Err(error) = self.take_payment(cell, held).await {
+            tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
+        }
+    }
+
+    async fn take_payment(
+        self: &Arc<Self>,
+        cell: &Arc<Cell>,
+        held: &HashMap<PaymentHash, Held>,
+    ) -> Result<(), LightningError> {
         let claim_tried = {
             let state = cell.state.lock().await;
             if state.payment == Payment::Succeeded {
-                return;
+                return Ok(());
             }
             state.swap.claim_tried
         };
         // Asked only when it can have arrived: by our own claim.
         let arrived = match claim_tried {
-            true => match self.node.received(cell.hash).await {
-                Ok(received) => matches!(received, Received::Yes(_)),
-                Err(error) => {
-                    tracing::warn!(swap = %cell.id, %error, "the payment could not be looked at");
-                    return;
-                }
-            },
+            true => matches!(self.node.received(cell.hash).await?, Received::Yes(_)),
             false => false,
         };
         let mut state = cell.state.lock().await;
@@ -311,6 +326,7 @@ impl Engine {
             None => Payment::Absent,
         };
         self.step_locked(cell, &mut state).await;
+        Ok(())
     }
 
     /// Gives back what is held under the hash of a swap that is over.
@@ -352,14 +368,11 @@ impl Engine {
         }
     }
 
-    /// Whether nobody can pay the prepay invoice any more, with a minute for a payment on its way.
+    /// Whether nobody can pay the prepay invoice any more, with time for a payment on its way: as long again, a minute at most.
     fn prepay_is_over(&self, cell: &Cell) -> bool {
         let expiry = i64::try_from(self.config.invoice_expiry.as_millis()).unwrap_or(i64::MAX);
-        crate::store::now_millis()
-            > cell
-                .created_at
-                .saturating_add(expiry)
-                .saturating_add(60_000)
+        let over = cell.created_at.saturating_add(expiry);
+        crate::store::now_millis() > over.saturating_add(expiry.min(60_000))
     }
 
     fn tell_numbers(&self) {

@@ -3,54 +3,83 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use swaprig_units::{Height, Msat};
+use swaprig_units::{Height, Msat, PaymentHash};
 use uuid::Uuid;
 
 use super::Engine;
 use crate::chain::Recovered;
-use crate::lightning::Received;
+use crate::lightning::{LightningError, Received};
 use crate::store::{Coins, Created, NewSwap, StoreError};
-use crate::swap::{Htlc, Phase, Swap, SwapId, Terms};
+use crate::swap::{Htlc, Phase, Swap, SwapId, SwapKeys, Terms};
 
 /// Indices that are left out after the last one on the chain: those of swaps that were never funded.
 const INDEX_GAP: u32 = 1_000;
 
+/// Why the lost swaps could not all be found; it is tried again.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecoverError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Lightning(#[from] LightningError),
+}
+
 impl Engine {
     /// Stores the swaps that the chain has and the store has not. For a store that is empty; with one that is not it only
     /// finds what is known.
-    pub(super) async fn recover(self: &Arc<Self>) -> Result<(), StoreError> {
-        let found = self.wallet.recover();
-        let mut recovered = 0_u32;
+    pub(super) async fn recover(self: &Arc<Self>) -> Result<(), RecoverError> {
+        let mut lost = Vec::new();
         let mut highest = None;
-        for lost in found {
-            highest = highest.max(Some(lost.index));
-            recovered += u32::from(self.recover_one(lost).await?);
+        for found in self.wallet.recover() {
+            highest = highest.max(Some(found.index));
+            let Ok(keys) = self.keys.keys(found.index) else {
+                continue;
+            };
+            if self.store.by_hash(keys.preimage.payment_hash())?.is_none() {
+                lost.push((found, keys));
+            }
         }
-        if let Some(highest) = highest.filter(|_| recovered > 0) {
-            let next = highest.saturating_add(INDEX_GAP);
-            self.next_index.fetch_max(next, Ordering::SeqCst);
-            tracing::warn!(
-                recovered,
-                "swaps that the store did not have were found on the chain"
-            );
+        // The wallet has a history and the store has none: there may have been swaps that were never funded, too.
+        let is_another = self.wallet.transactions() > 0 && self.store.is_new()?;
+        if lost.is_empty() && !is_another {
+            return Ok(());
         }
+        // First of all: when this is cut off, the next start must know it, too.
+        let used = highest.map_or(0, |highest| highest.saturating_add(1));
+        let floor = used.saturating_add(INDEX_GAP);
+        self.store.raise_index_floor(floor).await?;
+        self.next_index.fetch_max(floor, Ordering::SeqCst);
+        let mut recovered = 0_u32;
+        for (lost, keys) in lost {
+            recovered += u32::from(self.recover_one(lost, &keys).await?);
+        }
+        tracing::warn!(
+            recovered,
+            next_index = floor,
+            "swaps that the store did not have were looked for on the chain"
+        );
         Ok(())
     }
 
-    async fn recover_one(self: &Arc<Self>, lost: Recovered) -> Result<bool, StoreError> {
-        let Ok(keys) = self.keys.keys(lost.index) else {
-            return Ok(false);
-        };
-        let hash = keys.preimage.payment_hash();
-        if self.store.by_hash(hash)?.is_some() {
-            return Ok(false);
+    /// What its invoice asks for, as the Lightning node knows; as it is sold now when the node does not.
+    async fn price_of(&self, lost: &Recovered, hash: PaymentHash) -> Result<Msat, LightningError> {
+        if let Some(price) = self.node.asked(hash).await? {
+            return Ok(price);
         }
-        let made_at = lost.timeout.0.saturating_sub(self.config.refund_delta.0);
-        // The price is known to the Lightning node only, which holds no less than its invoice asks for.
         let sale = self.sale(lost.asset);
         let price = sale.map_or(0, |sale| lost.amount.0.saturating_mul(sale.price_msat));
-        // Without an answer it counts as not taken; the held payment then shows itself, or the timeout comes.
-        let paid = matches!(self.node.received(hash).await, Ok(Received::Yes(_)));
+        Ok(Msat(price))
+    }
+
+    async fn recover_one(
+        self: &Arc<Self>,
+        lost: Recovered,
+        keys: &SwapKeys,
+    ) -> Result<bool, RecoverError> {
+        let hash = keys.preimage.payment_hash();
+        let made_at = lost.timeout.0.saturating_sub(self.config.refund_delta.0);
+        let price = self.price_of(&lost, hash).await?;
+        let paid = matches!(self.node.received(hash).await?, Received::Yes(_));
         let swap = Swap {
             id: SwapId(Uuid::new_v4()),
             index: lost.index,
@@ -58,7 +87,7 @@ impl Engine {
                 asset: lost.asset,
                 amount: lost.amount,
                 fee_value: lost.fee_value,
-                price: Msat(price),
+                price,
                 prepay: Msat(0),
                 payment_hash: hash,
                 claimer: lost.claimer,

@@ -130,6 +130,7 @@ impl Engine {
             watcher,
             cells: Cells::default(),
             requests: Mutex::new(HashMap::new()),
+            entering: Mutex::new(HashMap::new()),
             next_index,
             tips: watch::Sender::new(None),
             inventory: Mutex::new(Inventory::default()),
@@ -193,7 +194,7 @@ impl Engine {
             .map_err(|error| error.to_string())?;
         if let Some(seen) = seen.filter(|seen| tip.height < *seen) {
             return Err(format!(
-                "the Liquid index is at height {}, and this server has seen {seen}: it lags, or its chain is another one",
+                "the Liquid index is at {}, and this server has seen {seen}: it lags, or its chain is another one",
                 tip.height
             ));
         }

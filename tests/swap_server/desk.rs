@@ -287,6 +287,27 @@ impl Desk {
         Arc::new(LdkServer::new(&config).unwrap())
     }
 
+    /// Starts a Lightning node again, and waits until its channel can be used.
+    pub(crate) async fn node_is_back(&self, name: &str) {
+        let node = self.world.node(name).unwrap();
+        node.restart(soon()).await.unwrap();
+        let others = self.world.nodes().iter();
+        let other = others.clone().find(|other| other.name() != name).unwrap();
+        self.until("the channel to be usable again", async || {
+            let address = node.p2p_address();
+            let connected = other.connect(node.node_id(), &address, true);
+            connected.await.map_err(|error| error.to_string())?;
+            for side in [node, other] {
+                let channels = side.channels().await.map_err(|error| error.to_string())?;
+                if !channels.iter().all(|channel| channel.is_usable) {
+                    return Err(format!("{}: {channels:?}", side.name()));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
     /// A buyer with a store of its own.
     pub(crate) async fn buyer(&self, name: &str) -> Buyer {
         let liquid = self.world.liquid().unwrap();
@@ -398,7 +419,7 @@ pub(crate) fn free(stocks: &v1::GetInventoryResponse, asset: AssetId) -> u64 {
 }
 
 /// Between two looks.
-async fn pause(time: Duration) {
+pub(crate) async fn pause(time: Duration) {
     let over = Deadline::after(time);
     let waited = poll_until::<(), std::convert::Infallible, _>("a moment", over, || async {
         Probe::Pending(String::new())

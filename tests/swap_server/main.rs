@@ -1,5 +1,6 @@
 //! The swap server as a process over real daemons, with a real buyer: swaps, crashes, shortages, a lost store.
 
+mod asset;
 mod coins;
 mod crash;
 mod desk;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcoin::{BlockHash, Txid};
 use elements::{Address, AddressParams, AssetId, Script};
@@ -46,6 +47,11 @@ pub enum Recipient {
     Address(Address),
 }
 
+/// From so many blocks on the clock is looked at before they are mined.
+const MANY: u32 = 100;
+/// How far ahead of the clock the chain may be before that, seconds; two hours are the most that nodes bear.
+const AHEAD: u64 = 1_800;
+
 /// The owner of what was paid to an address that no wallet of the world has.
 pub const OUTSIDE: &str = "outside";
 
@@ -78,8 +84,32 @@ impl Liquid {
         blocks: BlockDelta,
         deadline: Deadline,
     ) -> Result<Tip, WorldErrorKind> {
+        if blocks.0 >= MANY {
+            self.keep_clock(deadline).await?;
+        }
         self.elementsd.generate(blocks, deadline).await?;
         self.barrier(deadline).await
+    }
+
+    /// Sets the node's clock forward when its blocks are far ahead of it. Six blocks cannot have the same time, so a chain of
+    /// thousands that is mined at once runs ahead, and two hours ahead no block is valid any more.
+    async fn keep_clock(&self, deadline: Deadline) -> Result<(), RpcError> {
+        let rpc = self.elementsd.rpc();
+        let tip = rpc.tip(deadline).await?;
+        let asked = [json!(tip.hash.to_string())];
+        let header: Value = rpc.call("getblockheader", &asked, deadline).await?;
+        let of_tip = header["time"].as_u64().unwrap_or(0);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the clock of the chain is the wall clock; nothing waits by it"
+        )]
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.map_or(0, |now| now.as_secs());
+        if of_tip > now + AHEAD {
+            rpc.call::<Value>("setmocktime", &[json!(of_tip)], deadline)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Waits until the index, where there is one, has the tip of elementsd's chain.
