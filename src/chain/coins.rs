@@ -354,4 +354,4 @@ fn pick<'c>(coins: &[&'c Coin], judge: impl Fn(usize, u128) -> Judgement) -> Opt
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

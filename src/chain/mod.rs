@@ -18,6 +18,8 @@ mod size;
 mod wallet;
 mod watcher;
 
+#[cfg(test)]
+pub(crate) use coins::tests::coin as test_coin;
 pub use coins::{Coin, Needs, Reselect, Selection, Shortage, reselect, select};
 pub use connection::BadUrl;
 pub use fan_out::{FanOut, FanOutError, Split};

@@ -31,6 +31,8 @@ enum Owner {
     Swap(SwapId),
     /// A transaction that splits or gathers coins.
     Split,
+    /// The funding of a swap that is over, which the wallet may not have seen yet.
+    Spent,
 }
 
 /// The coins as the wallet saw them last, and who has taken which.
@@ -48,10 +50,11 @@ impl Inventory {
     /// What the wallet shows now.
     pub(super) fn refresh(&mut self, coins: Arc<Vec<Coin>>) {
         self.coins = coins;
-        // A split is over when the wallet shows that its coins are spent; those of swaps stay theirs until they are settled.
+        // A split is over when the wallet shows that its coins are spent; those of swaps stay theirs until they are settled, and
+        // nobody else's after that.
         let shown: HashSet<OutPoint> = self.coins.iter().map(|coin| coin.outpoint).collect();
         self.taken.retain(|outpoint, owner| match owner {
-            Owner::Split => shown.contains(outpoint),
+            Owner::Split | Owner::Spent => shown.contains(outpoint),
             Owner::Swap(_) => true,
         });
     }
@@ -130,6 +133,16 @@ impl Inventory {
         select(coins, needs, &HashSet::new())
     }
 
+    /// The swap is over and its funding is in the chain: its coins are nobody's, though the wallet may show them for a while.
+    pub(super) fn spent(&mut self, swap: SwapId) {
+        for coin in self.of_swaps.remove(&swap).unwrap_or_default() {
+            self.taken.insert(coin.outpoint, Owner::Spent);
+        }
+        // Those that the wallet showed no more when the server started.
+        self.taken.retain(|_, owner| *owner != Owner::Swap(swap));
+    }
+
+    /// Others may use the coins of the swap.
     pub(super) fn release(&mut self, swap: SwapId) {
         self.of_swaps.remove(&swap);
         self.taken.retain(|_, owner| *owner != Owner::Swap(swap));
@@ -143,6 +156,7 @@ impl Inventory {
             match self.taken.get(&coin.outpoint) {
                 Some(Owner::Swap(_)) => *reserved += coin.value.0,
                 Some(Owner::Split) => *pending += coin.value.0,
+                Some(Owner::Spent) => {}
                 None if coin.explicit && coin.height.is_some() => {
                     *free += coin.value.0;
                     *count += 1;
@@ -361,5 +375,44 @@ impl Engine {
             Err(BroadcastError::Unreachable(_)) => inventory.unsure.push(made.clone()),
         }
         sent.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::chain::{FeePolicy, test_coin};
+
+    /// A swap can be over before the wallet shows that its coins are spent: they are not for another one.
+    #[test]
+    fn coins_of_a_swap_that_is_over_are_not_taken_again() {
+        let lbtc = AssetId::from_byte_array([1; 32]);
+        let needs = Needs {
+            asset: lbtc,
+            amount: Units(500),
+            fee_value: Sat(0),
+            policy_asset: lbtc,
+            fees: FeePolicy::default(),
+        };
+        let [first, second] = [1, 2].map(|id| SwapId(Uuid::from_u128(id)));
+        let coin = test_coin(1, lbtc, 1_000);
+        let mut inventory = Inventory::default();
+        inventory.refresh(Arc::new(vec![coin.clone()]));
+        assert_eq!(inventory.choose(first, &needs), Ok(vec![coin.clone()]));
+        inventory.spent(first);
+        assert!(inventory.choose(second, &needs).is_err());
+        assert_eq!(inventory.sums()[&lbtc], [0; 4]);
+        // The wallet has not come so far.
+        inventory.refresh(Arc::new(vec![coin.clone()]));
+        assert!(inventory.choose(second, &needs).is_err());
+        inventory.refresh(Arc::default());
+        assert!(inventory.taken.is_empty() && inventory.of_swaps.is_empty());
+        // One that was never funded gives its coins back.
+        inventory.refresh(Arc::new(vec![coin.clone()]));
+        assert_eq!(inventory.choose(first, &needs), Ok(vec![coin.clone()]));
+        inventory.release(first);
+        assert_eq!(inventory.choose(second, &needs), Ok(vec![coin]));
     }
 }

@@ -271,8 +271,10 @@ impl Engine {
             metrics::counter!("swaprig_transitions_total", "phase" => phase_label(phase))
                 .increment(1);
         }
-        if coins == Coins::Release || settled {
+        if coins == Coins::Release {
             locked(&self.inventory).release(cell.id);
+        } else if settled {
+            locked(&self.inventory).spent(cell.id);
         }
     }
 

@@ -179,7 +179,9 @@ impl Engine {
             "ready"
         );
         let payer = self.clone();
-        self.spawn(async move { payer.follow_payments().await });
+        self.spawn_vital("following payments", async move {
+            payer.follow_payments().await;
+        });
         self.follow_chain(events).await;
     }
 

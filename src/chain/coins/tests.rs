@@ -23,7 +23,7 @@ fn gold() -> AssetId {
 }
 
 /// A confirmed explicit coin.
-fn coin(number: u8, asset: AssetId, value: u64) -> Coin {
+pub(crate) fn coin(number: u8, asset: AssetId, value: u64) -> Coin {
     let outpoint = OutPoint::new(Txid::from_byte_array([number; 32]), u32::from(number));
     let script = Script::from([&[0x51, 0x20], [7; 32].as_slice()].concat());
     let zero = (AssetBlindingFactor::zero(), ValueBlindingFactor::zero());
