@@ -436,6 +436,16 @@ impl Engine {
 
     /// Waits until there is something to answer with.
     async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
+        // Before the store was read, what it has would be told without anything being done about it.
+        let mut readiness = self.readiness();
+        let ready = readiness.wait_for(Option::is_none);
+        let in_time = tokio::time::timeout(self.config.create_timeout, ready)
+            .await
+            .is_ok();
+        if !in_time {
+            let reason = self.unready.borrow().clone();
+            return Err(CreateError::NotReady(reason.unwrap_or_default()));
+        }
         let view = match self.subscribe(id) {
             None => self.view(id)?,
             Some(mut changes) => {
