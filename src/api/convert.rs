@@ -96,6 +96,11 @@ pub(super) fn swap(view: &View) -> v1::Swap {
         Spend::Claim(preimage) => Some((spend.txid, preimage)),
         Spend::Refund => None,
     });
+    // Of several that were signed, the one that the chain has.
+    let refund = match &swap.spend {
+        Some(spend) if spend.spend == Spend::Refund => Some(spend.txid),
+        Some(_) | None => swap.refund,
+    };
     v1::Swap {
         swap_id: swap.id.to_string(),
         request_id: view.request_id.to_string(),
@@ -131,7 +136,7 @@ pub(super) fn swap(view: &View) -> v1::Swap {
         preimage: claim
             .map(|(_, preimage)| preimage.to_string())
             .unwrap_or_default(),
-        refund_txid: swap.refund.map(|txid| txid.to_string()).unwrap_or_default(),
+        refund_txid: refund.map(|txid| txid.to_string()).unwrap_or_default(),
         created_at: view.created_at / 1_000,
         updated_at: view.updated_at / 1_000,
     }

@@ -52,11 +52,17 @@ impl Engine {
         for (lost, keys) in lost {
             recovered += u32::from(self.recover_one(lost, &keys).await?);
         }
-        tracing::warn!(
-            recovered,
-            next_index = floor,
-            "swaps that the store did not have were looked for on the chain"
-        );
+        match recovered {
+            0 => tracing::info!(
+                next_index = floor,
+                "a new store with a seed that was used before"
+            ),
+            _ => tracing::warn!(
+                recovered,
+                next_index = floor,
+                "swaps that the store did not have were found on the chain"
+            ),
+        }
         Ok(())
     }
 

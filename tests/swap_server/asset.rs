@@ -336,6 +336,17 @@ async fn at_the_timeout_the_chain_decides_between_claim_and_refund() {
     desk.mine(1).await;
     let refunded = desk.swap_is(&unpaid.swap_id, SwapStatus::Refunded).await;
     assert!(refunded.claim_txid.is_empty(), "{refunded:?}");
+    let refund = refunded.refund_txid.parse().unwrap();
+    let depth = desk
+        .world
+        .liquid_confirmations(refund, soon())
+        .await
+        .unwrap();
+    assert_eq!(
+        depth,
+        Some(1),
+        "the refund that is told is not the one on the chain"
+    );
     desk.mine(2).await;
     desk.swap_is(&raced.swap_id, SwapStatus::Claimed).await;
     let force = v1::ForceRefundRequest {

@@ -10,6 +10,7 @@ use swaprig::lightning::{Outgoing, Received, Route};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat};
 use swaprig_proto::v1::SwapStatus;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
@@ -19,13 +20,17 @@ const AMOUNT: u64 = 20_000;
 /// More boundaries than this are not on the way of a single swap.
 const MOST: u64 = 200;
 
-/// Starts the server again whenever it is dead, as a supervisor does.
-fn supervise(desk: &Arc<Desk>) -> JoinHandle<()> {
+/// Starts the server again whenever it is dead, as a supervisor does, until `enough` is told; it runs then.
+fn supervise(desk: &Arc<Desk>, mut enough: oneshot::Receiver<()>) -> JoinHandle<()> {
     let desk = desk.clone();
     tokio::spawn(async move {
         loop {
-            desk.server().running().exited().await;
-            desk.server().restart(soon()).await.unwrap();
+            let running = desk.server().running();
+            tokio::select! {
+                biased;
+                _ = running.exited() => desk.server().restart(soon()).await.unwrap(),
+                _ = &mut enough => return,
+            }
         }
     })
 }
@@ -46,11 +51,11 @@ async fn killed_everywhere(desk: Desk, flow: impl AsyncFn(&Desk)) -> Vec<String>
         desk.let_time_follow().await;
         std::fs::write(desk.dir().join("failpoint"), format!("abort:{failpoint}")).unwrap();
         desk.server().restart(soon()).await.unwrap();
-        let supervisor = supervise(&desk);
+        let (tell, enough) = oneshot::channel();
+        let supervisor = supervise(&desk, enough);
         flow(&desk).await;
-        supervisor.abort();
-        // A restart that was under way has ended, or the next one begins it anew.
-        let _ = supervisor.await;
+        tell.send(()).unwrap();
+        supervisor.await.unwrap();
         // It may have died when all was over, and nobody is there any more to start it. It dies once only: this one lives.
         desk.server().restart(soon()).await.unwrap();
         desk.money_is_conserved().await;
@@ -163,6 +168,16 @@ async fn taken_back(desk: &Desk) {
     let hash = swap.payment_hash.parse().unwrap();
     let pay_by = swap.pay_by_height - swap.liquid_height - 1;
     desk.mine(pay_by).await;
+    // Before it has heard of the last block it would take the payment, and rightly.
+    desk.until("the server to see that it is too late", async || {
+        let seen = desk.swap(&swap.swap_id).await;
+        let seen = seen.map_err(|status| status.to_string())?.liquid_height;
+        match seen >= swap.pay_by_height {
+            true => Ok(()),
+            false => Err(format!("it is at {seen}")),
+        }
+    })
+    .await;
     let buyer = desk.node("buyer");
     let route = Route::new(Msat(10_000), BlockDelta(64));
     buyer.pay(&swap.invoice, &route).await.unwrap();

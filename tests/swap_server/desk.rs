@@ -138,8 +138,28 @@ impl Desk {
         };
         if plan.stock > 0 {
             desk.deposit(lbtc(), plan.stock).await;
+            desk.sells(lbtc()).await;
         }
         Some(desk)
+    }
+
+    /// Waits until the server knows that it can be paid for an asset that it has.
+    async fn sells(&self, asset: AssetId) {
+        self.until("something to be on offer", async || {
+            let asset_id = asset.to_string();
+            let request = v1::GetOfferRequest { asset_id };
+            let offer = self.swaps().await.get_offer(request).await;
+            let offer = offer
+                .map_err(|status| status.to_string())?
+                .into_inner()
+                .offer
+                .unwrap();
+            match offer.max_amount >= offer.min_amount {
+                true => Ok(()),
+                false => Err(format!("{offer:?}")),
+            }
+        })
+        .await;
     }
 
     /// Gives the server coins, and waits until swaps can use them.
