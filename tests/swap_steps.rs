@@ -152,3 +152,71 @@ fn a_preimage_can_be_given_from_rust() {
     };
     assert_eq!(bytes, [7; 32]);
 }
+
+/// What a seller may say as it likes, and why that hurts nobody. Everything else has a case in the scenario of the lying seller.
+const HARMLESS: &[(&str, &str)] = &[
+    (
+        "swap.prepay_invoice",
+        "not looked at once a funding is named; before, it is paid up to the buyer's own limit, which is 0, and \
+         PREPAY_ABOVE_CAP is tested with the buyer's rules",
+    ),
+    (
+        "swap.funding.confirmations",
+        "the buyer counts them by its own index",
+    ),
+    ("swap.created_at", "for people only"),
+    ("swap.updated_at", "for people only"),
+];
+
+/// The fields of a message that are single values, by their paths; messages inside it are gone through.
+fn leaves(message: &prost_reflect::MessageDescriptor, before: &str, out: &mut Vec<String>) {
+    for field in message.fields() {
+        let path = format!("{before}{}", field.name());
+        match field.kind() {
+            prost_reflect::Kind::Message(inner) => leaves(&inner, &format!("{path}."), out),
+            _ => out.push(path),
+        }
+    }
+}
+
+/// A field that is added to the API needs a lie of its own, or a reason why it cannot hurt; a case needs a field.
+#[test]
+fn every_field_of_a_reply_is_lied_about_or_cannot_hurt() {
+    let pool = prost_reflect::DescriptorPool::decode(swaprig_proto::DESCRIPTORS).unwrap();
+    let reply = pool.get_message_by_name("ln_liquid_swap.v1.GetSwapResponse");
+    let created = pool.get_message_by_name("ln_liquid_swap.v1.CreateSwapResponse");
+    let (mut fields, mut of_create) = (Vec::new(), Vec::new());
+    leaves(&reply.unwrap(), "", &mut fields);
+    leaves(&created.unwrap(), "", &mut of_create);
+    assert_eq!(fields, of_create, "the two replies tell the same");
+
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("scenarios/ln-to-liquid/lying-seller.scenario.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    let scenario: toml::Table = text.parse().unwrap();
+    let cases = scenario["cases"].as_table().unwrap();
+    let lies: Vec<&str> = cases
+        .values()
+        .map(|case| case["field"].as_str().unwrap())
+        .collect();
+    let harmless = |field: &str| HARMLESS.iter().any(|(path, _)| *path == field);
+    for field in &fields {
+        let is_lied_about = lies.contains(&field.as_str());
+        assert!(
+            is_lied_about != harmless(field),
+            "`{field}` needs a case in lying-seller.scenario.toml, or a reason in HARMLESS; not both"
+        );
+    }
+    let known = |field: &str| fields.iter().any(|known| known == field);
+    for field in lies.iter().chain(HARMLESS.iter().map(|(path, _)| path)) {
+        assert!(known(field), "`{field}` is no field of the reply");
+    }
+    for (name, case) in cases {
+        let reason = case["reason"].as_str().unwrap();
+        let known = swaprig::client::Reason::ALL.iter();
+        assert!(
+            known.clone().any(|known| known.name() == reason),
+            "{name}: `{reason}` is no refusal"
+        );
+    }
+}

@@ -296,7 +296,20 @@ impl Engine {
             count: usize::try_from(count).unwrap_or(1),
             size: Units(size),
         };
-        Some(self.wallet.fan_out(coins, &[split]))
+        Some(self.wallet.fan_out(coins, &self.with_change(split)))
+    }
+
+    /// What the fee of a split leaves of L-BTC stays one explicit coin: blinded, it would be split next, into ever smaller ones.
+    fn with_change(&self, split: Split) -> Vec<Split> {
+        let change = Split {
+            asset: self.config.lbtc,
+            count: 1,
+            size: Units(u64::MAX),
+        };
+        match split.asset == change.asset {
+            true => vec![split],
+            false => vec![split, change],
+        }
     }
 
     /// The smallest coin of L-BTC that surely pays the fee of a split.
@@ -352,7 +365,7 @@ impl Engine {
             coins.extend(self.coin_for_fee(&inventory));
         }
         let split = Split { asset, count, size };
-        let made = self.wallet.fan_out(coins, &[split])?;
+        let made = self.wallet.fan_out(coins, &self.with_change(split))?;
         // All of them or none: the operator counts on them.
         let pieces = made.transaction.output.iter().filter(|output| {
             output.asset.explicit() == Some(asset) && output.value.explicit() == Some(size.0)

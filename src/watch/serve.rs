@@ -173,9 +173,12 @@ impl Engine {
         let looker = self.clone();
         self.spawn(async move { looker.look_at_all_chains(true).await });
         self.unready.send_replace(None);
+        let deposit = self.wallet.deposit_address();
         tracing::info!(
             height = self.liquid_height().0,
             swaps = self.cells.all().len(),
+            // A new desk's first need; without one the wallet says why when GetInventory asks for it.
+            deposit_address = deposit.ok().map(|address| address.to_string()),
             "ready"
         );
         let payer = self.clone();
