@@ -192,7 +192,7 @@ pub struct Settings {
     /// Bitcoin's network, as ldk-server names it [default: regtest]
     #[arg(long, env = "SWAPRIG_BITCOIN_NETWORK", value_name = "NAME")]
     pub bitcoin_network: Option<String>,
-    /// An asset on sale: ASSET=PRICE_MSAT[,min=N][,max=N][,coin=N], amounts in its smallest parts; repeat for more
+    /// An asset on sale: ASSET=PRICE_MSAT,min=N,max=N,coin=N, amounts in its smallest parts, the last three as wanted; repeat for more
     #[arg(long, env = "SWAPRIG_SELL", value_name = "SALE", value_delimiter = ';')]
     pub sell: Vec<Sale>,
     /// L-BTC added to a swap of another asset for the claim's fee, satoshi [default: 100]

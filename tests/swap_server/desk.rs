@@ -285,21 +285,6 @@ impl Desk {
         self.world.mine_liquid(BlockDelta(blocks)).await.unwrap();
     }
 
-    /// Sets the clock of the Liquid node to the time of its last block. Thousands of blocks in a moment are ahead of the
-    /// machine's clock, and a node mines none that are two hours ahead of its own.
-    pub(crate) async fn let_time_follow(&self) {
-        let rpc = self.world.liquid().unwrap().elementsd().rpc();
-        let tip = rpc.tip(soon()).await.unwrap();
-        let asked = [json!(tip.hash.to_string())];
-        let header: serde_json::Value = rpc.call("getblockheader", &asked, soon()).await.unwrap();
-        let time = header["time"].as_u64().unwrap();
-        let done: serde_json::Value = rpc
-            .call("setmocktime", &[json!(time)], soon())
-            .await
-            .unwrap();
-        assert!(done.is_null(), "{done}");
-    }
-
     pub(crate) fn node(&self, name: &str) -> Arc<dyn LightningNode> {
         let node = self.world.node(name).unwrap();
         let storage = node.tls_cert().parent().unwrap().to_owned();

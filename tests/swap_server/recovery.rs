@@ -83,7 +83,7 @@ async fn a_lost_store_is_made_again_from_seed_and_chain() {
     let asset = asset_on_sale(&desk, 100_000).await;
     let buyer = desk.buyer("buyer").await;
     let node = desk.node("buyer");
-    // Two that nobody pays, one that is paid, one whose payment is held, one in the mempool.
+    // Two that nobody pays, one that is paid, one whose payment is held, one that is just made.
     let unpaid = create(&desk, &Desk::request(AMOUNT)).await.unwrap();
     let unpaid_asset = create(&desk, &request_of(asset, 4_000)).await.unwrap();
     let (paid_id, paid) = funded(&desk, &buyer, Desk::wish(AMOUNT)).await;
@@ -103,6 +103,16 @@ async fn a_lost_store_is_made_again_from_seed_and_chain() {
     .await;
     let (held_id, held) = funded(&desk, &buyer, wish_of(asset)).await;
     let waiting = create(&desk, &Desk::request(AMOUNT)).await.unwrap();
+    desk.mine(1).await;
+    desk.swap_is(&waiting.swap_id, SwapStatus::Funded).await;
+    let pending = "SELECT COUNT(*) FROM effects WHERE state = 'pending'";
+    desk.until("everything to be done", async || {
+        match in_store(&desk, pending, []) {
+            0 => Ok(()),
+            count => Err(format!("{count} effects wait")),
+        }
+    })
+    .await;
     // It dies when it sees the payment, and before it stores anything of it.
     std::fs::write(desk.dir().join("failpoint"), "abort:1").unwrap();
     desk.server().restart(soon()).await.unwrap();
