@@ -17,6 +17,8 @@ mod enabled {
         Record(PathBuf),
         /// The process aborts at the n-th one, counted from 1.
         Abort(u64),
+        /// The process aborts at the first one of this name.
+        AbortAt(String),
         /// As the file says; nothing when there is none. It is read once and deleted, so that a restart goes on undisturbed.
         File(PathBuf),
         /// `CreateSwap` sends the funding before anything is stored, and then aborts: a bug that a crash test must find.
@@ -30,12 +32,13 @@ mod enabled {
             match text.split_once(':') {
                 Some(("file", path)) => Ok(Failpoint::File(path.into())),
                 Some(("record", path)) => Ok(Failpoint::Record(path.into())),
+                Some(("abort-at", name)) => Ok(Failpoint::AbortAt(name.into())),
                 Some(("abort", n)) => n
                     .parse()
                     .map(Failpoint::Abort)
                     .map_err(|_| format!("{n} is no number")),
                 None if text == "fund-before-store" => Ok(Failpoint::FundBeforeStore),
-                _ => Err("is none of file:FILE, record:FILE, abort:N and fund-before-store".into()),
+                _ => Err("is none of file:FILE, record:FILE, abort:N, abort-at:NAME and fund-before-store".into()),
             }
         }
     }
@@ -77,7 +80,14 @@ mod enabled {
                 eprintln!("failpoint {n}: {name}");
                 std::process::abort();
             }
-            Failpoint::Abort(_) | Failpoint::File(_) | Failpoint::FundBeforeStore => {}
+            Failpoint::AbortAt(at) if name == at => {
+                eprintln!("failpoint {n}: {name}");
+                std::process::abort();
+            }
+            Failpoint::Abort(_)
+            | Failpoint::AbortAt(_)
+            | Failpoint::File(_)
+            | Failpoint::FundBeforeStore => {}
         }
     }
 
