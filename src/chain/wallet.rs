@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use elements::{Address, AssetId, BlockHeader, OutPoint, Script, Transaction};
@@ -29,8 +28,12 @@ use crate::swap::{FundingTx, Terms};
 
 /// How many swaps in a row send their change to the same script, so that the wallet's scripts stay few.
 const SWAPS_PER_CHANGE_SCRIPT: u32 = 16;
-/// How many addresses of each chain are looked at when the wallet is scanned for the first time, at least.
-const FIRST_SCAN: u32 = 100;
+/// How many scripts receive change, in turn. They all lie in [`ALWAYS_SCANNED`]: a scan that skipped one would take its coins
+/// for unspent, or not see them at all.
+const CHANGE_SCRIPTS: u32 = 64;
+/// How many addresses of each chain every scan looks at, at least.
+const ALWAYS_SCANNED: u32 = 100;
+const _: () = assert!(CHANGE_SCRIPTS <= ALWAYS_SCANNED);
 /// Scans that LWK keeps each in a file before it merges them.
 const MERGE_AFTER: usize = 64;
 
@@ -114,8 +117,6 @@ struct Shared {
     next_address: Mutex<u32>,
     /// The address that is shown for deposits, and its index.
     deposit: Mutex<Option<(u32, Address)>>,
-    /// The last script that change was sent to.
-    last_change: AtomicU32,
     /// One scan at a time; holds what it knows of the histories.
     scan: Arc<tokio::sync::Mutex<Histories>>,
 }
@@ -161,7 +162,6 @@ impl Wallet {
             state: Mutex::new(state),
             next_address: Mutex::new(next_address),
             deposit: Mutex::new(None),
-            last_change: AtomicU32::new(0),
             scan: Arc::default(),
         })))
     }
@@ -198,14 +198,9 @@ impl Wallet {
         tip: BlockHeader,
     ) -> Result<Synced, WalletError> {
         let height = Height(tip.height);
-        let (snapshot, first) = {
-            let state = lock(&self.0.state);
-            let is_new = state.wollet.never_scanned();
-            (state.wollet.state(), if is_new { FIRST_SCAN } else { 0 })
-        };
+        let snapshot = lock(&self.0.state).wollet.state();
         // Everything that was given out, however little of it was used.
-        let change = self.0.last_change.load(Ordering::Relaxed) + 1;
-        let to = first.max(change).max(*lock(&self.0.next_address));
+        let to = ALWAYS_SCANNED.max(*lock(&self.0.next_address));
         let mut backend = Backend {
             runtime,
             index: &self.0.index,
@@ -331,8 +326,7 @@ impl Wallet {
 
     /// Where the change of the funding of swap `index` goes, explicit. The same each time.
     pub fn change_script(&self, index: u32) -> Script {
-        let at = index / SWAPS_PER_CHANGE_SCRIPT;
-        self.0.last_change.fetch_max(at, Ordering::Relaxed);
+        let at = index / SWAPS_PER_CHANGE_SCRIPT % CHANGE_SCRIPTS;
         self.0
             .descriptor
             .script_pubkey(Chain::Internal, at)
