@@ -15,6 +15,7 @@ use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 use swaprig_harness::world::{Chain, WAIT};
 use swaprig_harness::{World, error_chain};
 use swaprig_proto::v1;
+use swaprig_proto::v1::admin_service_client::AdminServiceClient;
 use swaprig_proto::v1::swap_service_client::SwapServiceClient;
 use swaprig_scenarios::LiquidTransaction;
 use swaprig_scenarios::lang::{Readable as _, Value};
@@ -24,7 +25,8 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
 use super::swap::{
-    BuyerStage, ClaimSwap, CreateSwap, PaidUntil, PaySwap, Swap, SwapPhase, SwapStatus, VerifySwap,
+    BuyerStage, ClaimSwap, CreateSwap, PaidUntil, PaySwap, RefundSwap, Swap, SwapPhase, SwapStatus,
+    VerifySwap,
 };
 use crate::client::{
     BuyError, Buyer, Chains, Config, Policy, Record, Seed, ServerError, Stage, Wish,
@@ -345,6 +347,27 @@ impl Step for ClaimSwap {
     }
 }
 
+impl Step for RefundSwap {
+    async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
+        let swap = run.get(&self.refund).await?;
+        let server = &swap.server.0;
+        let url = format!("http://{}", run.world.server(server)?.admin_address());
+        let endpoint =
+            Endpoint::from_shared(url).map_err(|e| StepFailure::refused(e.to_string()))?;
+        let mut client = AdminServiceClient::new(endpoint.connect_lazy());
+        let swap_id = swap.id.clone();
+        let call = client.force_refund(v1::ForceRefundRequest { swap_id });
+        let answer = run.deadline.bound(call).await;
+        let answer = answer.unwrap_or_else(|| Err(Status::deadline_exceeded("no answer")));
+        answer.map(drop).map_err(|status| said(server, &status))
+    }
+}
+
+fn said(server: &str, status: &Status) -> StepFailure {
+    let (code, words) = (code_name(status.code()), status.message());
+    StepFailure::refused(format!("{server} says {code}: {words}"))
+}
+
 fn elements_bytes(txid: elements::Txid) -> [u8; 32] {
     elements::hashes::Hash::to_byte_array(txid)
 }
@@ -393,12 +416,7 @@ impl Swap {
         match answer.unwrap_or_else(|| Err(Status::unavailable("no answer"))) {
             Ok(reply) => Ok(reply.into_inner().swap),
             Err(status) if status.code() == Code::Unavailable => Ok(None),
-            Err(status) => {
-                let (code, words) = (code_name(status.code()), status.message());
-                Err(StepFailure::refused(format!(
-                    "{server} says {code}: {words}"
-                )))
-            }
+            Err(status) => Err(said(server, &status)),
         }
     }
 }

@@ -16,7 +16,8 @@ pub use htlc::{FundHtlc, Htlc, HtlcChain, MakeHtlc};
 pub use secrets::{Key, KeyOf, MakeKey, MakePreimage, Revealed, Secret};
 pub use spend::SpendHtlc;
 pub use swap::{
-    BuyerStage, ClaimSwap, CreateSwap, PaidUntil, PaySwap, Swap, SwapPhase, SwapStatus, VerifySwap,
+    BuyerStage, ClaimSwap, CreateSwap, PaidUntil, PaySwap, RefundSwap, Swap, SwapPhase, SwapStatus,
+    VerifySwap,
 };
 
 use swaprig_scenarios::lang::{Registry, RegistryError};
@@ -38,7 +39,8 @@ pub fn all_steps() -> Result<Registry, RegistryError> {
         .add::<CreateSwaps>()?
         .add::<VerifySwap>()?
         .add::<PaySwap>()?
-        .add::<ClaimSwap>()?;
+        .add::<ClaimSwap>()?
+        .add::<RefundSwap>()?;
     Ok(registry)
 }
 

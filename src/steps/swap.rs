@@ -241,3 +241,14 @@ step! {
     } optional {}
     within Duration::from_secs(10);
 }
+
+step! {
+    /// Has the operator of the swap's server take the coins back now (`AdminService.ForceRefund`, at the server's second port). It
+    /// is done when the server has agreed, which it does after the timeout and only when the payment was not taken; why it does
+    /// not is the reason.
+    pub struct RefundSwap("refund") -> () {
+        /// Which swap.
+        refund: Arg<Swap>,
+    } optional {}
+    within Duration::from_secs(10);
+}
