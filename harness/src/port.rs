@@ -7,9 +7,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::net::{AddressFamily, SocketType, bind, socket};
 
 /// First port of the range. Below it live the well-known ports and the defaults of most development servers.
 const FIRST: u16 = 20_000;
@@ -89,10 +91,17 @@ fn try_claim(dir: &std::path::Path, port: u16) -> Result<Option<PortClaim>, Port
         Err(std::fs::TryLockError::Error(source)) => return Err(locks(source)),
     }
     // Whoever listens there without a claim is left alone.
-    if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_err() {
+    if !is_free(port) {
         return Ok(None);
     }
     Ok(Some(PortClaim { port, _lock: file }))
+}
+
+/// Whether any program could listen on the port. Asked without SO_REUSEADDR, which std sets: a port on which connections have
+/// just ended is refused to programs that do not set it either (Blockstream's electrs), for a minute.
+fn is_free(port: u16) -> bool {
+    let socket = socket(AddressFamily::INET, SocketType::STREAM, None);
+    socket.is_ok_and(|socket| bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)).is_ok())
 }
 
 /// One directory a user: another user's lock files could not be opened for writing.
@@ -114,6 +123,8 @@ fn last_port() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read as _;
+    use std::net::{TcpListener, TcpStream};
 
     #[test]
     fn claims_differ_and_are_released() {
@@ -137,5 +148,20 @@ mod tests {
         drop(claim);
         assert!(try_claim(&lock_dir(), port).unwrap().is_none());
         drop(listener);
+    }
+
+    #[test]
+    fn a_port_on_which_a_connection_has_just_ended_rests() {
+        let claim = PortClaim::new().unwrap();
+        let port = claim.port();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+        let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        // The side that ends a connection first keeps its port for a minute.
+        drop(listener.accept().unwrap());
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        drop((client, listener, claim));
+        assert!(try_claim(&lock_dir(), port).unwrap().is_none());
+        // Other programs do not mind, which is why std does not tell.
+        TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     }
 }
