@@ -4,7 +4,6 @@
 
 #[cfg(feature = "failpoints")]
 mod enabled {
-    use std::io::Write as _;
     use std::path::PathBuf;
     use std::str::FromStr;
     use std::sync::OnceLock;
@@ -13,8 +12,6 @@ mod enabled {
     /// What happens at the boundaries.
     #[derive(Debug, Clone)]
     pub enum Failpoint {
-        /// Each one that is passed is written to a file, a name a line.
-        Record(PathBuf),
         /// The process aborts at the n-th one, counted from 1.
         Abort(u64),
         /// The process aborts at the first one of this name.
@@ -31,14 +28,15 @@ mod enabled {
         fn from_str(text: &str) -> Result<Self, String> {
             match text.split_once(':') {
                 Some(("file", path)) => Ok(Failpoint::File(path.into())),
-                Some(("record", path)) => Ok(Failpoint::Record(path.into())),
                 Some(("abort-at", name)) => Ok(Failpoint::AbortAt(name.into())),
                 Some(("abort", n)) => n
                     .parse()
                     .map(Failpoint::Abort)
                     .map_err(|_| format!("{n} is no number")),
                 None if text == "fund-before-store" => Ok(Failpoint::FundBeforeStore),
-                _ => Err("is none of file:FILE, record:FILE, abort:N, abort-at:NAME and fund-before-store".into()),
+                _ => {
+                    Err("is none of file:FILE, abort:N, abort-at:NAME and fund-before-store".into())
+                }
             }
         }
     }
@@ -68,14 +66,6 @@ mod enabled {
         let Some(chosen) = CHOSEN.get() else { return };
         let n = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
         match chosen {
-            Failpoint::Record(path) => {
-                let file = std::fs::File::options()
-                    .create(true)
-                    .append(true)
-                    .open(path);
-                let written = file.and_then(|mut file| writeln!(file, "{name}"));
-                written.expect("a failpoint's file can be written");
-            }
             Failpoint::Abort(at) if n == *at => {
                 eprintln!("failpoint {n}: {name}");
                 std::process::abort();

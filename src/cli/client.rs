@@ -130,7 +130,7 @@ struct BuyerFlags {
     /// How long to go on before the swap is left as it is, such as "10 min"
     #[arg(long, value_name = "TIME", default_value = "10 min", value_parser = parse_duration)]
     within: Duration,
-    /// For crash tests: record:FILE or abort:N; refused outside regtest
+    /// For crash tests: abort:N, abort-at:NAME or file:FILE; refused outside regtest
     #[cfg(feature = "failpoints")]
     #[arg(long, hide = true)]
     failpoint: Option<swaprig::failpoint::Failpoint>,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{NewSwap, StoreError, StoredSwap};
-use crate::swap::{Phase, Status, Swap, status};
+use crate::swap::{Status, Swap, status};
 
 pub(super) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, StoreError> {
     text.parse()
@@ -42,23 +42,6 @@ pub(super) fn status_name(status: Status) -> &'static str {
     }
 }
 
-fn phase_name(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Reserved => "reserved",
-        Phase::AwaitingPrepay => "awaiting_prepay",
-        Phase::Building => "building",
-        Phase::Funding => "funding",
-        Phase::Confirmed => "confirmed",
-        Phase::PaymentHeld => "payment_held",
-        Phase::Paid => "paid",
-        Phase::Cancelling => "cancelling",
-        Phase::Refunding => "refunding",
-        Phase::Claimed => "claimed",
-        Phase::Refunded => "refunded",
-        Phase::Failed(_) => "failed",
-    }
-}
-
 pub(super) fn insert_swap(
     connection: &Connection,
     new: &NewSwap,
@@ -77,7 +60,7 @@ pub(super) fn insert_swap(
             swap.index,
             new.request_id.to_string(),
             status_name(status(swap)),
-            phase_name(&swap.phase),
+            swap.phase.word(),
             terms.asset.to_string(),
             signed(terms.amount.0)?,
             signed(terms.fee_value.0)?,
@@ -108,7 +91,7 @@ pub(super) fn update_swap(
         .execute(params![
             swap.id.to_string(),
             status_name(status(swap)),
-            phase_name(&swap.phase),
+            swap.phase.word(),
             settled,
             swap.invoice,
             funding.map(|funding| funding.txid.to_string()),

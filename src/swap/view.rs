@@ -122,4 +122,22 @@ impl Phase {
             Phase::Failed(_) => "Failed",
         }
     }
+
+    /// The word for it in the store and in metrics; it never changes, because what was stored is read by later versions.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Phase::Reserved => "reserved",
+            Phase::AwaitingPrepay => "awaiting_prepay",
+            Phase::Building => "building",
+            Phase::Funding => "funding",
+            Phase::Confirmed => "confirmed",
+            Phase::PaymentHeld => "payment_held",
+            Phase::Paid => "paid",
+            Phase::Cancelling => "cancelling",
+            Phase::Refunding => "refunding",
+            Phase::Claimed => "claimed",
+            Phase::Refunded => "refunded",
+            Phase::Failed(_) => "failed",
+        }
+    }
 }

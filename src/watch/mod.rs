@@ -30,7 +30,7 @@ use crate::config::{Config, Sale};
 use crate::lightning::LightningNode;
 use crate::store::{Coins, Store, StoreError, StoredEffect, StoredSwap};
 use crate::swap::{
-    Effect, Event, Phase, Refused, Status, Swap, SwapId, SwapSeed, Tips, is_final, status, step,
+    Effect, Event, Refused, Status, Swap, SwapId, SwapSeed, Tips, is_exposed, is_final, step,
 };
 use cell::{Cell, Cells, State};
 use inventory::Inventory;
@@ -268,8 +268,7 @@ impl Engine {
         if before.phase != state.swap.phase {
             let phase = &state.swap.phase;
             tracing::info!(swap = %cell.id, before = ?before.phase, now = ?phase, "swap");
-            metrics::counter!("swaprig_transitions_total", "phase" => phase_label(phase))
-                .increment(1);
+            metrics::counter!("swaprig_transitions_total", "phase" => phase.word()).increment(1);
         }
         if coins == Coins::Release {
             locked(&self.inventory).release(cell.id);
@@ -351,33 +350,13 @@ impl Engine {
         let mut in_flight = 0_u32;
         for cell in self.cells.all() {
             let view = cell.view.borrow();
-            match status(&view.swap) {
-                Status::Created | Status::Funded => {
-                    in_flight += 1;
-                    if !view.swap.paid {
-                        exposed = exposed.saturating_add(view.swap.terms.price.0);
-                    }
+            if is_exposed(&view.swap) {
+                in_flight += 1;
+                if !view.swap.paid {
+                    exposed = exposed.saturating_add(view.swap.terms.price.0);
                 }
-                Status::Claimed | Status::Refunded | Status::Failed => {}
             }
         }
         (Msat(exposed), in_flight)
-    }
-}
-
-fn phase_label(phase: &Phase) -> &'static str {
-    match phase {
-        Phase::Reserved => "reserved",
-        Phase::AwaitingPrepay => "awaiting_prepay",
-        Phase::Building => "building",
-        Phase::Funding => "funding",
-        Phase::Confirmed => "confirmed",
-        Phase::PaymentHeld => "payment_held",
-        Phase::Paid => "paid",
-        Phase::Cancelling => "cancelling",
-        Phase::Refunding => "refunding",
-        Phase::Claimed => "claimed",
-        Phase::Refunded => "refunded",
-        Phase::Failed(_) => "failed",
     }
 }
