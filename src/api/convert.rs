@@ -26,17 +26,8 @@ pub(super) fn uuid(field: &str, text: &str) -> Result<Uuid, Rpc> {
         .map_err(|_| Rpc::invalid_argument(format!("{field}: is no UUID")))
 }
 
-pub(super) fn error(code: Code, error: &dyn std::error::Error) -> Rpc {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    Rpc::new(code, text)
+pub(super) fn error(code: Code, error: &(dyn std::error::Error + 'static)) -> Rpc {
+    Rpc::new(code, swaprig_harness::error_chain(error))
 }
 
 fn status_message(status: Status) -> v1::SwapStatus {

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     match swaprig::api::run(Cli::parse().args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("swap_server: {error:#}");
+            eprintln!("swap_server: {}", swaprig_harness::error_chain(&error));
             ExitCode::FAILURE
         }
     }

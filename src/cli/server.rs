@@ -8,7 +8,7 @@ pub(super) fn server(args: ServerArgs) -> Exit {
     match swaprig::api::run(args) {
         Ok(()) => Exit::Passed,
         Err(error) => {
-            eprintln!("swaprig server: {error}");
+            eprintln!("swaprig server: {}", swaprig_harness::error_chain(&error));
             match error {
                 swaprig::api::ServerError::Config(_) => Exit::Usage,
                 swaprig::api::ServerError::Broken(_) => Exit::Failed,

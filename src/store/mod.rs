@@ -181,7 +181,7 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "rows say when they were written, for people; nothing waits by it"
+    reason = "rows say when they were written, and a prepay invoice expires at a time of day (BOLT 11)"
 )]
 pub(crate) fn now_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
