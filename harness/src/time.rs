@@ -236,6 +236,12 @@ where
     }
 }
 
+/// The wall clock, in milliseconds since 1970, UTC. To tell when something was, never to wait or to measure.
+pub fn unix_ms() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// A pause of a millisecond for code that cannot be async, which is `Drop` alone.
 pub(crate) fn block_briefly() {
     #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
