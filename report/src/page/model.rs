@@ -181,10 +181,12 @@ impl<'a> Model<'a> {
         let step = self.steps[step].began;
         for (field, value) in &done.made {
             if value.len() >= 32 && !value.contains(' ') {
-                let name = match &step.name {
-                    Some(name) if field.is_empty() => format!("${name}"),
-                    Some(name) => format!("${name}.{field}"),
-                    None => continue,
+                let Some(name) = &step.name else { continue };
+                // What a fragment made is `used__name` inside, `$used.name` for whoever writes scenarios.
+                let name = name.replace("__", ".");
+                let name = match &**field {
+                    "" | "id" => format!("${name}"),
+                    field => format!("${name}.{field}"),
                 };
                 self.names.entry(value).or_insert(name);
             }

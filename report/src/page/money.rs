@@ -1,6 +1,6 @@
 //! Balances over time, by owner and asset, as the money oracle added them up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
@@ -110,8 +110,11 @@ fn all<'a>(model: &Model<'a>) -> Vec<Series<'a>> {
                 changes.push((*t, sum));
             }
         }
+        // The oracle adds up one chain at a time: who is not named has nothing only of the assets that are.
+        let assets: BTreeSet<&str> = sums.keys().map(|(_, asset)| *asset).collect();
         for (key, changes) in &mut series {
-            if !sums.contains_key(key) && changes.last().is_some_and(|last| last.1 != 0) {
+            let is_gone = assets.contains(key.1) && !sums.contains_key(key);
+            if is_gone && changes.last().is_some_and(|last| last.1 != 0) {
                 changes.push((*t, 0));
             }
         }

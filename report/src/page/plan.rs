@@ -19,8 +19,6 @@ pub(super) enum Row {
     Looks(Vec<usize>),
     /// Processes that started or ended between which nothing else happened.
     Processes(Vec<usize>),
-    /// What is left out of a diagram that would be too long: how many rows.
-    LeftOut(usize),
 }
 
 impl Row {
@@ -29,7 +27,6 @@ impl Row {
         match self {
             Row::Event(n) | Row::Asked(n) | Row::Answered(n) | Row::Block(n, _) => Some(*n),
             Row::Looks(all) | Row::Processes(all) => all.first().copied(),
-            Row::LeftOut(_) => None,
         }
     }
 }
