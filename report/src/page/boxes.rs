@@ -115,6 +115,15 @@ fn path_words(path: &Path) -> &'static str {
     }
 }
 
+/// The same without a link.
+fn standing_words(info: &TxInfo<'_>) -> String {
+    match info.confirmed.last() {
+        Some((_, height)) => format!(", block {}", words::grouped((*height).into())),
+        None if info.dropped => ", gone".to_owned(),
+        None => ", unconfirmed".to_owned(),
+    }
+}
+
 fn standing(info: &TxInfo<'_>) -> Markup {
     html! {
         @if let Some((n, height)) = info.confirmed.last() { ", " a href={ "#e" (n) } { "block " (words::grouped((*height).into())) } }
@@ -144,27 +153,27 @@ fn tx_box(model: &Model<'_>, at: usize) -> Markup {
     let tx = info.tx;
     let name = model.named(&tx.txid);
     html! {
-        details.tx id={ "tx-" (tx.txid) } open[matters(info)] {
+        details.txbox id={ "tx-" (tx.txid) } open[matters(info)] {
             summary {
                 span class={ "chain " (tx.chain.name()) } { (title(tx.chain)) } " "
                 code { (words::short(&tx.txid)) } @if let Some(name) = name { " " b { (name) } }
-                " " (model.txs.what(at)) span.dim { (standing(info)) }
+                " " (model.txs.what(at)) span.dim { (standing_words(info)) }
             }
             dl.facts {
                 dt { "Id" } dd.id { (tx.txid) }
                 dt { "Size" } dd { (words::grouped(tx.vsize)) " vB" @if let Some(fee) = tx.fee_sat { ", fee " (words::grouped(fee)) " sat" (rate(fee, tx.vsize)) } }
                 @if tx.lock_time > 0 { dt { "Lock time" } dd { (words::grouped(tx.lock_time.into())) } }
                 dt { "First seen" } dd { a href={ "#e" (info.n) } { (words::moment(info.t)) " s" } @if let Some(by) = model.txs.sender(at) { ", by " (by) } }
-                @if info.confirmed.len() > 1 { dt { "In blocks" } dd { @for (n, height) in &info.confirmed { a href={ "#e" (n) } { (words::grouped((*height).into())) } " " } } }
+                @if !info.confirmed.is_empty() { dt { "In block" } dd { @for (n, height) in &info.confirmed { a href={ "#e" (n) } { (words::grouped((*height).into())) } " " } } }
             }
             div.io {
                 div {
-                    h4 { (words::count(tx.inputs.len() as u64, "input")) }
+                    h3.io { (words::count(tx.inputs.len() as u64, "input")) }
                     ul { @for (number, input) in tx.inputs.iter().enumerate().take(OUTPUTS) { li { (input_line(model, info, number, input)) } } }
                     @if tx.inputs.len() > OUTPUTS { details { summary { (tx.inputs.len() - OUTPUTS) " more" } ul { @for (number, input) in tx.inputs.iter().enumerate().skip(OUTPUTS).take(100) { li { (input_line(model, info, number, input)) } } } } }
                 }
                 div {
-                    h4 { (words::count(tx.outputs.len() as u64, "output")) }
+                    h3.io { (words::count(tx.outputs.len() as u64, "output")) }
                     (outputs(model, info))
                 }
             }

@@ -164,7 +164,7 @@ impl<'a> Txs<'a> {
         }
         parts.dedup();
         match parts.len() {
-            0 => "a transaction".to_owned(),
+            0 => "transaction".to_owned(),
             1..=3 => parts.join(", "),
             many => format!("{} and {} more", parts[..2].join(", "), many - 2),
         }

@@ -87,7 +87,7 @@ fn toggles() -> Markup {
     ];
     html! {
         @for (kind, name) in kinds {
-            label { input type="checkbox" checked data-kind=(kind); " " (name) }
+            label { input type="checkbox" checked[kind != "look"] data-kind=(kind); " " (name) }
         }
     }
 }
@@ -99,23 +99,62 @@ fn within_budget(
     places: &mut BTreeSet<(usize, usize)>,
 ) -> (String, String, usize) {
     let at_beginning = rows.len().min(AT_BEGINNING);
-    let mut head = String::new();
-    for row in &rows[..at_beginning] {
-        head.push_str(&draw_row(model, row, places).into_string());
-    }
-    let mut used = head.len();
-    let mut tail = Vec::new();
-    for row in rows[at_beginning..].iter().rev() {
-        let drawn = draw_row(model, row, places).into_string();
-        used += drawn.len();
+    let (head, mut tail) = rows.split_at(at_beginning);
+    let head: Vec<String> = (head.iter())
+        .map(|row| draw_row(model, row, places).into_string())
+        .collect();
+    let mut used: usize = head.iter().map(String::len).sum();
+    let mut drawn = Vec::new();
+    for row in tail.iter().rev() {
+        let markup = draw_row(model, row, places).into_string();
+        used += markup.len();
         if used > BUDGET {
             break;
         }
-        tail.push(drawn);
+        drawn.push(markup);
     }
-    let left_out = rows.len() - at_beginning - tail.len();
-    tail.reverse();
-    (head, tail.concat(), left_out)
+    drawn.reverse();
+    let left_out = tail.len() - drawn.len();
+    tail = &tail[left_out..];
+    let head = grouped(model, &rows[..at_beginning], &head);
+    (head, grouped(model, tail, &drawn), left_out)
+}
+
+/// Folds what happened inside of fragments that passed, which mostly set the stage.
+fn grouped(model: &Model<'_>, rows: &[Row], drawn: &[String]) -> String {
+    let mut text = String::with_capacity(drawn.iter().map(|row| row.len() + 16).sum());
+    let mut at = 0;
+    while at < rows.len() {
+        text.push_str(&drawn[at]);
+        let inside = fragment(model, &rows[at..]);
+        at += 1;
+        if inside > 0 {
+            let rows = html! {
+                li.fold {
+                    details {
+                        summary { (words::count(inside as u64, "row")) " of what happened inside" }
+                        ol.rows { (PreEscaped(drawn[at..at + inside].concat())) }
+                    }
+                }
+            };
+            text.push_str(&rows.0);
+            at += inside;
+        }
+    }
+    text
+}
+
+/// How many rows are inside of the fragment whose step's head is the first of `rows`: 0 when it is none that passed.
+fn fragment(model: &Model<'_>, rows: &[Row]) -> usize {
+    let step = (rows.first().and_then(Row::n))
+        .and_then(|n| model.steps.binary_search_by_key(&n, |step| step.n).ok())
+        .map(|at| &model.steps[at])
+        .filter(|step| step.began.key == "use" && step.depth() == 0 && !step.failed());
+    let Some((end, _)) = step.and_then(|step| step.done) else {
+        return 0;
+    };
+    let is_inside = |row: &&Row| row.n().is_some_and(|n| n < end);
+    rows[1..].iter().take_while(is_inside).count()
 }
 
 fn draw_row(model: &Model<'_>, row: &Row, places: &mut BTreeSet<(usize, usize)>) -> Markup {
@@ -154,9 +193,9 @@ fn draw_row(model: &Model<'_>, row: &Row, places: &mut BTreeSet<(usize, usize)>)
                 @else if let Some(lane) = &lane { span.who { (lane.replace(',', "–")) ": " } }
                 (label.text)
                 @if place != Place::Wide { " " a.lg.js href="#logs" { "log" } }
-                @if let Some(more) = label.more { (more) }
             }
             @if let Some(mark) = mark { i class=(mark) aria-hidden="true" {} }
+            @if let Some(more) = label.more { div.more { (more) } }
         }
     }
 }
@@ -248,6 +287,8 @@ pub(super) fn arrow(model: &Model<'_>, row: &Row) -> Option<Arrow> {
             match payment.state {
                 PaymentState::Sent => (node, other, false),
                 PaymentState::Succeeded | PaymentState::Failed => (other, node, true),
+                // Of a payment whose sending nobody told, its arrival is what one sees.
+                _ if model.arrivals.contains(&n) => (other, node, false),
                 PaymentState::Held | PaymentState::Received | PaymentState::Forwarded => {
                     return None;
                 }
@@ -279,7 +320,7 @@ fn style(lanes: usize, places: &BTreeSet<(usize, usize)>) -> String {
             (false, true) => format!("grid-column:{first}/-1;--half:calc(50%/{})", lanes - a),
             (false, false) => format!("grid-column:2/{end};text-align:right"),
         };
-        let _ = writeln!(style, ".q{a}-{b}>.lb{{{label}}}");
+        let _ = writeln!(style, ".q{a}-{b}>.lb,.q{a}-{b}>.more{{{label}}}");
     }
     style
 }

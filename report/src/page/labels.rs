@@ -72,6 +72,7 @@ pub(super) fn label(model: &Model<'_>, row: &Row) -> Label {
     match row {
         Row::Looks(all) => return looks(model, all),
         Row::Processes(all) => return processes(model, all),
+        Row::EmptyBlocks(all) => return empty_blocks(model, all),
         _ => {}
     }
     let line = &model.contents.lines[n];
@@ -258,11 +259,24 @@ pub(super) fn tx_link(model: &Model<'_>, chain: swaprig_record::Chain, txid: &st
             let what = model.txs.what(at);
             html! {
                 a href={ "#tx-" (txid) } title={ (title(chain)) " transaction " (txid) } { (words::short(txid)) }
-                @if what != "a transaction" { " (" (what) ")" }
+                @if what != "transaction" { " (" (what) ")" }
             }
         }
         None => html! { code title=(txid) { (words::short(txid)) } },
     }
+}
+
+fn empty_blocks(model: &Model<'_>, all: &[usize]) -> Label {
+    let height = |n: Option<&usize>| match n.map(|n| &model.contents.lines[*n].event) {
+        Some(Event::Block(block)) => words::grouped(block.height.into()),
+        _ => String::new(),
+    };
+    let first = height(all.first());
+    let text = match all {
+        [_] => html! { b { "Block " (first) } },
+        _ => html! { b { "Blocks " (first) " to " (height(all.last())) } " " span.dim { "empty" } },
+    };
+    Label::new("block", text)
 }
 
 fn looks(model: &Model<'_>, all: &[usize]) -> Label {
@@ -273,8 +287,10 @@ fn looks(model: &Model<'_>, all: &[usize]) -> Label {
     let Some(last) = all.last().and_then(seen) else {
         return Label::new("look", html! {});
     };
+    // Of the step that failed they are what one came for.
+    let is_failing = model.failing().is_some_and(|step| step.began.step == last.step);
     Label {
-        kind: "look",
+        kind: if is_failing { "look keep" } else { "look" },
         text: html! { "waits for " (last.wait) ", sees: " b { (last.seen) } },
         more: (all.len() > 1).then(|| {
             html! {

@@ -1,9 +1,9 @@
 //! What the page knows of a record: its actors, steps and names, found once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use swaprig_record::{
-    Chain, Contents, Ended, Event, Failure, Money, PartyRole, Seen, StepBegan, StepDone,
+    Chain, Contents, Ended, Event, Failure, Money, PartyRole, PaymentState, Seen, StepBegan, StepDone,
     StepOutcome,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Model<'a> {
     pub ended: Option<&'a Ended>,
     /// The other end of each payment, by node and hash, where it is known.
     others: HashMap<(&'a str, &'a str), &'a str>,
+    /// The events in which payments arrive that nobody was seen to send.
+    pub arrivals: HashSet<usize>,
     /// What the scenario calls a value that is too long to be read: `$swap.claim_txid`.
     names: HashMap<&'a str, String>,
 }
@@ -63,6 +65,7 @@ impl<'a> Model<'a> {
             money: Vec::new(),
             ended: None,
             others: others(contents),
+            arrivals: arrivals(contents),
             names: HashMap::new(),
         };
         let mut open: HashMap<&str, usize> = HashMap::new();
@@ -227,6 +230,22 @@ fn others(contents: &Contents) -> HashMap<(&str, &str), &str> {
         }
     }
     others
+}
+
+/// Finds the first sign of each payment at its payee, of those that were not seen to be sent.
+fn arrivals(contents: &Contents) -> HashSet<usize> {
+    let mut known: HashSet<&str> = HashSet::new();
+    let mut arrivals = HashSet::new();
+    for (n, line) in contents.lines.iter().enumerate() {
+        if let Event::Payment(payment) = &line.event
+            && payment.state != PaymentState::Forwarded
+            && known.insert(&payment.hash)
+            && matches!(payment.state, PaymentState::Held | PaymentState::Received)
+        {
+            arrivals.insert(n);
+        }
+    }
+    arrivals
 }
 
 /// The parties of a record by name, with what they are.

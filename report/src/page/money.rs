@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
+use swaprig_record::Event;
 
 use super::model::Model;
 use super::words;
@@ -17,11 +18,15 @@ struct Series<'a> {
     asset: &'a str,
     /// Time and amount, where it changed.
     changes: Vec<(u64, u64)>,
+    /// When the first swap was agreed on; the end of the run's first sum where there was none.
+    since: u64,
 }
 
 impl Series<'_> {
+    /// What he had before the first swap.
     fn first(&self) -> u64 {
-        self.changes.first().map_or(0, |change| change.1)
+        let before = self.changes.iter().take_while(|change| change.0 <= self.since);
+        before.last().map_or(0, |change| change.1)
     }
 
     fn last(&self) -> u64 {
@@ -31,13 +36,14 @@ impl Series<'_> {
 
 pub(super) fn section(model: &Model<'_>) -> Markup {
     let series = all(model);
+    let first = swap_begins(model).map_or("At first", |_| "Before the first swap");
     html! {
         section #money aria-labelledby="h-money" {
             h2 #h-money { "Money" }
             p { (line(model)) }
             @if !series.is_empty() {
                 table.money {
-                    thead { tr { th scope="col" { "Who" } th scope="col" { "Of what" } th scope="col" { "Over time" } th.num scope="col" { "At first" } th.num scope="col" { "At last" } th.num scope="col" { "Change" } } }
+                    thead { tr { th scope="col" { "Who" } th scope="col" { "Of what" } th scope="col" { "Over time" } th.num scope="col" { (first) } th.num scope="col" { "At last" } th.num scope="col" { "Change" } } }
                     tbody {
                         @for one in &series {
                             tr {
@@ -95,6 +101,7 @@ pub(super) fn balance(model: &Model<'_>) -> String {
 fn all<'a>(model: &Model<'a>) -> Vec<Series<'a>> {
     let mut series: BTreeMap<(&str, &str), Vec<(u64, u64)>> = BTreeMap::new();
     let first = model.money.first().map_or(0, |(_, t, _)| *t);
+    let since = swap_begins(model).unwrap_or(first);
     for (at, (_, t, money)) in model.money.iter().enumerate() {
         let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for holding in &money.holdings {
@@ -124,8 +131,16 @@ fn all<'a>(model: &Model<'a>) -> Vec<Series<'a>> {
             owner,
             asset,
             changes,
+            since,
         })
         .collect()
+}
+
+/// When the first HTLC was agreed on, or the first swap was told of.
+fn swap_begins(model: &Model<'_>) -> Option<u64> {
+    let begins = |event: &Event| matches!(event, Event::Htlc(_) | Event::Swap(_));
+    let line = (model.contents.lines.iter()).find(|line| begins(&line.event))?;
+    Some(line.t)
 }
 
 fn changes<'a>(series: &[Series<'a>]) -> Vec<(u64, &'a str, u64, &'a str)> {

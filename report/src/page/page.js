@@ -38,7 +38,7 @@
   };
   addEventListener("hashchange", reveal);
   addEventListener("beforeprint", () => {
-    for (const folded of document.querySelectorAll("#diagram details, #transactions details.tx[open] details, #sources details"))
+    for (const folded of document.querySelectorAll("#diagram details, #transactions details.txbox[open] details, #sources details"))
       folded.open = true;
   });
 

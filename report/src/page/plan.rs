@@ -15,6 +15,8 @@ pub(super) enum Row {
     Answered(usize),
     /// A block, and the events of the transactions that it took in.
     Block(usize, Vec<usize>),
+    /// Blocks of one chain with nothing in them, right after each other.
+    EmptyBlocks(Vec<usize>),
     /// Observations between which nothing else happened.
     Looks(Vec<usize>),
     /// Processes that started or ended between which nothing else happened.
@@ -26,7 +28,9 @@ impl Row {
     pub(super) fn n(&self) -> Option<usize> {
         match self {
             Row::Event(n) | Row::Asked(n) | Row::Answered(n) | Row::Block(n, _) => Some(*n),
-            Row::Looks(all) | Row::Processes(all) => all.first().copied(),
+            Row::Looks(all) | Row::Processes(all) | Row::EmptyBlocks(all) => {
+                all.first().copied()
+            }
         }
     }
 }
@@ -68,23 +72,41 @@ fn is_drawn(event: &Event) -> bool {
 fn fold(contents: &Contents, rows: impl Iterator<Item = Row>) -> Vec<Row> {
     let mut folded: Vec<Row> = Vec::new();
     for row in rows {
-        let event = row.n().map(|n| &contents.lines[n].event);
-        match (&row, folded.last_mut(), event) {
-            (Row::Answered(n), Some(last), _) if *last == Row::Asked(*n) => *last = Row::Event(*n),
-            (Row::Event(n), Some(Row::Looks(looks)), Some(Event::Seen(_))) => looks.push(*n),
-            (Row::Event(n), _, Some(Event::Seen(_))) => folded.push(Row::Looks(vec![*n])),
-            (
-                Row::Event(n),
-                Some(Row::Processes(all)),
-                Some(Event::Started(_) | Event::Exited(_)),
-            ) => all.push(*n),
-            (Row::Event(n), _, Some(Event::Started(_) | Event::Exited(_))) => {
-                folded.push(Row::Processes(vec![*n]));
+        let row = match row {
+            Row::Event(n) => match &contents.lines[n].event {
+                Event::Seen(_) => Row::Looks(vec![n]),
+                Event::Started(_) | Event::Exited(_) => Row::Processes(vec![n]),
+                _ => row,
+            },
+            Row::Block(n, took_in) if took_in.is_empty() && is_empty(contents, n) => {
+                Row::EmptyBlocks(vec![n])
+            }
+            row => row,
+        };
+        match (&row, folded.last_mut()) {
+            (Row::Answered(n), Some(last)) if *last == Row::Asked(*n) => *last = Row::Event(*n),
+            (Row::Looks(new), Some(Row::Looks(all)))
+            | (Row::Processes(new), Some(Row::Processes(all))) => all.extend(new),
+            (Row::EmptyBlocks(new), Some(Row::EmptyBlocks(all)))
+                if chain(contents, new[0]) == chain(contents, all[0]) =>
+            {
+                all.extend(new);
             }
             _ => folded.push(row),
         }
     }
     folded
+}
+
+fn is_empty(contents: &Contents, n: usize) -> bool {
+    matches!(&contents.lines[n].event, Event::Block(block) if block.txs == 0)
+}
+
+fn chain(contents: &Contents, n: usize) -> Option<Chain> {
+    match &contents.lines[n].event {
+        Event::Block(block) => Some(block.chain),
+        _ => None,
+    }
 }
 
 /// Which block took in which transaction.

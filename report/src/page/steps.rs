@@ -32,7 +32,7 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
                                 th scope="row" { a href={ "#e" (step.n) } { (step.began.step) } }
                                 td.what { code { (step.began.text) }
                                     @if let Some(reason) = &step.began.fails { " " span.dim { "must fail: " (reason) } } }
-                                td { (sources::link(model, &step.began.file, step.began.line)) }
+                                td.at { (sources::link(model, &step.began.file, step.began.line)) }
                                 td.num { (words::moment(step.t)) }
                                 td { (outcome) }
                                 td.bar { @if let Some((_, done)) = step.done { (bar(done.took_us, longest)) } }
