@@ -56,6 +56,8 @@ pub(super) struct HtlcInfo<'a> {
     /// Its event.
     pub n: usize,
     pub htlc: &'a Htlc,
+    /// What the scenario calls what it belongs to.
+    pub called: Option<String>,
     /// Transactions that fund it, and with which output.
     pub funded: Vec<(usize, usize)>,
     /// Transactions that spend it.
@@ -66,7 +68,8 @@ impl HtlcInfo<'_> {
     /// What it is called: its name in the scenario, or the beginning of its hash.
     pub(super) fn name(&self) -> String {
         let short = || super::words::short(&self.htlc.hash);
-        self.htlc.name.clone().unwrap_or_else(short)
+        let name = self.htlc.name.as_ref().or(self.called.as_ref());
+        name.cloned().unwrap_or_else(short)
     }
 }
 
@@ -112,6 +115,13 @@ impl<'a> Txs<'a> {
     /// The transaction `txid`, where it was seen.
     pub(super) fn find(&self, chain: Chain, txid: &str) -> Option<usize> {
         self.by_id.get(&(chain, txid)).copied()
+    }
+
+    /// What an HTLC is called.
+    pub(super) fn htlc_name(&self, htlc: &Htlc) -> String {
+        let same = |known: &&HtlcInfo<'_>| known.htlc.address == htlc.address;
+        let known = self.htlcs.iter().find(same);
+        known.map_or_else(|| super::words::short(&htlc.hash), HtlcInfo::name)
     }
 
     /// Who spends output `vout` of `txid`: transactions and their inputs.
@@ -201,6 +211,7 @@ impl<'a> Txs<'a> {
             self.htlcs.push(HtlcInfo {
                 n,
                 htlc,
+                called: None,
                 funded: Vec::new(),
                 spent: Vec::new(),
             });

@@ -317,8 +317,14 @@ fn style(lanes: usize, places: &BTreeSet<(usize, usize)>) -> String {
         let is_left = a + b < lanes;
         let label = match (a == b, is_left) {
             (true, _) => note_columns(a, lanes),
-            (false, true) => format!("grid-column:{first}/-1;--half:calc(50%/{})", lanes - a),
-            (false, false) => format!("grid-column:2/{end};text-align:right"),
+            (false, true) => {
+                let half = lanes - a;
+                format!("grid-column:{first}/-1;margin-left:calc(50%/{half})")
+            }
+            (false, false) => {
+                let half = b + 1;
+                format!("grid-column:2/{end};justify-self:end;margin-right:calc(50%/{half})")
+            }
         };
         let _ = writeln!(style, ".q{a}-{b}>.lb,.q{a}-{b}>.more{{{label}}}");
     }

@@ -23,15 +23,18 @@ pub(super) fn section(model: &Model<'_>, lines: &Lines<'_>) -> Markup {
         section #failure aria-labelledby="h-failure" {
             h2 #h-failure {
                 @match failure {
-                    Some(failure) => { (failure.title) },
+                    Some(failure) => { (words::readable(&failure.title)) },
                     None => { @if ended.is_none() { "The record stops here: the run was killed, or is still running" } @else { "The run did not pass" } },
                 }
             }
             @if let Some(step) = step { (where_it_failed(model, step)) }
+            @if let Some(failure) = failure.filter(|failure| words::readable(&failure.title) != failure.title) {
+                details { summary { "The whole message" } pre.whole { (failure.title) } }
+            }
             dl.facts.big {
                 @if let Some(step) = step {
                     @let wait = step.seen.last().map(|(_, _, seen)| &seen.wait);
-                    dt { "Expected" } dd { @match wait { Some(wait) => (wait), None => { code { (step.began.text) } } } " within " (words::took(step.began.within_ms * 1000)) }
+                    dt { "Expected" } dd { @match wait { Some(wait) => (wait), None => { code { (step.began.text) } } } " within " (words::within(step.began.within_ms)) }
                 }
                 dt { "Last observed" } dd { (last_seen(model, step)) }
                 @if let Some(why) = failure.and_then(|failure| failure.why.as_ref()) { dt { "Why" } dd.why { (why) } }
@@ -61,7 +64,7 @@ fn last_seen(model: &Model<'_>, step: Option<&Step<'_>>) -> Markup {
         @match (told, looked) {
             (Some(seen), _) => b { (seen) },
             (None, Some((_, _, seen))) => b { (seen.seen) },
-            (None, None) => "nothing was looked at",
+            (None, None) => "nothing: it did not wait for anything",
         }
         @if let Some((_, _, seen)) = looked { span.dim { ", unchanged since " (words::took(seen.after_ms * 1000)) " of waiting" } }
     }
@@ -69,18 +72,25 @@ fn last_seen(model: &Model<'_>, step: Option<&Step<'_>>) -> Markup {
 
 /// The lines of the scenario, as the command line draws them where the record has that.
 fn excerpt(model: &Model<'_>, step: Option<&Step<'_>>) -> Markup {
-    let drawn = model.ended.and_then(|ended| ended.problem.as_ref());
+    let drawn = (model.ended.and_then(|ended| ended.problem.as_deref())).and_then(place);
     let own = || {
         let began = step?.began;
         sources::excerpt(model, &began.file, began.line, began.column)
     };
     html! {
         @match (drawn, own()) {
-            (_, Some(excerpt)) => (excerpt),
-            (Some(problem), None) => pre tabindex="0" aria-label="The place in the scenario" { (problem) },
+            (Some(place), _) => pre.place tabindex="0" aria-label="The place in the scenario" { (place) },
+            (None, Some(excerpt)) => (excerpt),
             (None, None) => {},
         }
     }
+}
+
+/// The drawing without its first lines, which say what the page has said already.
+fn place(problem: &str) -> Option<&str> {
+    let frame = problem.find("╭─[")?;
+    let start = problem[..frame].rfind('\n').map_or(0, |end| end + 1);
+    Some(&problem[start..])
 }
 
 fn history(step: &Step<'_>) -> Markup {
@@ -189,7 +199,7 @@ fn last_events(model: &Model<'_>, end: u64) -> Markup {
             ol.events {
                 @for (n, row) in last {
                     @let line = &model.contents.lines[*n];
-                    li { a.num href={ "#e" (n) } { (words::moment(line.t)) } " " (heights(line)) " " (labels::label(model, row).text) }
+                    li { a.num href={ "#e" (n) } { (words::moment(line.t)) } " " (heights(line)) " " @let label = labels::label(model, row); (label.text) @if let Some(more) = label.more { (more) } }
                 }
             }
         }
@@ -207,7 +217,7 @@ fn heights(line: &swaprig_record::Line) -> Markup {
 
 /// Warnings and errors of everybody during the step, and what the parties that are concerned said last before the failure.
 fn excerpts(lines: &Lines<'_>, parties: &[&str], start: u64, end: u64) -> Markup {
-    let (start, end) = (signed(start) - 500_000, signed(end) + 250_000);
+    let (start, end) = (signed(start) - 500_000, signed(end));
     let within = |line: &&LogLine<'_>| line.t >= start && line.t <= end;
     let warnings = distinct(lines.all.iter().filter(within).filter(|line| line.level >= Level::Warn));
     html! {
@@ -216,10 +226,10 @@ fn excerpts(lines: &Lines<'_>, parties: &[&str], start: u64, end: u64) -> Markup
             pre.log tabindex="0" aria-label="Warnings and errors" { @for (line, times) in &warnings { (log_line(lines, line, *times)) } }
         }
         @for party in parties {
-            @let own: Vec<_> = lines.of_lane(party).filter(|line| line.t <= end && line.level > Level::Debug).collect();
+            @let own = distinct(lines.of_lane(party).filter(|line| line.t <= end && line.level > Level::Debug));
             @if !own.is_empty() {
                 h3 { "What " (party) " said last" }
-                pre.log tabindex="0" aria-label={ "Last lines of " (party) } { @for line in &own[own.len().saturating_sub(LINES)..] { (log_line(lines, line, 1)) } }
+                pre.log tabindex="0" aria-label={ "Last lines of " (party) } { @for (line, times) in &own[own.len().saturating_sub(LINES)..] { (log_line(lines, line, *times)) } }
             }
         }
     }

@@ -81,13 +81,6 @@ pub(super) fn label(model: &Model<'_>, row: &Row) -> Label {
         Event::Payment(payment) => Label::new("pay", payment_text(payment)),
         Event::Tx(tx) => Label::new("tx", tx_text(model, tx)),
         Event::Block(block) => Label::new("block", block_text(model, row, block.height, block.txs)),
-        Event::Blocks(blocks) => Label::new(
-            "block",
-            html! {
-                "Blocks " (words::grouped(blocks.from.into())) " to " (words::grouped(blocks.to.into()))
-                " (" (words::grouped(u64::from(blocks.to.saturating_sub(blocks.from)) + 1)) ")"
-            },
-        ),
         Event::Orphaned(block) => Label::new(
             "block gone",
             html! { "Block " (words::grouped(block.height.into())) " is no longer in the chain" },
@@ -103,7 +96,7 @@ pub(super) fn label(model: &Model<'_>, row: &Row) -> Label {
         Event::Htlc(htlc) => Label::new(
             "state",
             html! {
-                a href={ "#htlc-" (n) } { "HTLC " (htlc.name.clone().unwrap_or_else(|| words::short(&htlc.hash))) }
+                a href={ "#htlc-" (n) } { "HTLC " (model.txs.htlc_name(htlc)) }
                 " agreed on" @if let Some(value) = htlc.value { ": " (model.amount(value, htlc.chain, htlc.asset.as_deref())) }
                 ", timeout " (words::grouped(htlc.timeout.into()))
             },
@@ -150,7 +143,7 @@ fn other_label(model: &Model<'_>, n: usize) -> Label {
                 if must { "state must" } else { "fault end" },
                 html! {
                     "step " (done.step) @if must { " failed, as it must: " } @else { " failed: " }
-                    b { @if let Some(failure) = failure { (failure.title) } }
+                    b { @if let Some(failure) = failure { (words::readable(&failure.title)) } }
                     @if let Some(seen) = failure.and_then(|failure| failure.seen.as_ref()) { "; last seen: " (seen) }
                 },
             )
@@ -267,14 +260,19 @@ pub(super) fn tx_link(model: &Model<'_>, chain: swaprig_record::Chain, txid: &st
 }
 
 fn empty_blocks(model: &Model<'_>, all: &[usize]) -> Label {
-    let height = |n: Option<&usize>| match n.map(|n| &model.contents.lines[*n].event) {
-        Some(Event::Block(block)) => words::grouped(block.height.into()),
-        _ => String::new(),
+    let heights = |n: &usize| match &model.contents.lines[*n].event {
+        Event::Block(block) => Some((block.height, block.height)),
+        Event::Blocks(blocks) => Some((blocks.from, blocks.to)),
+        _ => None,
     };
-    let first = height(all.first());
-    let text = match all {
-        [_] => html! { b { "Block " (first) } },
-        _ => html! { b { "Blocks " (first) " to " (height(all.last())) } " " span.dim { "empty" } },
+    let first = all.first().and_then(heights).map_or(0, |heights| heights.0);
+    let last = all.last().and_then(heights).map_or(0, |heights| heights.1);
+    let number: u64 = (all.iter().filter_map(heights))
+        .map(|(from, to)| u64::from(to.saturating_sub(from)) + 1)
+        .sum();
+    let text = html! {
+        @if number == 1 { b { "Block " (words::grouped(first.into())) } }
+        @else { b { "Blocks " (words::grouped(first.into())) " to " (words::grouped(last.into())) } " " span.dim { (words::grouped(number)) " empty ones" } }
     };
     Label::new("block", text)
 }

@@ -97,7 +97,21 @@ impl<'a> Model<'a> {
                 _ => {}
             }
         }
+        model.name_htlcs();
         model
+    }
+
+    /// An HTLC that the record names by its hash alone is called as the step is in which it was agreed on.
+    fn name_htlcs(&mut self) {
+        for info in &mut self.txs.htlcs {
+            let around = |step: &&Step<'_>| {
+                step.n < info.n && step.done.is_none_or(|(end, _)| info.n < end)
+            };
+            let named = self.steps.iter().rev().filter(around).find_map(|step| step.began.name.as_ref());
+            if let (None, Some(name)) = (&info.htlc.name, named) {
+                info.called = Some(format!("${}", name.replace("__", ".")));
+            }
+        }
     }
 
     /// The step that failed: the innermost one of those that did; of a run that was cut short, the one that it was in.
@@ -197,8 +211,8 @@ impl<'a> Model<'a> {
     }
 }
 
-/// Finds the other end of every payment: as the node says, else the payee of its invoice, else a node that tells of the same
-/// hash.
+/// Finds the other end of every payment: as the node says, else a node that tells of the same hash, else the payee of its
+/// invoice.
 fn others(contents: &Contents) -> HashMap<(&str, &str), &str> {
     let mut payees: HashMap<&str, &str> = HashMap::new();
     let mut tellers: HashMap<&str, Vec<&str>> = HashMap::new();
@@ -222,9 +236,9 @@ fn others(contents: &Contents) -> HashMap<(&str, &str), &str> {
     }
     for (hash, nodes) in &tellers {
         for node in nodes {
-            let payee = payees.get(hash).copied().filter(|payee| payee != node);
-            let teller = || nodes.iter().copied().find(|other| other != node);
-            if let Some(other) = payee.or_else(teller) {
+            let teller = nodes.iter().copied().find(|other| other != node);
+            let payee = || payees.get(hash).copied().filter(|payee| payee != node);
+            if let Some(other) = teller.or_else(payee) {
                 others.entry((*node, *hash)).or_insert(other);
             }
         }
@@ -237,12 +251,20 @@ fn arrivals(contents: &Contents) -> HashSet<usize> {
     let mut known: HashSet<&str> = HashSet::new();
     let mut arrivals = HashSet::new();
     for (n, line) in contents.lines.iter().enumerate() {
-        if let Event::Payment(payment) = &line.event
-            && payment.state != PaymentState::Forwarded
-            && known.insert(&payment.hash)
-            && matches!(payment.state, PaymentState::Held | PaymentState::Received)
-        {
-            arrivals.insert(n);
+        let Event::Payment(payment) = &line.event else {
+            continue;
+        };
+        match payment.state {
+            // It can be tried again.
+            PaymentState::Failed => {
+                known.remove(&*payment.hash);
+            }
+            PaymentState::Held | PaymentState::Received if known.insert(&payment.hash) => {
+                arrivals.insert(n);
+            }
+            _ => {
+                known.insert(&payment.hash);
+            }
         }
     }
     arrivals

@@ -76,6 +76,7 @@ fn fold(contents: &Contents, rows: impl Iterator<Item = Row>) -> Vec<Row> {
             Row::Event(n) => match &contents.lines[n].event {
                 Event::Seen(_) => Row::Looks(vec![n]),
                 Event::Started(_) | Event::Exited(_) => Row::Processes(vec![n]),
+                Event::Blocks(_) => Row::EmptyBlocks(vec![n]),
                 _ => row,
             },
             Row::Block(n, took_in) if took_in.is_empty() && is_empty(contents, n) => {
@@ -105,6 +106,7 @@ fn is_empty(contents: &Contents, n: usize) -> bool {
 fn chain(contents: &Contents, n: usize) -> Option<Chain> {
     match &contents.lines[n].event {
         Event::Block(block) => Some(block.chain),
+        Event::Blocks(blocks) => Some(blocks.chain),
         _ => None,
     }
 }

@@ -1,7 +1,7 @@
 //! The block ruler: the heights of both chains that count, with what happened and what is due at them, and the clock beside
 //! them. What lies between is compressed, and the ruler says by how much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use maud::{Markup, html};
 use swaprig_record::{Chain, Event, PaymentState};
@@ -60,7 +60,7 @@ fn ruler(name: &str, heights: &BTreeMap<u32, Height>) -> Markup {
                     li class={ (if what.block.is_some() { "has" } else { "not" }) (if what.marks.is_empty() { "" } else { " marked" }) } {
                         @if let Some(n) = what.block { a href={ "#e" (n) } { (words::grouped((**height).into())) } }
                         @else { span { (words::grouped((**height).into())) } }
-                        @for mark in &what.marks { " " span.mark class=(mark.class) { (mark.text) } }
+                        @for mark in &what.marks { " " span class={ "mark " (mark.class) } { (mark.text) } }
                     }
                 }
             }
@@ -72,6 +72,7 @@ fn ruler(name: &str, heights: &BTreeMap<u32, Height>) -> Markup {
 fn heights(model: &Model<'_>, chain: Chain) -> BTreeMap<u32, Height> {
     let mut heights: BTreeMap<u32, Height> = BTreeMap::new();
     let mut blocks: BTreeMap<u32, usize> = BTreeMap::new();
+    let mut held = BTreeSet::new();
     for (n, line) in model.contents.lines.iter().enumerate() {
         match &line.event {
             Event::Block(block) if block.chain == chain => {
@@ -90,7 +91,10 @@ fn heights(model: &Model<'_>, chain: Chain) -> BTreeMap<u32, Height> {
                 if let Some(height) = payment.claim_deadline {
                     let text = html! { a href={ "#e" (n) } { (payment.node) " lets go of " (words::short(&payment.hash)) } };
                     let mark = Mark { class: "due", text };
-                    heights.entry(height).or_default().marks.push(mark);
+                    // A payment that is tried again is held again.
+                    if held.insert((height, &payment.hash)) {
+                        heights.entry(height).or_default().marks.push(mark);
+                    }
                 }
             }
             _ => {}

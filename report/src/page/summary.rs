@@ -11,7 +11,7 @@ pub(super) fn header(model: &Model<'_>, sections: &[(&str, &str)]) -> Markup {
     let (class, word) = verdict(model);
     html! {
         header {
-            p.verdict class=(class) { (word) }
+            p class={ "verdict " (class) } { (word) }
             h1 { (began.scenario) }
             p.title { (began.title) }
             nav aria-label="Parts of this page" {

@@ -64,6 +64,41 @@ pub(super) fn short(id: &str) -> String {
     }
 }
 
+/// A text in which long hexadecimal numbers are cut to their ends. Of two that are alike, such as what was told and what is
+/// right, the place where they part stays.
+pub(super) fn readable(text: &str) -> String {
+    let is_long = |word: &&str| word.len() > 40 && word.chars().all(|c| c.is_ascii_hexdigit());
+    let words = || text.split(|c: char| !c.is_ascii_alphanumeric());
+    let long: Vec<&str> = words().filter(is_long).collect();
+    let parting = match long[..] {
+        [a, b] if a != b => a.bytes().zip(b.bytes()).position(|(a, b)| a != b),
+        _ => None,
+    };
+    let mut readable = text.to_owned();
+    for word in long {
+        let end = word.len() - 8;
+        let short = match parting {
+            Some(at) if (16..end - 16).contains(&at) => {
+                format!("{}…{}…{}", &word[..8], &word[at - 6..at + 10], &word[end..])
+            }
+            _ => format!("{}…{}", &word[..16], &word[end..]),
+        };
+        readable = readable.replace(word, &short);
+    }
+    readable
+}
+
+/// How long something may take, from milliseconds, to the hundredth of a second: `2 s`, `500 ms`, `58.71 s`.
+pub(super) fn within(ms: u64) -> String {
+    let hundredths = (ms + 5) / 10;
+    match (hundredths / 100, hundredths % 100) {
+        (0, 0) => format!("{ms} ms"),
+        (0, part) => format!("{} ms", part * 10),
+        (seconds, 0) => format!("{seconds} s"),
+        (seconds, part) => format!("{seconds}.{part:02} s"),
+    }
+}
+
 /// `1 block`, `3 blocks`.
 pub(super) fn count(number: u64, one: &str) -> String {
     match number {
@@ -140,6 +175,17 @@ mod tests {
         assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00 UTC");
         assert_eq!(days(2000, 2, 29) * 86_400, 951_782_400);
         assert_eq!(days(2026, 11, 21) * 86_400, 1_795_219_200);
+    }
+
+    #[test]
+    fn of_long_numbers_stays_what_differs() {
+        let (head, tail) = ("ab".repeat(20), "cd".repeat(20));
+        let said = format!("told `{head}1122{tail}`, not `{head}3344{tail}`");
+        let expected = "told `abababab…ababab1122cdcdcd…cdcdcdcd`, not `abababab…ababab3344cdcdcd…cdcdcdcd`";
+        assert_eq!(readable(&said), expected);
+        assert_eq!(readable(&format!("no {head}{tail}")), "no abababababababab…cdcdcdcd");
+        assert_eq!(readable("é is no number"), "é is no number");
+        assert_eq!([within(1999), within(58_713), within(499), within(3)], ["2 s", "58.71 s", "500 ms", "3 ms"]);
     }
 
     #[test]
