@@ -169,6 +169,7 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         seed,
         binaries,
         settings,
+        step_in: None,
     };
     let recorder = Arc::new(recorder);
     let report = runtime().block_on(run_plans(plans, run, dir, lines, recorder.clone()));

@@ -21,6 +21,7 @@ mod random;
 mod runner;
 mod scenario;
 mod step;
+mod step_in;
 
 pub(crate) use ct::Wallet as CtWallet;
 pub use failure::{FailureKind, StepFailure};
@@ -31,3 +32,4 @@ pub use outcome::{Failure, Outcome, StepRecord, Tally, Verdict};
 pub use random::{Random, stable_hash};
 pub use runner::{Interrupt, RunSettings, Watch, run_all};
 pub use step::{BoxFuture, Run, Step, Steps};
+pub use step_in::{Reached, Stay, StepIn, Stop};

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::outcome::{Failure, Outcome, Verdict};
 use super::scenario::{self, Ran};
-use super::{FailureKind, Random, StepFailure};
+use super::{FailureKind, Random, StepFailure, StepIn};
 use crate::lang::{KnownFailure, Plan, PlannedStep, Problem};
 
 /// What is told while scenarios run. Called from several tasks; it must not block.
@@ -78,6 +78,8 @@ pub struct RunSettings {
     pub binaries: Arc<Binaries>,
     /// Where the cached blocks are.
     pub settings: Settings,
+    /// Who is given the world of a scenario that goes no further, before it is ended.
+    pub step_in: Option<Arc<dyn StepIn>>,
 }
 
 impl RunSettings {

@@ -12,6 +12,7 @@ use super::exec::Exec;
 use super::oracle::Sheet;
 use super::outcome::{Failure, StepRecord, Verdict};
 use super::runner::{Interrupt, RunSettings};
+use super::step_in::{Reached, Stay};
 use super::{FailureKind, Random, StepFailure};
 use crate::lang::{Plan, PlannedStep};
 
@@ -60,26 +61,46 @@ pub(super) async fn run(
     };
     let records = Mutex::default();
     let exec = Exec::new(&world, plan, settings, random, begin, &records);
-    let ended = interrupt.unless(exec.list(&plan.steps, deadline)).await;
-    let steps = || std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
-    match ended {
-        Some(Ok(())) => match world.finish().await {
-            Ok(dir) => Ran {
-                steps: steps(),
-                dir,
-                verdict: Verdict::Passed,
-            },
-            Err(error) => stopped(steps(), broken(error)),
+    let (verdict, stop) = tokio::select! {
+        biased;
+        stop = exec.gate.reached() => (Verdict::Interrupted, Some(stop)),
+        ended = interrupt.unless(exec.list(&plan.steps, deadline)) => {
+            let verdict = match ended {
+                Some(Ok(())) => Verdict::Passed,
+                Some(Err((step, failure))) => failed(step, failure, exec.money(), &world),
+                None => Verdict::Interrupted,
+            };
+            (verdict, None)
+        }
+    };
+    let steps = std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
+    let reached = match (&verdict, stop) {
+        (_, Some(stop)) => Some(Reached::Stop(stop)),
+        (Verdict::Interrupted, None) => None,
+        (Verdict::Passed, None) => Some(Reached::End),
+        (verdict, None) => Some(Reached::Failure(verdict)),
+    };
+    if let (Some(step_in), Some(reached)) = (&settings.step_in, reached) {
+        let stay = Stay {
+            world: &world,
+            plan,
+            bindings: &exec.bindings(),
+            steps: &steps,
+            reached,
+        };
+        interrupt.unless(step_in.stay(stay)).await;
+    }
+    if stop.is_none() && !matches!(verdict, Verdict::Passed) {
+        world.stop().await;
+        return stopped(steps, verdict);
+    }
+    match world.finish().await {
+        Ok(dir) => Ran {
+            steps,
+            dir,
+            verdict,
         },
-        Some(Err((step, failure))) => {
-            let verdict = failed(step, failure, exec.money(), &world);
-            world.stop().await;
-            stopped(steps(), verdict)
-        }
-        None => {
-            world.stop().await;
-            stopped(steps(), Verdict::Interrupted)
-        }
+        Err(error) => stopped(steps, broken(error)),
     }
 }
 
