@@ -26,6 +26,7 @@ mod select;
 mod server;
 mod signals;
 mod stats;
+mod step_in;
 mod terminal;
 mod up;
 mod world;
