@@ -54,7 +54,7 @@ mod words;
 mod world;
 
 pub use answer::{Answer, Reply};
-pub use books::{BitcoinBooks, HtlcBooks, LiquidBooks, ServerBooks};
+pub use books::{BitcoinBooks, HtlcBooks, HtlcList, LiquidBooks, ServerBooks};
 pub use chains::{Chains, chain_name};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx, plain_name};
