@@ -7,7 +7,7 @@ use super::inputs::input_types;
 use super::servers::SERVER_KEYS;
 use super::step::{COMMON_KEYS, Registry};
 use super::types::{EntityType, Type};
-use super::words::one_of_quoted;
+use super::words::{one_of_quoted, with_article};
 use super::world::{PRESETS, WORLD_KEYS};
 
 /// A step.
@@ -128,10 +128,14 @@ impl OutputDocs {
 /// Whether a field with that schema takes a reference.
 fn takes_reference(schema: &serde_json::Value) -> bool {
     let any = schema.get("anyOf").and_then(serde_json::Value::as_array);
-    let all = any.into_iter().flatten().chain([schema]);
-    let starts = |pattern: &str| pattern.starts_with(r"^\$[a-z]");
-    all.filter_map(|schema| schema.get("pattern")?.as_str())
-        .any(starts)
+    let mut all = any.into_iter().flatten().chain([schema]);
+    all.any(is_reference)
+}
+
+/// Whether a schema has references alone.
+fn is_reference(schema: &serde_json::Value) -> bool {
+    let pattern = schema.get("pattern").and_then(serde_json::Value::as_str);
+    pattern.is_some_and(|pattern| pattern.starts_with(r"^\$[a-z]"))
 }
 
 /// The keys of a world.
@@ -176,7 +180,10 @@ pub fn docs(registry: &Registry) -> Vec<StepDocs> {
         let own = entry.fields.iter().map(|field| KeyDocs {
             name: field.name,
             doc: tidy(field.doc),
-            ty: field.ty.name.clone(),
+            ty: match is_reference(&field.ty.schema) {
+                true => format!("{}, by reference", with_article(&field.ty.name)),
+                false => field.ty.name.clone(),
+            },
             reference: takes_reference(&field.ty.schema),
             example: Some(field.ty.example.clone()),
             required: field.required,
@@ -217,6 +224,10 @@ mod tests {
         assert_eq!(until.default.as_deref(), Some("\"settled\""));
         assert_eq!(until.ty, "\"settled\", \"held\" or \"sent\"");
         assert!(!until.required && until.doc == "How far to wait.");
+        let invoice = pay.keys.first().unwrap();
+        assert_eq!(invoice.ty, "an invoice, by reference");
+        let amount = pay.keys.iter().find(|key| key.name == "amount").unwrap();
+        assert!(invoice.reference && amount.reference && !until.reference);
         let names: Vec<_> = pay
             .output
             .as_ref()

@@ -41,7 +41,11 @@ pub fn reference_page(
         let id = source.map(Source::id).unwrap_or_default();
         format!("```toml\n{text}\n```\n\nFrom [{id}]({link}).\n")
     };
-    let mut page = String::new();
+    let mut page = "\nSteps: ".to_owned();
+    let names = steps.iter().map(|step| step.name);
+    let names = names.chain(blocks.iter().map(|block| block.name));
+    let names: Vec<_> = names.map(|name| format!("[`{name}`](#{name})")).collect();
+    let _ = writeln!(page, "{}.", names.join(", "));
     keys(&mut page, "### Keys of a file", &file_docs());
     keys(&mut page, "### Keys of `world`", &world_docs());
     let _ = writeln!(page, "\n| preset | what it is |\n|---|---|");
@@ -113,7 +117,7 @@ fn step_keys(page: &mut String, step: &StepDocs) {
         if let Some(example) = &key.example {
             let _ = write!(value, "; {}", code(example));
         }
-        if key.reference && !key.ty.contains('$') {
+        if key.reference && !key.ty.contains("reference") && !key.ty.contains('$') {
             value += "; or a reference";
         }
         let default = match (&key.default, key.required) {

@@ -184,7 +184,7 @@ fn htlcs() -> Json {
             "properties": {
                 "rpc": text,
                 "addresses": addresses,
-                "send": { "type": "object" },
+                "send": { "type": "object", "additionalProperties": true },
                 "next": { "type": "object", "additionalProperties": addresses },
             },
         },
