@@ -61,7 +61,7 @@ async fn what_is_there_stays_and_names_that_cannot_be_are_refused() {
         ),
         ("My Swap", "such as my-swap"),
         ("sub/..", "is no name for a scenario"),
-        ("", "is no name for a scenario"),
+        ("", "a value is required for '<NAME>'"),
         ("swap.toml", "such as swap"),
         (
             "nowhere/swap",
@@ -127,11 +127,13 @@ async fn a_server_is_started_and_asked_from_wherever_the_file_is() {
     assert_says(&done.stdout, &["PASS tests/swaps/asks"]);
 
     // Beside the file, the address by itself, a program that is on PATH, and one that is not there yet.
-    let server = format!("python3 -m http.server --listen {}", "x");
-    sandbox
-        .swaprig(&["new", "plain", "--server", &server])
-        .await
-        .code(0);
+    let plain = [
+        "new",
+        "plain",
+        "--server",
+        "python3 -m http.server --listen x",
+    ];
+    sandbox.swaprig(&plain).await.code(0);
     let text = std::fs::read_to_string(sandbox.path().join("plain.scenario.toml")).unwrap();
     assert_says(
         &text,
@@ -141,7 +143,9 @@ async fn a_server_is_started_and_asked_from_wherever_the_file_is() {
         ],
     );
     fits_the_schema_beside_it(&sandbox, &text);
-    let done = sandbox.swaprig(&["new", "later", "--server", "./later"]).await;
+    let done = sandbox
+        .swaprig(&["new", "later", "--server", "./later"])
+        .await;
     let done = done.code(0);
     assert_says(
         &done.stdout,

@@ -3,8 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Sandbox;
-use super::support::assert_says;
+use super::support::{self, assert_says};
+use super::{Sandbox, sandbox};
 
 fn root(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -21,7 +21,7 @@ fn copy_scenarios(from: &Path, sandbox: &Sandbox, to: &str) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if path.is_dir() && !matches!(name.as_str(), "src" | "tests" | "target") {
             copy_scenarios(&path, sandbox, &format!("{to}/{name}"));
-        } else if name.ends_with(".toml") && name != "Cargo.toml" {
+        } else if name.ends_with(".py") || name.ends_with(".toml") && name != "Cargo.toml" {
             sandbox.file(&format!("{to}/{name}"), &read(&path));
         }
     }
@@ -42,7 +42,7 @@ async fn the_reference_is_what_the_steps_say() {
         "`within` is `\"5 s\"` when it is left out.",
         "\n| `spent_by` | What spends it first",
         "live: looked up when it is read |\n",
-        "From [language/together](../scenarios/language/together.scenario.toml).",
+        "From [language/start-await](../scenarios/language/start-await.scenario.toml).",
     ] {
         assert_says(&written, &[part]);
     }
@@ -57,7 +57,9 @@ async fn the_reference_is_what_the_steps_say() {
     );
 
     let unmarked = sandbox.file("docs/other.md", "# No marks\n");
-    let done = sandbox.swaprig(&["schema", "--docs", "docs/other.md"]).await;
+    let done = sandbox
+        .swaprig(&["schema", "--docs", "docs/other.md"])
+        .await;
     let done = done.code(2);
     assert_says(&done.stderr, &["has not both marks"]);
     assert_eq!(read(&unmarked), "# No marks\n");
@@ -153,4 +155,32 @@ async fn the_commands_of_the_guide_can_be_typed() {
         sandbox.swaprig(&check).await.code(0);
     }
     assert!(checked >= 3, "only {checked} commands");
+}
+
+/// What the guide says of a copy in somebody's own directory, and of a shop that says of no coins that they are its own.
+#[tokio::test]
+async fn a_copy_of_the_swap_runs_and_needs_its_books() {
+    let Some(sandbox) = sandbox().await else {
+        return;
+    };
+    if support::settings().environment.on_path("python3").is_none() {
+        eprintln!("SKIPPED: needs python3, which is not on PATH");
+        return;
+    }
+    copy_scenarios(&root("scenarios/write-a-swap"), &sandbox, "my-swap");
+    let claim = ["run", "my-swap/claim.scenario.toml"];
+    let done = sandbox.swaprig(&claim).await.code(0);
+    assert_says(&done.stdout, &["PASS my-swap/claim"]);
+
+    let lie = read(&root("scenarios/write-a-swap/lie.scenario.toml"));
+    let without = lie.replace(
+        ", htlcs = { http = \"/swaps\", addresses = \"$.swaps[*].address\" }",
+        "",
+    );
+    assert_ne!(lie, without);
+    sandbox.file("my-swap/lie.scenario.toml", &without);
+    let lie = ["run", "my-swap/lie.scenario.toml#hash"];
+    let done = sandbox.swaprig(&lie).await.code(1);
+    let said = "money vanished on Liquid: nobody owns 50_000 sat of lbtc; it is in";
+    assert_says(&done.stdout, &[said]);
 }

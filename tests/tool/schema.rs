@@ -175,7 +175,10 @@ fn what_is_wrong_does_not_fit() {
         ("{ await = \"a b\" }", ""),
         ("{ use = \"../a\" }", ""),
         ("{ mine = 1, on = { is = 5 } }", ""),
-        ("{ http = \"GET\", url = \"a\", take = { n = { nmber = \"$.n\" } } }", ""),
+        (
+            "{ http = \"GET\", url = \"a\", take = { n = { nmber = \"$.n\" } } }",
+            "",
+        ),
         ("{ mine = 1 }", "cases = { A = { n = 1 } }"),
         ("{ mine = 1 }", "matrix = { n = [] }"),
     ] {

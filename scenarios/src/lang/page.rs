@@ -135,7 +135,9 @@ fn step_keys(page: &mut String, step: &StepDocs) {
     let within = step.keys.iter().find(|key| key.name == "within");
     let within = match within.and_then(|key| key.default.as_deref()) {
         Some(default) => format!("`within` is `{default}` when it is left out."),
-        None => "`within` is what is left of the world's `deadline` when it is left out.".to_owned(),
+        None => {
+            "`within` is what is left of the world's `deadline` when it is left out.".to_owned()
+        }
     };
     let _ = writeln!(page, "\n{within}");
     let Some(output) = &step.output else { return };

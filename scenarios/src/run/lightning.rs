@@ -160,13 +160,13 @@ impl Step for ReadInvoice {
             return Err(StepFailure::refused("this world has no Lightning node"));
         };
         let read = reader.read_invoice(&bolt11).await;
-        let read = read.map_err(|error| {
-            StepFailure::from(run.world.error(error)).at("read_invoice")
-        })?;
+        let read =
+            read.map_err(|error| StepFailure::from(run.world.error(error)).at("read_invoice"))?;
         let payee = nodes.iter().find(|node| node.node_id() == read.payee);
         let payee = payee.ok_or_else(|| {
             let title = format!("the invoice is one of {}", read.payee);
-            let why = "that is no Lightning node of this world, so nothing could be seen of its payment";
+            let why =
+                "that is no Lightning node of this world, so nothing could be seen of its payment";
             StepFailure::refused(title).why(why).at("read_invoice")
         })?;
         Ok(Invoice {
