@@ -21,6 +21,7 @@ mod history;
 mod json;
 mod junit;
 mod ldk_cli;
+mod live;
 mod new;
 mod record;
 mod reference;
@@ -32,8 +33,10 @@ mod shell;
 mod signals;
 mod stats;
 mod step_in;
+mod tail;
 mod terminal;
 mod up;
+mod verbose;
 mod world;
 
 use std::path::PathBuf;
