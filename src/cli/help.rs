@@ -6,11 +6,11 @@ use clap::Command;
 
 /// The groups, and the commands of each in the order in which they are shown.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Scenarios", &["run", "check", "list", "schema"]),
+    ("Scenarios", &["run", "check", "list", "new", "schema"]),
     (
         "World",
         &[
-            "exec", "up", "status", "mine", "fund", "pay", "fault", "logs",
+            "exec", "up", "shell", "status", "mine", "fund", "pay", "fault", "logs",
         ],
     ),
     ("Swap", &["server", "client"]),

@@ -8,6 +8,7 @@ mod bench_swap;
 mod client;
 mod conformance;
 mod control;
+mod core_cli;
 mod daemon;
 mod doctor;
 mod exec;
@@ -19,15 +20,23 @@ mod help;
 mod history;
 mod json;
 mod junit;
+mod ldk_cli;
+mod live;
+mod new;
 mod record;
+mod reference;
 mod remote;
 mod run;
 mod select;
 mod server;
+mod shell;
 mod signals;
 mod stats;
+mod step_in;
+mod tail;
 mod terminal;
 mod up;
+mod verbose;
 mod world;
 
 use std::path::PathBuf;
@@ -62,12 +71,16 @@ enum Command {
     Check(select::CheckArgs),
     /// List scenario files with their titles
     List(select::ListArgs),
+    /// Write a first scenario of your own, which runs as it is
+    New(new::NewArgs),
     /// Print the JSON Schema of scenario files, for editors
-    Schema,
+    Schema(select::SchemaArgs),
     /// Run another program in a fresh world, with its endpoints in the environment
     Exec(exec::ExecArgs),
     /// Start a world that stays, and tell where its daemons are
     Up(up::UpArgs),
+    /// Open a shell in a standing world, with clients for all of its daemons
+    Shell(shell::ShellArgs),
     /// Tell how the daemons of a standing world are
     Status(remote::StatusArgs),
     /// Mine blocks in a standing world
@@ -90,6 +103,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Ask the bundled Liquid daemons and upstream's the same questions, and tell where they differ
     Conformance(conformance::ConformanceArgs),
+    /// Be one of the clients of `swaprig shell`
+    #[command(hide = true)]
+    Cli(shell::CliArgs),
     /// Be one of the bundled daemons
     #[command(hide = true)]
     Daemon(daemon::DaemonArgs),
@@ -187,9 +203,12 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => select::check(&args),
         Command::List(args) => select::list(&args),
-        Command::Schema => select::schema(),
+        Command::New(args) => new::new(&args),
+        Command::Schema(args) => select::schema(&args),
         Command::Exec(args) => exec::exec(&args),
         Command::Up(args) => up::up(&args),
+        Command::Shell(args) => shell::shell(&args),
+        Command::Cli(args) => shell::cli(args),
         Command::Status(args) => remote::status(&args),
         Command::Mine(args) => remote::mine(&args),
         Command::Fund(args) => remote::fund(&args),

@@ -1,8 +1,9 @@
 //! The commands that ask a standing world: `status`, `mine`, `fund`, `pay`, `fault`, `logs`.
 
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +13,8 @@ use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{Msat, Sat};
 
 use super::control::{Answer, Question, Request};
-use super::up::{Standing, UP, is_up, standing};
+use super::tail::Tail;
+use super::up::{Standing, UP, WORLD, is_up, standing};
 use super::{Exit, runtime};
 
 /// Longer than the world itself waits for anything.
@@ -23,12 +25,12 @@ const LOOK: Duration = Duration::from_secs(3600);
 /// Which world.
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// The number of the world; needed when more than one is up in this directory
+    /// The number of the world; needed when more than one is up in this directory [env: SWAPRIG_WORLD]
     #[arg(long, value_name = "N")]
-    world: Option<u32>,
+    pub(super) world: Option<WorldName>,
     /// Print the answer as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -99,9 +101,9 @@ pub(super) struct LogsArgs {
     /// Go on until the world ends
     #[arg(long, short)]
     follow: bool,
-    /// The number of the world; needed when more than one is up in this directory
+    /// The number of the world; needed when more than one is up in this directory [env: SWAPRIG_WORLD]
     #[arg(long, value_name = "N")]
-    world: Option<u32>,
+    world: Option<WorldName>,
 }
 
 pub(super) fn mine(args: &MineArgs) -> Exit {
@@ -213,7 +215,7 @@ fn text(value: &Value) -> &str {
 
 /// Asks the world and prints what it answers.
 fn ask(which: &Which, request: &Request, show: impl Fn(&Value) -> String) -> Exit {
-    let standing = match choose(Path::new(UP), which.world) {
+    let standing = match chosen(which.world.as_ref()) {
         Ok(standing) => standing,
         Err((exit, why)) => {
             eprintln!("swaprig: {why}");
@@ -242,7 +244,7 @@ fn ask(which: &Which, request: &Request, show: impl Fn(&Value) -> String) -> Exi
     }
 }
 
-fn exchange(socket: &Path, request: &Request) -> std::io::Result<Answer> {
+pub(super) fn exchange(socket: &Path, request: &Request) -> std::io::Result<Answer> {
     let mut stream = UnixStream::connect(reachable(socket))?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     let mut line = serde_json::to_vec(request)?;
@@ -258,6 +260,63 @@ fn reachable(socket: &Path) -> PathBuf {
     let here = std::env::current_dir().ok();
     let below = here.and_then(|here| Some(socket.strip_prefix(here).ok()?.to_owned()));
     below.unwrap_or_else(|| socket.to_owned())
+}
+
+/// How a world is named on the command line and in `SWAPRIG_WORLD`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WorldName {
+    /// By its number, in this directory.
+    Number(u32),
+    /// By its state file, from anywhere.
+    State(PathBuf),
+}
+
+impl FromStr for WorldName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(number) => Ok(WorldName::Number(number)),
+            Err(_) if text.ends_with(".json") => Ok(WorldName::State(text.into())),
+            Err(_) => Err("write the number of a world, or the path of its state file"),
+        }
+    }
+}
+
+/// The world that the environment names, as `swaprig shell` sets it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads what its own shell has set"
+)]
+pub(super) fn world_of_environment() -> Result<Option<WorldName>, String> {
+    match std::env::var(WORLD) {
+        Ok(text) if !text.is_empty() => text
+            .parse()
+            .map(Some)
+            .map_err(|why| format!("{WORLD}={text}: {why}")),
+        _ => Ok(None),
+    }
+}
+
+/// The world that is meant: by the command line, by the environment, or because there is but one. Otherwise why there is
+/// none.
+pub(super) fn chosen(named: Option<&WorldName>) -> Result<Standing, (Exit, String)> {
+    let of_environment = match named {
+        Some(_) => None,
+        None => world_of_environment().map_err(|why| (Exit::Usage, why))?,
+    };
+    match named.or(of_environment.as_ref()) {
+        None => choose(Path::new(UP), None),
+        Some(WorldName::Number(number)) => choose(Path::new(UP), Some(*number)),
+        Some(WorldName::State(path)) => {
+            let text = is_up(path).then(|| std::fs::read_to_string(path).unwrap_or_default());
+            let standing = text.and_then(|text| serde_json::from_str(&text).ok());
+            standing.ok_or_else(|| {
+                let why = format!("the world of {} has ended", path.display());
+                (Exit::Environment, why)
+            })
+        }
+    }
 }
 
 /// The world that is meant, or why there is none.
@@ -290,7 +349,7 @@ fn choose(dir: &Path, number: Option<u32>) -> Result<Standing, (Exit, String)> {
 }
 
 pub(super) fn logs(args: &LogsArgs) -> Exit {
-    let standing = match choose(Path::new(UP), args.world) {
+    let standing = match chosen(args.world.as_ref()) {
         Ok(standing) => standing,
         Err((exit, why)) => {
             eprintln!("swaprig: {why}");
@@ -314,18 +373,18 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     let wanted = standing.logs.iter();
     let wanted = wanted.filter(|(name, ..)| args.name.as_ref().is_none_or(|only| only == name));
     let width = known.iter().map(|name| name.len()).max().unwrap_or(0);
-    let mut tails: Vec<Tail> = wanted
+    let mut tails: Vec<Printed> = wanted
         .flat_map(|(name, stdout, stderr)| {
             let prefix = match args.name {
                 Some(_) => String::new(),
                 None => format!("{name:<width$} | "),
             };
-            [Tail::new(stdout, &prefix), Tail::new(stderr, &prefix)]
+            [Printed::new(stdout, &prefix), Printed::new(stderr, &prefix)]
         })
         .collect();
     let printed = match args.follow {
         false => tails.iter_mut().try_for_each(|tail| tail.print().map(drop)),
-        true => follow(&mut tails, standing.number),
+        true => follow(&mut tails, &standing),
     };
     match printed {
         Ok(()) => Exit::Passed,
@@ -338,8 +397,8 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     }
 }
 
-fn follow(tails: &mut [Tail], number: u32) -> std::io::Result<()> {
-    let state = Path::new(UP).join(format!("{number}.json"));
+fn follow(tails: &mut [Printed], standing: &Standing) -> std::io::Result<()> {
+    let state = standing.socket.with_extension("json");
     let runtime = runtime();
     loop {
         let is_over = !is_up(&state);
@@ -357,7 +416,7 @@ fn follow(tails: &mut [Tail], number: u32) -> std::io::Result<()> {
                 "more log",
                 Deadline::after(LOOK),
                 || async {
-                    match tails.iter().any(Tail::has_more) || !is_up(&state) {
+                    match tails.iter().any(|printed| printed.tail.has_more()) || !is_up(&state) {
                         true => Probe::Ready(()),
                         false => Probe::Pending(String::new()),
                     }
@@ -369,45 +428,27 @@ fn follow(tails: &mut [Tail], number: u32) -> std::io::Result<()> {
 }
 
 /// A log that is printed as it grows.
-struct Tail {
-    path: PathBuf,
+struct Printed {
+    tail: Tail,
     prefix: String,
-    at: u64,
-    /// The beginning of a line whose end has not come.
-    begun: Vec<u8>,
 }
 
-impl Tail {
+impl Printed {
     fn new(path: &Path, prefix: &str) -> Self {
-        Tail {
-            path: path.to_owned(),
+        Printed {
+            tail: Tail::new(path),
             prefix: prefix.to_owned(),
-            at: 0,
-            begun: Vec::new(),
         }
     }
 
-    fn has_more(&self) -> bool {
-        self.path.metadata().is_ok_and(|meta| meta.len() > self.at)
-    }
-
-    /// Prints the lines that have come; whether there was something.
+    /// Prints the lines that have come; whether there were any.
     fn print(&mut self) -> std::io::Result<bool> {
-        // The directory goes away with the world.
-        let Ok(mut file) = std::fs::File::open(&self.path) else {
-            return Ok(false);
-        };
-        file.seek(SeekFrom::Start(self.at))?;
-        let read = file.read_to_end(&mut self.begun)?;
-        self.at += read as u64;
-        let whole = self.begun.iter().rposition(|byte| *byte == b'\n');
-        let rest = self.begun.split_off(whole.map_or(0, |end| end + 1));
-        let lines = std::mem::replace(&mut self.begun, rest);
+        let lines = self.tail.take()?;
         let mut out = std::io::stdout().lock();
-        for line in String::from_utf8_lossy(&lines).lines() {
+        for line in &lines {
             writeln!(out, "{}{line}", self.prefix)?;
         }
         out.flush()?;
-        Ok(read > 0)
+        Ok(!lines.is_empty())
     }
 }
