@@ -283,6 +283,30 @@ fn a_run_that_was_killed_has_a_page_with_what_is_known() {
 }
 
 #[test]
+fn the_last_run_that_passed_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |number: &str, record: &str| {
+        let dir = dir.path().join(number).join("ln-to-liquid/claim#lbtc");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::copy(record_file(record), dir.join("record.jsonl")).unwrap();
+        dir
+    };
+    let first = run("9", "tampered");
+    let out = dir.path().join("page.html");
+    let page_of = |run: &Path| {
+        write_page(&run.join("record.jsonl"), run, &out).unwrap();
+        std::fs::read_to_string(&out).unwrap()
+    };
+    assert!(page_of(&first).contains("No record of an earlier run that passed is kept"));
+    run("7", "claim");
+    run("8", "tampered");
+    run("6", "claim");
+    run("10", "claim");
+    let page = page_of(&first);
+    assert!(page.contains("/7/ln-to-liquid/claim#lbtc/record.jsonl"), "7 is the last one that passed before 9");
+}
+
+#[test]
 fn a_page_is_written_with_the_logs_of_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("page.html");
