@@ -4,6 +4,7 @@ mod bench;
 mod bench_desk;
 mod bench_liquid;
 mod bench_proxy;
+mod bench_record;
 mod bench_swap;
 mod client;
 mod conformance;
