@@ -241,6 +241,8 @@ pub(super) struct Until {
     pub scene: Scene,
     /// Whether it came to stand.
     pub stood: AtomicBool,
+    /// Whether that was at a failure, which has then been told.
+    pub told: AtomicBool,
 }
 
 impl StepIn for Until {
@@ -250,7 +252,9 @@ impl StepIn for Until {
 
     fn stay<'a>(&'a self, stay: Stay<'a>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
+            let failed = matches!(stay.reached, Reached::Failure(_));
             self.stood.store(true, Ordering::Relaxed);
+            self.told.store(failed, Ordering::Relaxed);
             let scene = self.scene.text(&stay, 1).await;
             let ready = |standing: &Standing| tell(standing, stay.world, Some(&scene));
             let served = serve(stay.world, &self.claim, ready).await;
