@@ -28,6 +28,9 @@ use super::step_in::{OnFailure, Scene, nobody_there};
 use super::terminal::{Lines, Live};
 use super::{DaemonFlags, Exit, RunDirFlags, json, runtime};
 
+/// The directory beside the numbered ones of the runs that has the event records.
+const RECORDS: &str = "records";
+
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Scenario files, cases of them (FILE#CASE), or directories
@@ -186,8 +189,10 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     };
     let passport = binaries.passport();
     recorder.uses(&passport);
-    let place = shown(dir.path());
-    lines.say(&format!("{passport}   seed {seed}   run directory {place}"));
+    let shown_dir = shown(dir.path());
+    lines.say(&format!(
+        "{passport}   seed {seed}   run directory {shown_dir}"
+    ));
     if let Some(missing) = missing {
         lines.say(&missing);
     }
@@ -200,6 +205,7 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         seed,
         binaries,
         settings,
+        records: Some(place.base.join(RECORDS)),
         step_in: watch.step_in,
     };
     let recorder = Arc::new(recorder);

@@ -119,6 +119,7 @@ fn outcome(stay: &Stay<'_>, round: u32, started: Instant) -> Outcome {
         steps: stay.steps.to_vec(),
         attempts: 1,
         took: started.elapsed(),
+        record: None,
         dir: Some(stay.world.dir().to_owned()),
         verdict: Verdict::Interrupted,
     }

@@ -183,6 +183,7 @@ fn up_scenario(args: &UpArgs, path: &Path) -> Result<Exit, Exit> {
         seed,
         binaries: Arc::new(binaries),
         settings,
+        records: Some(dir.path().join("records")),
         step_in: Some(until.clone()),
     };
     let ended = runtime().block_on(run_and_stay(plan, run, dir, &until));
