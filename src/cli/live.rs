@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::Exit;
+use super::{Exit, runtime};
 use super::control::{Answer, Question, Request};
 use super::exit::complain;
 use super::live_text::{Paint, header, lines};
