@@ -1,5 +1,6 @@
 //! `swaprig status` on a terminal: the world, looked at every second, until somebody leaves.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +18,12 @@ use serde_json::Value;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Exit, runtime};
 use super::control::{Answer, Question, Request};
 use super::exit::complain;
 use super::live_text::{Paint, header, lines};
 use super::remote::exchange;
 use super::up::{Standing, is_up};
+use super::{Exit, runtime};
 
 /// Between two looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -144,11 +145,13 @@ fn show(
     ended: &Ended,
 ) -> std::io::Result<bool> {
     let mut terminal = ratatui::try_init()?;
+    let mut changed = true;
     let left = loop {
         if ended.signalled.load(Ordering::Relaxed) {
             break Ok(false);
         }
         for answer in answers.try_iter() {
+            changed = true;
             match answer {
                 Ok(state) => {
                     (view.state, view.looked, view.trouble) = (state, Instant::now(), None);
@@ -159,12 +162,15 @@ fn show(
         if view.trouble.is_some() && !is_up(&ended.state_file) {
             break Ok(true);
         }
-        if let Err(error) = terminal.draw(|frame| view.draw(frame)) {
+        // How old an old answer is, changes by itself.
+        if (changed || view.is_old())
+            && let Err(error) = terminal.draw(|frame| view.draw(frame))
+        {
             break Err(error);
         }
         match pressed(&mut view) {
-            Ok(true) => {}
-            Ok(false) => break Ok(false),
+            Ok(ControlFlow::Continue(event)) => changed = event,
+            Ok(ControlFlow::Break(())) => break Ok(false),
             Err(error) => break Err(error),
         }
     };
@@ -172,29 +178,32 @@ fn show(
     left
 }
 
-/// Waits a moment for a key; whether to go on.
-fn pressed(view: &mut View) -> std::io::Result<bool> {
+/// Waits a moment for a key; whether something happened, or to leave.
+fn pressed(view: &mut View) -> std::io::Result<ControlFlow<(), bool>> {
     if !event::poll(KEY)? {
-        return Ok(true);
+        return Ok(ControlFlow::Continue(false));
     }
+    // Anything else is a new size.
     let Event::Key(key) = event::read()? else {
-        return Ok(true);
+        return Ok(ControlFlow::Continue(true));
     };
-    if key.kind == KeyEventKind::Release {
-        return Ok(true);
-    }
     let control = key.modifiers.contains(KeyModifiers::CONTROL);
     match key.code {
-        KeyCode::Char('c') if control => return Ok(false),
-        KeyCode::Char('q') | KeyCode::Esc => return Ok(false),
+        _ if key.kind == KeyEventKind::Release => {}
+        KeyCode::Char('c') if control => return Ok(ControlFlow::Break(())),
+        KeyCode::Char('q') | KeyCode::Esc => return Ok(ControlFlow::Break(())),
         KeyCode::Down | KeyCode::Char('j') => view.top += 1,
         KeyCode::Up | KeyCode::Char('k') => view.top = view.top.saturating_sub(1),
         _ => {}
     }
-    Ok(true)
+    Ok(ControlFlow::Continue(true))
 }
 
 impl View {
+    fn is_old(&self) -> bool {
+        self.looked.elapsed() > OLD
+    }
+
     fn draw(&mut self, frame: &mut Frame<'_>) {
         let parts = Layout::vertical([
             Constraint::Length(1),
@@ -221,10 +230,12 @@ impl View {
         if below > 0 || self.top > 0 {
             text.push_str(&format!(" · ↑↓ {below} more below"));
         }
-        let age = self.looked.elapsed();
         match &self.trouble {
             Some(why) => text.push_str(&format!(" · {why}")),
-            None if age > OLD => text.push_str(&format!(" · as of {} s ago", age.as_secs())),
+            None if self.is_old() => {
+                let age = self.looked.elapsed().as_secs();
+                text.push_str(&format!(" · as of {age} s ago"));
+            }
             None => {}
         }
         text

@@ -54,7 +54,10 @@ impl Scene {
     /// Where the scenario stands, what it has done and bound, and what comes next.
     async fn text(&self, stay: &Stay<'_>, round: u32) -> String {
         let mut text = self.head(stay, round);
-        let mut line = |name: &str, lines: Vec<String>| {
+        let mut line = |name: &str, mut lines: Vec<String>| {
+            if lines.is_empty() {
+                lines.push("nothing".to_owned());
+            }
             for (at, line) in lines.iter().enumerate() {
                 let name = if at == 0 { name } else { "" };
                 let _ = write!(text, "\n  {name:<9} {line}");
@@ -152,10 +155,7 @@ fn done(stay: &Stay<'_>) -> Vec<String> {
     }
     let mut lines = Vec::new();
     collect(stay, &stay.plan.steps, &mut lines);
-    match lines.is_empty() {
-        true => vec!["nothing".to_owned()],
-        false => lines,
-    }
+    lines
 }
 
 /// The first of the steps that the scenario would do now.

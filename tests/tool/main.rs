@@ -9,6 +9,8 @@ mod junit;
 mod outcomes;
 mod selection;
 mod setup;
+#[cfg(target_os = "linux")]
+mod step_in;
 mod worlds;
 
 use serde_json::Value;
