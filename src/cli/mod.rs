@@ -23,7 +23,9 @@ mod junit;
 mod ldk_cli;
 mod live;
 mod live_text;
+mod new;
 mod record;
+mod reference;
 mod remote;
 mod run;
 mod select;
@@ -69,8 +71,10 @@ enum Command {
     Check(select::CheckArgs),
     /// List scenario files with their titles
     List(select::ListArgs),
+    /// Write a first scenario of your own, which runs as it is
+    New(new::NewArgs),
     /// Print the JSON Schema of scenario files, for editors
-    Schema,
+    Schema(select::SchemaArgs),
     /// Run another program in a fresh world, with its endpoints in the environment
     Exec(exec::ExecArgs),
     /// Start a world that stays, and tell where its daemons are
@@ -199,7 +203,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => select::check(&args),
         Command::List(args) => select::list(&args),
-        Command::Schema => select::schema(),
+        Command::New(args) => new::new(&args),
+        Command::Schema(args) => select::schema(&args),
         Command::Exec(args) => exec::exec(&args),
         Command::Up(args) => up::up(&args),
         Command::Shell(args) => shell::shell(&args),

@@ -347,7 +347,7 @@ impl Terminal {
     }
 }
 
-/// What stands on a terminal to which this was written: text,, where the sequences of ECMA-48 put it (CUP).
+/// What stands on a terminal to which this was written: text, where the sequences of ECMA-48 put it (CUP).
 fn screen(written: &str) -> String {
     let mut rows: Vec<Vec<char>> = vec![Vec::new(); 200];
     let (mut row, mut column) = (0, 0);
