@@ -21,8 +21,7 @@ mod history;
 mod json;
 mod junit;
 mod ldk_cli;
-mod live;
-mod live_text;
+
 mod new;
 mod record;
 mod reference;
@@ -34,6 +33,8 @@ mod shell;
 mod signals;
 mod state;
 mod stats;
+mod status_text;
+mod status_view;
 mod step_in;
 mod terminal;
 mod up;

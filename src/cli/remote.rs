@@ -15,8 +15,8 @@ use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{Msat, Sat};
 
 use super::control::{Answer, Question, Request};
-use super::live::live;
 use super::select::wants_colour;
+use super::status_view::live;
 use super::up::{Standing, UP, WORLD, is_up, standing};
 use super::{Exit, runtime};
 

@@ -20,8 +20,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::control::{Answer, Question, Request};
 use super::exit::complain;
-use super::live_text::{Paint, header, lines};
 use super::remote::exchange;
+use super::status_text::{Paint, header, lines};
 use super::up::{Standing, is_up};
 use super::{Exit, runtime};
 
