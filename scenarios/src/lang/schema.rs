@@ -314,7 +314,13 @@ fn fields(entry: &StepEntry) -> Map<String, Json> {
     let mut properties = Map::new();
     for field in &entry.fields {
         let mut schema = or_input(field.ty.schema.clone());
-        schema["description"] = json!(format!("{} ({})", tidy(field.doc), field.ty.name));
+        let must = if field.required {
+            "; must be there"
+        } else {
+            ""
+        };
+        let doc = format!("{} ({}{must})", tidy(field.doc), field.ty.name);
+        schema["description"] = json!(doc);
         if let Some(example) = as_json(&field.ty.example) {
             schema["examples"] = json!([example]);
         }
@@ -332,18 +338,13 @@ fn step(entry: &StepEntry) -> Json {
     if let Some(within) = entry.within {
         properties["within"]["default"] = json!(swaprig_units::show_duration(within));
     }
-    let required: Vec<&str> = entry
-        .fields
-        .iter()
-        .filter(|field| field.required)
-        .map(|field| field.name)
-        .collect();
     json!({
         "title": entry.name,
         "description": tidy(entry.doc),
         "type": "object",
         "additionalProperties": false,
-        "required": required,
+        // Its first key alone makes a table this step, so that an editor knows which keys can follow. `check` tells which must.
+        "required": [entry.name],
         "properties": properties,
     })
 }
