@@ -10,7 +10,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     (
         "World",
         &[
-            "exec", "up", "status", "mine", "fund", "pay", "fault", "logs",
+            "exec", "up", "shell", "status", "mine", "fund", "pay", "fault", "logs",
         ],
     ),
     ("Swap", &["server", "client"]),

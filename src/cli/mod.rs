@@ -8,6 +8,7 @@ mod bench_swap;
 mod client;
 mod conformance;
 mod control;
+mod core_cli;
 mod daemon;
 mod doctor;
 mod exec;
@@ -19,6 +20,7 @@ mod help;
 mod history;
 mod json;
 mod junit;
+mod ldk_cli;
 mod new;
 mod record;
 mod reference;
@@ -26,8 +28,10 @@ mod remote;
 mod run;
 mod select;
 mod server;
+mod shell;
 mod signals;
 mod stats;
+mod step_in;
 mod terminal;
 mod up;
 mod world;
@@ -72,6 +76,8 @@ enum Command {
     Exec(exec::ExecArgs),
     /// Start a world that stays, and tell where its daemons are
     Up(up::UpArgs),
+    /// Open a shell in a standing world, with clients for all of its daemons
+    Shell(shell::ShellArgs),
     /// Tell how the daemons of a standing world are
     Status(remote::StatusArgs),
     /// Mine blocks in a standing world
@@ -94,6 +100,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Ask the bundled Liquid daemons and upstream's the same questions, and tell where they differ
     Conformance(conformance::ConformanceArgs),
+    /// Be one of the clients of `swaprig shell`
+    #[command(hide = true)]
+    Cli(shell::CliArgs),
     /// Be one of the bundled daemons
     #[command(hide = true)]
     Daemon(daemon::DaemonArgs),
@@ -195,6 +204,8 @@ pub(crate) fn main() -> ExitCode {
         Command::Schema(args) => select::schema(&args),
         Command::Exec(args) => exec::exec(&args),
         Command::Up(args) => up::up(&args),
+        Command::Shell(args) => shell::shell(&args),
+        Command::Cli(args) => shell::cli(args),
         Command::Status(args) => remote::status(&args),
         Command::Mine(args) => remote::mine(&args),
         Command::Fund(args) => remote::fund(&args),

@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use swaprig_harness::World;
-use swaprig_harness::time::Deadline;
+use swaprig_harness::time::{Deadline, observed};
 use tokio::sync::watch;
 
 use super::oracle::{Oracle, Sheet};
 use super::oracle_liquid::LiquidOracle;
 use super::outcome::StepRecord;
 use super::runner::RunSettings;
+use super::step_in::Gate;
+use super::telling::Telling;
 use super::{BoxFuture, FailureKind, Random, Run, StepFailure};
 use crate::lang::{Action, AnyStep, Bindings, Plan, PlannedStep, Value};
 
@@ -27,10 +29,12 @@ pub(super) type Failed<'p> = (&'p PlannedStep, StepFailure);
 /// Runs the steps of one plan.
 pub(super) struct Exec<'p> {
     pub(super) world: &'p World,
-    pub(super) begin: &'p (dyn Fn(&PlannedStep) + Sync),
+    telling: &'p Telling,
     settings: &'p RunSettings,
     random: &'p Random,
     bindings: Mutex<Bindings>,
+    /// Where the scenario is to stop, if it is.
+    pub(super) gate: Gate<'p>,
     records: &'p Mutex<Vec<StepRecord>>,
     oracle: tokio::sync::Mutex<Oracle>,
     liquid_oracle: tokio::sync::Mutex<LiquidOracle>,
@@ -69,15 +73,16 @@ impl<'p> Exec<'p> {
         plan: &'p Plan,
         settings: &'p RunSettings,
         random: &'p Random,
-        begin: &'p (dyn Fn(&PlannedStep) + Sync),
+        telling: &'p Telling,
         records: &'p Mutex<Vec<StepRecord>>,
     ) -> Self {
         Exec {
             world,
-            begin,
+            telling,
             settings,
             random,
             bindings: Mutex::default(),
+            gate: Gate::new(settings.step_in.as_deref()),
             records,
             oracle: tokio::sync::Mutex::new(Oracle::with_servers(plan.world.books.clone())),
             liquid_oracle: tokio::sync::Mutex::new(LiquidOracle::with_servers(&plan.world.books)),
@@ -91,16 +96,28 @@ impl<'p> Exec<'p> {
         locked(&self.money).clone()
     }
 
+    /// What the steps have bound so far.
+    pub(super) fn bindings(&self) -> Bindings {
+        locked(&self.bindings).clone()
+    }
+
     /// Has the oracle look after `step`, when nothing runs beside it.
     async fn account(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
         if self.beside.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }
-        let told = self.oracle.lock().await.check(self.world, deadline).await;
-        let told = told.map_err(|failure| (step, failure))?;
-        let mut liquid_oracle = self.liquid_oracle.lock().await;
-        let liquid = liquid_oracle.check(self.world, deadline).await;
-        let liquid = liquid.map_err(|failure| (step, failure))?;
+        let look = async {
+            let told = self.oracle.lock().await.check(self.world, deadline).await?;
+            let mut liquid_oracle = self.liquid_oracle.lock().await;
+            Ok((told, liquid_oracle.check(self.world, deadline).await?))
+        };
+        let (told, liquid) = observed(self.telling.waits(step), look)
+            .await
+            .map_err(|failure| {
+                self.telling.money_lost();
+                (step, failure)
+            })?;
+        self.telling.money(told.as_ref(), liquid.as_ref());
         let mut money = locked(&self.money);
         let before = money.as_ref().and_then(|sheet| sheet.liquid.clone());
         if let Some(sheet) = told {
@@ -137,7 +154,11 @@ impl<'p> Exec<'p> {
                     let counted = Beside::enter(&self.beside);
                     beside.push(Box::pin(async move {
                         let _counted = counted;
-                        (Some(name.as_str()), self.repeated(step, deadline).await)
+                        let ended = self.repeated(step, deadline).await;
+                        if ended.is_ok() {
+                            self.gate.after(step).await;
+                        }
+                        (Some(name.as_str()), ended)
                     }));
                 } else if let Action::Await(name) = &step.action {
                     self.until_done(step, name, deadline, &mut beside, &mut done)
@@ -147,6 +168,10 @@ impl<'p> Exec<'p> {
                     while_beside(main, &mut beside, &mut done).await?;
                 }
                 self.account(step, deadline).await?;
+                // What only has been started comes to its own end.
+                if step.on.is_none() && step.start.is_none() {
+                    self.gate.after(step).await;
+                }
             }
             // What is started is awaited in the same list, so only steps at events are left.
             let _ = ended.send(true);
@@ -166,9 +191,10 @@ impl<'p> Exec<'p> {
         beside: &mut FuturesUnordered<BoxFuture<'a, Ended<'p>>>,
         done: &mut HashMap<&'p str, Result<(), Failed<'p>>>,
     ) -> Result<(), Failed<'p>> {
-        (self.begin)(step);
+        self.gate.before(step).await;
         let started = Instant::now();
         let own = self.own_deadline(step, deadline);
+        self.telling.begins(step, own.remaining());
         let wait = async {
             loop {
                 if let Some(result) = done.remove(name) {
@@ -187,8 +213,7 @@ impl<'p> Exec<'p> {
             .bound(wait)
             .await
             .unwrap_or_else(|| Err((step, too_long(step, started))));
-        self.record(step, started);
-        judge(step, result.map(|()| None))?;
+        self.ended(step, started, result.map(|()| None)).await?;
         Ok(())
     }
 
@@ -227,10 +252,13 @@ impl<'p> Exec<'p> {
                 )
             })?;
         }
-        self.repeated(step, deadline).await
+        self.repeated(step, deadline).await?;
+        self.gate.after(step).await;
+        Ok(())
     }
 
     async fn repeated(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
+        self.gate.before(step).await;
         for _ in 0..step.times {
             self.once(step, deadline).await?;
         }
@@ -238,9 +266,9 @@ impl<'p> Exec<'p> {
     }
 
     async fn once(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
-        (self.begin)(step);
         let started = Instant::now();
         let own = self.own_deadline(step, deadline);
+        self.telling.begins(step, own.remaining());
         let work = async {
             match &step.action {
                 Action::Step(action) => {
@@ -258,8 +286,7 @@ impl<'p> Exec<'p> {
             .bound(work)
             .await
             .unwrap_or_else(|| Err((step, too_long(step, started))));
-        self.record(step, started);
-        let value = judge(step, result)?;
+        let value = self.ended(step, started, result).await?;
         if let (Some(name), Some(value)) = (&step.bind, value) {
             locked(&self.bindings).bind(name, value);
         }
@@ -295,12 +322,33 @@ impl<'p> Exec<'p> {
             random: self.random,
             name: step.bind.as_deref(),
         };
-        action.run(&run).await
+        observed(self.telling.waits(step), action.run(&run)).await
     }
 
     fn own_deadline(&self, step: &PlannedStep, deadline: Deadline) -> Deadline {
         let within = step.within.map(|within| self.settings.scaled(within));
         within.map_or(deadline, |within| deadline.at_most(within))
+    }
+
+    /// What a step has come to, `fails` included, after it was told.
+    async fn ended(
+        &self,
+        step: &'p PlannedStep,
+        started: Instant,
+        result: Result<Option<Value>, Failed<'p>>,
+    ) -> Result<Option<Value>, Failed<'p>> {
+        let (value, failure) = match &result {
+            Ok(value) => (value.clone(), None),
+            Err((_, failure)) => (None, Some(failure.clone())),
+        };
+        self.record(step, started);
+        let took = started.elapsed();
+        let judged = judge(step, result);
+        // What the step did to the chains comes before its end.
+        self.world.look().await;
+        let own = failure.as_ref().map_or(Ok(value.as_ref()), Err);
+        self.telling.done(step, took, own, judged.is_ok());
+        judged
     }
 
     fn record(&self, step: &PlannedStep, started: Instant) {

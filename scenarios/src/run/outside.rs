@@ -7,10 +7,12 @@ use serde_json::Value as Json;
 use swaprig_harness::grpc::{self, CallError, Misfit, ReflectionError, Target};
 use swaprig_harness::http::{self, Answer as HttpAnswer, HttpError, Request};
 use swaprig_harness::proxy::FieldValue;
+use swaprig_harness::server::Server;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::world::Program;
 
 use super::answers::{Ask, Unanswered, Unexpected, Wanted, before, cut, judge_json, taken};
+use super::calls::Calls;
 use super::{FailureKind, Look, Run, Step, StepFailure};
 use crate::lang::{
     Answer, BindingError, Body, Expected, Filled, Filling, Reference, Reply, all_of, nearest,
@@ -55,6 +57,23 @@ impl Run<'_> {
             wanted.push((path, self.json(value).await?));
         }
         Ok(wanted)
+    }
+
+    /// Where calls to the server at a URL are recorded, and its path.
+    fn http_calls<'u>(&self, url: &'u str) -> (Calls, &'u str) {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let is_there = |server: &&Server| {
+            [server.address(), server.admin_address()]
+                .iter()
+                .any(|own| own == address)
+        };
+        let server = self.world.servers().iter().find(is_there);
+        let to = server.map_or(address, |server| server.name());
+        (
+            Calls::to(self.world, to),
+            if path.is_empty() { "/" } else { path },
+        )
     }
 
     async fn json(&self, body: &Body) -> Result<Json, StepFailure> {
@@ -153,7 +172,11 @@ impl Step for Http {
             },
         };
         let wanted = run.wanted(&self.expect).await?;
+        let (calls, path) = run.http_calls(&request.url);
         let ask = Ask {
+            calls,
+            method: format!("{} {path}", request.method),
+            request: request.json.clone().unwrap_or_default(),
             place: format!("{} {}", request.method, request.url),
             key: "url",
             deadline: run.deadline,
@@ -170,6 +193,7 @@ impl Step for Http {
                     })
             }
         };
+        let text = |answer: &HttpAnswer| format!("{} {}", answer.status, answer.body);
         let judge = |answer: &HttpAnswer| {
             self.judge(answer)?;
             if wanted.is_empty() {
@@ -183,8 +207,8 @@ impl Step for Http {
             judge_json(&whole, &answer.body, &wanted)
         };
         let answer = match self.http {
-            Method::Get => ask.again(send, judge).await?,
-            _ => ask.once(send, judge).await?,
+            Method::Get => ask.again(send, text, judge).await?,
+            _ => ask.once(send, text, judge).await?,
         };
         let taken = match self.take.0.is_empty() {
             true => Vec::new(),
@@ -248,6 +272,9 @@ impl Step for Grpc {
             .map_err(|misfit| misfit_failure(&misfit).at("send"))?;
         let wanted = run.wanted(&self.expect).await?;
         let ask = Ask {
+            calls: Calls::to(run.world, &self.grpc.0),
+            method: grpc::method_path(&method),
+            request: send.to_string(),
             place: format!("{} of {}", grpc::method_path(&method), self.grpc),
             key: "rpc",
             deadline: run.deadline,
@@ -267,8 +294,8 @@ impl Step for Grpc {
         };
         let judge = |reply: &Json| judge_json(reply, &reply.to_string(), &wanted);
         let reply = match self.again {
-            true => ask.again(call, judge).await?,
-            false => ask.once(call, judge).await?,
+            true => ask.again(call, Json::to_string, judge).await?,
+            false => ask.once(call, Json::to_string, judge).await?,
         };
         let text = reply.to_string();
         let taken = taken(&self.take, &reply, &text)?;
