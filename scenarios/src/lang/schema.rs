@@ -31,7 +31,9 @@ pub fn schema(registry: &Registry) -> Json {
     let world = |name: &str, schema: Json| described(WORLD_KEYS, name, schema);
     let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
     let name = json!({ "type": "string", "pattern": NAME });
-    let row = json!({ "type": "object", "propertyNames": { "pattern": BINDING } });
+    let row = json!({
+        "type": "object", "propertyNames": { "pattern": BINDING }, "additionalProperties": true,
+    });
     let axis = json!({ "anyOf": [
         { "type": "array", "minItems": 1, "items": { "type": ["string", "integer"] } },
         { "type": "object", "minProperties": 1, "propertyNames": { "pattern": CASE } },
