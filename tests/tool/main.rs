@@ -12,6 +12,8 @@ mod reference;
 mod schema;
 mod selection;
 mod setup;
+#[cfg(target_os = "linux")]
+mod step_in;
 mod worlds;
 
 use serde_json::Value;
