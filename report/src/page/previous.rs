@@ -17,7 +17,10 @@ const TAIL: u64 = 1 << 20;
 pub(super) fn green(run_dir: &Path) -> Option<PathBuf> {
     let run_dir = run_dir.canonicalize().ok()?;
     let number = |path: &Path| path.file_name()?.to_str()?.parse::<u64>().ok();
-    let numbered = run_dir.ancestors().skip(1).find(|dir| number(dir).is_some())?;
+    let numbered = run_dir
+        .ancestors()
+        .skip(1)
+        .find(|dir| number(dir).is_some())?;
     let (own, within) = (number(numbered)?, run_dir.strip_prefix(numbered).ok()?);
     let all = numbered.parent()?;
     let mut earlier: Vec<u64> = (fs::read_dir(all).ok()?.flatten())
@@ -37,7 +40,9 @@ fn passed(record: &Path) -> Option<bool> {
     file.seek(SeekFrom::Start(start)).ok()?;
     let mut end = Vec::new();
     file.take(TAIL).read_to_end(&mut end).ok()?;
-    let line = end.split(|byte| *byte == b'\n').rfind(|line| !line.is_empty())?;
+    let line = end
+        .split(|byte| *byte == b'\n')
+        .rfind(|line| !line.is_empty())?;
     match serde_json::from_slice::<Line>(line).ok()?.event {
         Event::Ended(ended) => Some(ended.verdict == "passed"),
         _ => None,

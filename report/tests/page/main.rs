@@ -303,7 +303,10 @@ fn the_last_run_that_passed_is_named() {
     run("6", "claim");
     run("10", "claim");
     let page = page_of(&first);
-    assert!(page.contains("/7/ln-to-liquid/claim#lbtc/record.jsonl"), "7 is the last one that passed before 9");
+    assert!(
+        page.contains("/7/ln-to-liquid/claim#lbtc/record.jsonl"),
+        "7 is the last one that passed before 9"
+    );
 }
 
 #[test]
