@@ -104,6 +104,7 @@ fn run(plan: &Arc<Plan>, gate: Gate) -> Result<(), Failed> {
         seed: Random::any_seed(),
         binaries: binaries.clone(),
         settings: settings(),
+        records: Some(dir.path().join("records")),
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let (_raise, interrupt) = Interrupt::new();

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// First pause between two looks, in a [`poll_until`].
@@ -139,6 +140,33 @@ impl fmt::Display for TimedOut {
 
 impl std::error::Error for TimedOut {}
 
+/// What a wait has just seen for the first time, or again after something else.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting<'a> {
+    /// What is waited for.
+    pub what: &'a str,
+    /// What was seen instead.
+    pub seen: &'a str,
+    /// How long it waits already.
+    pub waited: Duration,
+    /// When it is given up.
+    pub deadline: Deadline,
+}
+
+/// Who is told of waits. It must not block.
+pub type Observer = Arc<dyn Fn(Waiting<'_>) + Send + Sync>;
+
+tokio::task_local! {
+    /// Who is told of the waits of this task; `None` inside of a look, whose own waits are part of it.
+    static OBSERVER: Option<Observer>;
+}
+
+/// Runs `work` and tells `observer` what its waits see. Waits inside of a wait are not told, nor those of tasks that it
+/// spawns.
+pub async fn observed<T>(observer: Observer, work: impl Future<Output = T>) -> T {
+    OBSERVER.scope(Some(observer), work).await
+}
+
 /// How a [`poll_until`] fails.
 #[derive(Debug, thiserror::Error)]
 pub enum WaitError<E> {
@@ -166,6 +194,8 @@ where
     F: Future<Output = Probe<T, E>>,
 {
     let started = Instant::now();
+    let what = what.into();
+    let observer = OBSERVER.try_with(Clone::clone).ok().flatten();
     let mut pause = FIRST_PAUSE;
     let mut attempts = 0;
     let mut observations: Vec<Observation> = Vec::new();
@@ -177,22 +207,39 @@ where
         cut_short,
     };
     loop {
-        match deadline.bound(probe()).await {
+        let look = deadline.bound(OBSERVER.scope(None, probe()));
+        match look.await {
             Some(Probe::Ready(value)) => return Ok(value),
             Some(Probe::Fatal(error)) => return Err(WaitError::Fatal(error)),
             Some(Probe::Pending(reason)) => {
                 attempts += 1;
-                observe(&mut observations, started.elapsed(), reason);
+                let waited = started.elapsed();
+                if observe(&mut observations, waited, reason)
+                    && let (Some(observer), Some(seen)) = (&observer, observations.last())
+                {
+                    observer(Waiting {
+                        what: &what,
+                        seen: &seen.reason,
+                        waited,
+                        deadline,
+                    });
+                }
             }
-            None => return Err(timed_out(attempts, observations, true, what.into()).into()),
+            None => return Err(timed_out(attempts, observations, true, what).into()),
         }
         #[expect(clippy::disallowed_methods, reason = "the one place that sleeps")]
         tokio::time::sleep(pause.min(deadline.remaining())).await;
         if deadline.has_passed() {
-            return Err(timed_out(attempts, observations, false, what.into()).into());
+            return Err(timed_out(attempts, observations, false, what).into());
         }
         pause = (pause * 3 / 2).min(LONGEST_PAUSE);
     }
+}
+
+/// The wall clock, in milliseconds since 1970, UTC. To tell when something was, never to wait or to measure.
+pub fn unix_ms() -> u64 {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A pause of a millisecond for code that cannot be async, which is `Drop` alone.
@@ -201,12 +248,13 @@ pub(crate) fn block_briefly() {
     std::thread::sleep(Duration::from_millis(1));
 }
 
-fn observe(observations: &mut Vec<Observation>, at: Duration, reason: String) {
+/// Adds an observation; whether it differs from the one before.
+fn observe(observations: &mut Vec<Observation>, at: Duration, reason: String) -> bool {
     if let Some(last) = observations.last_mut()
         && last.reason == reason
     {
         last.looks += 1;
-        return;
+        return false;
     }
     if observations.len() == OBSERVATIONS_KEPT {
         // The first one tells where the wait began; of the others the oldest goes.
@@ -217,6 +265,7 @@ fn observe(observations: &mut Vec<Observation>, at: Duration, reason: String) {
         reason,
         looks: 1,
     });
+    true
 }
 
 #[cfg(test)]
@@ -295,6 +344,36 @@ mod tests {
         assert!(timeout.cut_short);
         assert!(timeout.to_string().contains("no look came to an end"));
     }
+
+    #[tokio::test]
+    async fn an_observer_is_told_what_changes() {
+        let told = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let to = told.clone();
+        let observer: Observer = Arc::new(move |waiting: Waiting<'_>| {
+            let Waiting { what, seen, .. } = waiting;
+            to.lock().unwrap().push(format!("{what}: {seen}"));
+        });
+        let looks = Cell::new(0);
+        let wait = poll_until::<_, (), _>("height 2", Deadline::after(WAIT), || async {
+            // A wait inside of a look is a part of it.
+            let inner =
+                poll_until::<(), (), _>("nothing", Deadline::after(Duration::ZERO), || async {
+                    Probe::Pending("inner".into())
+                });
+            let _ = inner.await;
+            looks.set(looks.get() + 1);
+            match looks.get() {
+                1..=3 => Probe::Pending("height 1".into()),
+                4 => Probe::Pending("no answer".into()),
+                _ => Probe::Ready(()),
+            }
+        });
+        observed(observer, wait).await.unwrap();
+        let told = told.lock().unwrap();
+        assert_eq!(*told, ["height 2: height 1", "height 2: no answer"]);
+    }
+
+    const WAIT: Duration = Duration::from_secs(60);
 
     #[tokio::test(start_paused = true)]
     async fn the_pause_is_capped() {

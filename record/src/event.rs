@@ -427,8 +427,6 @@ pub struct Invoice {
     pub amount_msat: Option<u64>,
     /// When it expires, in milliseconds since 1970, UTC.
     pub expires_unix_ms: u64,
-    /// `min_final_cltv_expiry_delta`, in blocks.
-    pub min_final_cltv: u64,
 }
 
 /// A call to a server and its answer, or a message between two parties.

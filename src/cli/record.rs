@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use swaprig_harness::binary::Passport;
+use swaprig_harness::process::LogFiles;
+use swaprig_harness::time::Waiting;
 use swaprig_scenarios::lang::{Plan, PlannedStep};
-use swaprig_scenarios::run::{Failure, Outcome, Verdict, Watch};
+use swaprig_scenarios::run::{Failure, Outcome, RunEnded, Verdict, Watch};
 
 use super::exit::complain;
 use super::{failure, history, junit};
@@ -194,6 +196,18 @@ impl Watch for Recording {
 
     fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
         self.to.step(plan, round, step);
+    }
+
+    fn stands(&self, plan: &Plan, round: u32, logs: &[(String, LogFiles)]) {
+        self.to.stands(plan, round, logs);
+    }
+
+    fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {
+        self.to.waits(plan, round, step, waiting);
+    }
+
+    fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
+        self.to.ended(plan, ended);
     }
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {

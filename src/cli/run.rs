@@ -25,6 +25,9 @@ use super::signals::Signals;
 use super::terminal::{Lines, Live};
 use super::{DaemonFlags, Exit, RunDirFlags, json, runtime};
 
+/// The directory beside the numbered ones of the runs that has the event records.
+const RECORDS: &str = "records";
+
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
     /// Scenario files, cases of them (FILE#CASE), or directories
@@ -156,8 +159,10 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     };
     let passport = binaries.passport();
     recorder.uses(&passport);
-    let place = shown(dir.path());
-    lines.say(&format!("{passport}   seed {seed}   run directory {place}"));
+    let shown_dir = shown(dir.path());
+    lines.say(&format!(
+        "{passport}   seed {seed}   run directory {shown_dir}"
+    ));
     if let Some(missing) = missing {
         lines.say(&missing);
     }
@@ -169,6 +174,7 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         seed,
         binaries,
         settings,
+        records: Some(place.base.join(RECORDS)),
     };
     let recorder = Arc::new(recorder);
     let report = runtime().block_on(run_plans(plans, run, dir, lines, recorder.clone()));

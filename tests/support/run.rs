@@ -37,6 +37,7 @@ pub(crate) async fn outcome_of(text: &str, registry: &Registry) -> Outcome {
         rounds: 1,
         binaries: Arc::new(binaries.unwrap()),
         settings,
+        records: None,
         retries: 0,
         seed: 0,
         timeout_scale: 1.0,

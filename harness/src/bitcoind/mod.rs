@@ -121,6 +121,11 @@ impl Bitcoind {
         &self.dir
     }
 
+    /// The port of its JSON-RPC.
+    pub(crate) fn rpc_port(&self) -> u16 {
+        self.rpc_port.port()
+    }
+
     /// `127.0.0.1:PORT` of its JSON-RPC.
     pub fn rpc_address(&self) -> String {
         self.rpc_port.address()

@@ -38,14 +38,14 @@ impl Call {
 
 /// A client of one node. Every request opens a connection of its own, so it survives a restart of the node.
 #[derive(Debug, Clone)]
-pub(super) struct Client {
+pub(crate) struct Client {
     instance: String,
     address: String,
     authorization: String,
 }
 
 impl Client {
-    pub(super) fn new(instance: &str, port: u16, user: &str, password: &str) -> Self {
+    pub(crate) fn new(instance: &str, port: u16, user: &str, password: &str) -> Self {
         Client {
             instance: instance.to_owned(),
             address: format!("127.0.0.1:{port}"),
@@ -67,7 +67,7 @@ impl Client {
         }
     }
 
-    pub(super) async fn call<T: DeserializeOwned>(
+    pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         wallet: Option<&str>,
         method: &str,
@@ -81,7 +81,7 @@ impl Client {
     }
 
     /// Sends all `calls` in one request; gives their results in their order. The first error is the error of all.
-    pub(super) async fn batch(
+    pub(crate) async fn batch(
         &self,
         wallet: Option<&str>,
         calls: &[Call],

@@ -20,6 +20,7 @@ use swaprig_units::{BlockDelta, Height};
 
 pub use amount::{Amounts, AssetAmount, LBTC, decimal, lbtc, parts};
 pub use client::Call;
+pub(crate) use client::Client as JsonRpc;
 pub use rpc::{AddressPair, Issuance, PASSWORD, Rpc, USER, WalletOutput};
 
 use crate::binary::Binary;
@@ -192,6 +193,11 @@ impl Elementsd {
     /// Its data directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// The port of its JSON-RPC.
+    pub(crate) fn rpc_port(&self) -> u16 {
+        self.rpc_port.port()
     }
 
     /// `127.0.0.1:PORT` of its JSON-RPC.

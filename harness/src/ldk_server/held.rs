@@ -12,6 +12,7 @@ use swaprig_units::PaymentHash;
 use tokio::task::JoinHandle;
 
 use super::PaymentView;
+use super::told::Told;
 
 /// The payments that one run of a node has offered, collected until it ends.
 #[derive(Debug)]
@@ -22,18 +23,31 @@ pub(super) struct Held {
     after_restart: bool,
 }
 
+/// What is to become of the events of one run of a node.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listening<'a> {
+    /// Where they are recorded.
+    pub(super) told: &'a Told,
+    /// Whether an earlier run of the node may have offered payments.
+    pub(super) after_restart: bool,
+}
+
 impl Held {
     /// Subscribes before anybody can pay, so that no offer is missed.
     pub(super) async fn watch(
         client: &LdkServerClient,
-        after_restart: bool,
+        Listening {
+            told,
+            after_restart,
+        }: Listening<'_>,
     ) -> Result<Self, ClientError> {
         let mut stream = client.subscribe_events().await?;
         let offered = Arc::new(Mutex::new(HashSet::new()));
-        let seen = offered.clone();
+        let (seen, told) = (offered.clone(), told.clone());
         let listener = tokio::spawn(async move {
             // The stream ends with the node; what an event means is looked up by whoever waits for it.
             while let Ok(Some(event)) = stream.next().await {
+                told.event(&event);
                 if let Event::PaymentClaimable { payment, .. } = event
                     && let Ok(Some(view)) = PaymentView::bolt11(&payment)
                 {

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, RwLock};
 use ldk_server_client::api;
 use ldk_server_client::{ClientError, Config, Credential, Detected, LdkServerClient};
 
-use super::held::Held;
+use super::held::{Held, Listening};
+use super::told::Told;
 use super::{Api, CALL, LdkServer, NodeInfo, Ports};
 use crate::binary::Binary;
 use crate::bitcoind::{PASSWORD, USER};
@@ -45,8 +46,14 @@ pub(super) async fn start(
         };
         std::fs::create_dir_all(&home).map_err(write)?;
         std::fs::write(&path, config(name, &home, &ports, bitcoind_rpc)).map_err(write)?;
-        let error = match Launched::start(binary, name, &home, &logs, &ports, false, deadline).await
-        {
+        let told = Told::default();
+        let listening = Listening {
+            told: &told,
+            after_restart: false,
+        };
+        let launched =
+            Launched::start(binary, name, &home, &logs, &ports, listening, deadline).await;
+        let error = match launched {
             Ok(Launched { running, api, info }) => {
                 return Ok(LdkServer {
                     name: name.to_owned(),
@@ -58,6 +65,7 @@ pub(super) async fn start(
                     running: Mutex::new(Arc::new(running)),
                     api: RwLock::new(api),
                     through: None,
+                    told,
                 });
             }
             Err(error @ StartError::Exited { .. }) => error,
@@ -121,7 +129,7 @@ impl Launched {
         home: &Path,
         logs: &LogFiles,
         ports: &Ports,
-        again: bool,
+        listening: Listening<'_>,
         deadline: Deadline,
     ) -> Result<Self, StartError> {
         let spec = Spec {
@@ -144,7 +152,7 @@ impl Launched {
             deadline,
             || async {
                 match connect(&storage, &address) {
-                    Ok(client) => probe(client, again).await,
+                    Ok(client) => probe(client, listening).await,
                     Err(reason) => Probe::Pending(reason),
                 }
             },
@@ -185,10 +193,13 @@ pub(super) fn client_at(node: &LdkServer, address: &str) -> Result<LdkServerClie
 }
 
 /// Asks the node who it is and, once it answers, listens to its events.
-async fn probe(client: LdkServerClient, again: bool) -> Probe<(Api, NodeInfo), ClientError> {
+async fn probe(
+    client: LdkServerClient,
+    listening: Listening<'_>,
+) -> Probe<(Api, NodeInfo), ClientError> {
     let answers = async {
         let info = client.get_node_info(api::GetNodeInfoRequest {}).await?;
-        Ok((info, Held::watch(&client, again).await?))
+        Ok((info, Held::watch(&client, listening).await?))
     };
     match answers.await {
         Ok((info, held)) => match NodeInfo::try_from(info) {

@@ -5,13 +5,16 @@ mod held;
 mod launch;
 mod model;
 mod ops;
+mod told;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use bitcoin::secp256k1::PublicKey;
 use ldk_server_client::{ClientError, LdkServerClient};
+use swaprig_record::Recorder;
 
 use model::Htlc;
 pub use model::{
@@ -25,8 +28,9 @@ use crate::port::PortClaim;
 use crate::process::{Exit, LogFiles, Running, Stopped};
 use crate::proxy::{Grpc, Tls, ldk_server_descriptors};
 use crate::time::Deadline;
-use held::Held;
+use held::{Held, Listening};
 use launch::Launched;
+use told::Told;
 
 /// How long a node has for one call.
 const CALL: Duration = Duration::from_secs(20);
@@ -44,6 +48,8 @@ pub struct LdkServer {
     api: RwLock<Api>,
     /// Where the harness's calls go: to a proxy, when it says so.
     through: Option<String>,
+    /// Where its events are recorded.
+    told: Told,
 }
 
 /// Where a node's credential is.
@@ -136,6 +142,12 @@ impl LdkServer {
         &self.dir
     }
 
+    /// The node's own log; what it prints is little.
+    pub fn own_log(&self) -> PathBuf {
+        let network = launch::storage(&self.dir).join(launch::NETWORK);
+        network.join("ldk-server.log")
+    }
+
     /// The file with its certificate (PEM), for clients of its API.
     pub fn tls_cert(&self) -> PathBuf {
         launch::storage(&self.dir).join(launch::CERTIFICATE)
@@ -211,6 +223,11 @@ impl LdkServer {
         Ok(())
     }
 
+    /// Records its events from now on; `names` has the names of all nodes by their public keys.
+    pub(crate) fn record(&self, recorder: Recorder, names: HashMap<String, String>) {
+        self.told.record(recorder, &self.name, names);
+    }
+
     /// Ends it: its API has no method for it, so SIGTERM, then SIGKILL.
     pub async fn stop(&self, deadline: Deadline) -> Stopped {
         self.running().terminate(deadline).await
@@ -227,13 +244,17 @@ impl LdkServer {
     /// [`StartError`]; the node is then not running.
     pub async fn restart(&self, deadline: Deadline) -> Result<(), StartError> {
         self.stop(deadline).await;
+        let listening = Listening {
+            told: &self.told,
+            after_restart: true,
+        };
         let again = Launched::start(
             &self.binary,
             &self.name,
             &self.dir,
             &self.logs,
             &self.ports,
-            true,
+            listening,
             deadline,
         );
         let Launched {

@@ -20,4 +20,4 @@ pub use foreground::Foreground;
 pub(crate) use run::{RunError, Said, run_to_end, run_watching};
 pub use running::Running;
 pub use spec::{LogFiles, SpawnError, Spec, Stdin};
-pub use usage::Usage;
+pub use usage::{Usage, load_milli};

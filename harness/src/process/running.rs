@@ -87,6 +87,11 @@ impl Running {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Time since the start.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
@@ -104,12 +109,17 @@ impl Running {
 
     /// Waits for its end, without ending it.
     pub async fn exited(&self) -> Exit {
+        let exit = self.exit_to_come().await;
+        exit.expect("the reaper reports the end before it goes")
+    }
+
+    /// Its end, when it comes; `None` when this guard goes before. It does not hold the guard.
+    pub fn exit_to_come(&self) -> impl Future<Output = Option<Exit>> + use<> {
         let mut exit = self.exit.clone();
-        let ended = exit.wait_for(Option::is_some).await;
-        ended
-            .ok()
-            .and_then(|exit| *exit)
-            .expect("the reaper reports the end before it goes")
+        async move {
+            let ended = exit.wait_for(Option::is_some).await;
+            ended.ok().and_then(|exit| *exit)
+        }
     }
 
     /// Runs `work` until it is done or the process ends, whichever comes first.

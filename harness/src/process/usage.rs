@@ -2,6 +2,13 @@
 
 use std::time::Duration;
 
+/// How many processes want to run, averaged over the last minute, in thousandths; `None` where the system does not tell.
+pub fn load_milli() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+    let (whole, hundredths) = text.split_whitespace().next()?.split_once('.')?;
+    Some(whole.parse::<u64>().ok()? * 1000 + hundredths.parse::<u64>().ok()? * 10)
+}
+
 /// Processor time and memory of one process or of several together.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {

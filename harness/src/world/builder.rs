@@ -7,9 +7,11 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use swaprig_record::Recorder;
 
 use super::liquid::{self, OUTSIDE};
 use super::proxies::{self, find as find_proxy};
+use super::record::Recording;
 use super::{Chain, START, World, WorldError, WorldErrorKind, index, servers};
 use crate::binary::{Binary, Passport, Progress, ResolveError, Role, Settings, Stderr, resolve};
 use crate::bitcoind::{Bitcoind, ChainCache};
@@ -199,6 +201,7 @@ pub struct Builder {
     base: Option<PathBuf>,
     within: Option<Duration>,
     no_block_cache: bool,
+    recorder: Recorder,
 }
 
 impl Builder {
@@ -293,6 +296,12 @@ impl Builder {
         self
     }
 
+    /// Records what happens in the world. Default: nothing is recorded.
+    pub fn recorder(mut self, recorder: Recorder) -> Self {
+        self.recorder = recorder;
+        self
+    }
+
     /// Starts the daemons along their dependencies, side by side where they have none.
     ///
     /// # Errors
@@ -384,18 +393,25 @@ impl Builder {
             Ok((nodes, proxies, electrs, servers))
         };
         match started.await {
-            Ok((nodes, proxies, electrs, servers)) => Ok(World {
-                dir,
-                bitcoind,
-                nodes,
-                liquid,
-                electrs,
-                proxies,
-                servers,
-                programs: AtomicU32::new(0),
-                exe,
-                passport: binaries.passport_for(&needs),
-            }),
+            Ok((nodes, proxies, electrs, servers)) => {
+                let elementsd = liquid.as_ref().map(|liquid| liquid.elementsd().rpc_port());
+                let recording = Recording::new(self.recorder, bitcoind.rpc_port(), elementsd);
+                let world = World {
+                    dir,
+                    bitcoind,
+                    nodes,
+                    liquid,
+                    electrs,
+                    proxies,
+                    servers,
+                    programs: AtomicU32::new(0),
+                    exe,
+                    passport: binaries.passport_for(&needs),
+                    recording,
+                };
+                world.record_parties().await;
+                Ok(world)
+            }
             Err(error) => {
                 bitcoind.stop(Deadline::after(START)).await;
                 Err(failed(error))

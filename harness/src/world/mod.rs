@@ -6,6 +6,7 @@ mod index;
 mod lightning;
 mod liquid;
 mod proxies;
+mod record;
 mod servers;
 
 use std::path::{Path, PathBuf};
@@ -58,6 +59,7 @@ pub struct World {
     /// The `swaprig` executable, when it is known.
     exe: Option<PathBuf>,
     passport: Passport,
+    recording: record::Recording,
 }
 
 /// Something in a world went wrong. The message ends with the run directory, which is kept, and the logs.
@@ -362,14 +364,22 @@ impl World {
     ///
     /// # Errors
     /// When a daemon had ended by itself with an error, or had to be killed; the directory is then kept.
-    pub async fn finish(mut self) -> Result<Option<PathBuf>, WorldError> {
+    pub async fn finish(self) -> Result<Option<PathBuf>, WorldError> {
+        Ok(self.end().await?.succeed())
+    }
+
+    /// Ends all daemons, in parallel; the run directory is there until [`RunDir::succeed`].
+    ///
+    /// # Errors
+    /// As [`World::finish`].
+    pub async fn end(mut self) -> Result<RunDir, WorldError> {
         let crashed = self.crashed();
         let killed = self.stop().await;
         for (_, proxy) in self.proxies.drain(..) {
             proxy.end().await;
         }
         let complaint = match (crashed.as_slice(), killed.as_slice()) {
-            ([], []) => return Ok(self.dir.succeed()),
+            ([], []) => return Ok(self.dir),
             ([], killed) => format!(
                 "{} had to be killed: SIGTERM did not end it",
                 killed.join(", ")
@@ -385,6 +395,7 @@ impl World {
         for (_, proxy) in &self.proxies {
             proxy.heal();
         }
+        self.look().await;
         let deadline = Deadline::after(END);
         // They use the daemons, which must not go away under them.
         let servers = join_all(
@@ -416,6 +427,7 @@ impl World {
             .chain(indexes)
             .chain(elementsd);
         let all = all.chain([(BITCOIND, bitcoind)]);
+        self.record_exits().await;
         all.filter(|(_, how)| *how == Stopped::Killed)
             .map(|(name, _)| name.to_owned())
             .collect()

@@ -1,11 +1,12 @@
 //! What `http` and `grpc` have in common: asking once or until the answer is as expected, and reading the answer.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value as Json;
 use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 
+use super::calls::Calls;
 use super::{FailureKind, StepFailure};
 use crate::lang::{JsonPath, Taken, Value, typed};
 
@@ -56,6 +57,8 @@ pub(super) enum Unanswered {
 
 /// A question to a server.
 pub(super) struct Ask {
+    /// Where the calls are recorded.
+    pub(super) calls: Calls,
     /// What is asked and where, for messages.
     pub(super) place: String,
     /// The key at fault when there is no answer.
@@ -63,18 +66,46 @@ pub(super) struct Ask {
     pub(super) deadline: Deadline,
 }
 
+impl Unanswered {
+    fn why(&self) -> &str {
+        match self {
+            Unanswered::Not(why)
+            | Unanswered::Said(why)
+            | Unanswered::Late(why)
+            | Unanswered::Never(why) => why,
+        }
+    }
+}
+
 impl Ask {
+    /// Sends, and records what came back; `text` is an answer's text.
+    async fn recorded<T>(
+        &self,
+        text: &impl Fn(&T) -> String,
+        sent: impl Future<Output = Result<T, Unanswered>>,
+    ) -> Result<T, Unanswered> {
+        let started = Instant::now();
+        let answer = sent.await;
+        match &answer {
+            Ok(answer) => self.calls.answered(started, Ok(&text(answer))),
+            Err(none) => self.calls.answered(started, Err(none.why())),
+        }
+        answer
+    }
+
     /// Asks once.
     pub(super) async fn once<T, F>(
         &self,
         send: impl Fn(Deadline) -> F,
+        text: impl Fn(&T) -> String,
         judge: impl Fn(&T) -> Result<(), Unexpected>,
     ) -> Result<T, StepFailure>
     where
         F: Future<Output = Result<T, Unanswered>>,
     {
         let place = &self.place;
-        let answer = send(before(self.deadline)).await.map_err(|none| {
+        let sent = self.recorded(&text, send(before(self.deadline)));
+        let answer = sent.await.map_err(|none| {
             let (kind, title) = match none {
                 Unanswered::Late(why) => (FailureKind::TimedOut, format!("{place}: {why}")),
                 Unanswered::Said(why) => {
@@ -105,6 +136,7 @@ impl Ask {
     pub(super) async fn again<T, F>(
         &self,
         send: impl Fn(Deadline) -> F,
+        text: impl Fn(&T) -> String,
         judge: impl Fn(&T) -> Result<(), Unexpected>,
     ) -> Result<T, StepFailure>
     where
@@ -117,9 +149,9 @@ impl Ask {
         let expect = |what: &str, key: &'static str| {
             *last.lock().unwrap_or_else(PoisonError::into_inner) = (what.to_owned(), key);
         };
-        let (send, judge, expect) = (&send, &judge, &expect);
+        let (send, text, judge, expect) = (&send, &text, &judge, &expect);
         let seen = poll_until(place, deadline, || async move {
-            match send(later).await {
+            match self.recorded(text, send(later)).await {
                 Ok(answer) => match judge(&answer) {
                     Ok(()) => Probe::Ready(answer),
                     Err(wrong) => {

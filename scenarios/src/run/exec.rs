@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use swaprig_harness::World;
-use swaprig_harness::time::Deadline;
+use swaprig_harness::time::{Deadline, observed};
 use tokio::sync::watch;
 
 use super::oracle::{Oracle, Sheet};
 use super::oracle_liquid::LiquidOracle;
 use super::outcome::StepRecord;
 use super::runner::RunSettings;
+use super::telling::Telling;
 use super::{BoxFuture, FailureKind, Random, Run, StepFailure};
 use crate::lang::{Action, AnyStep, Bindings, Plan, PlannedStep, Value};
 
@@ -27,7 +28,7 @@ pub(super) type Failed<'p> = (&'p PlannedStep, StepFailure);
 /// Runs the steps of one plan.
 pub(super) struct Exec<'p> {
     pub(super) world: &'p World,
-    pub(super) begin: &'p (dyn Fn(&PlannedStep) + Sync),
+    telling: &'p Telling,
     settings: &'p RunSettings,
     random: &'p Random,
     bindings: Mutex<Bindings>,
@@ -69,12 +70,12 @@ impl<'p> Exec<'p> {
         plan: &'p Plan,
         settings: &'p RunSettings,
         random: &'p Random,
-        begin: &'p (dyn Fn(&PlannedStep) + Sync),
+        telling: &'p Telling,
         records: &'p Mutex<Vec<StepRecord>>,
     ) -> Self {
         Exec {
             world,
-            begin,
+            telling,
             settings,
             random,
             bindings: Mutex::default(),
@@ -96,11 +97,18 @@ impl<'p> Exec<'p> {
         if self.beside.load(Ordering::Relaxed) > 0 {
             return Ok(());
         }
-        let told = self.oracle.lock().await.check(self.world, deadline).await;
-        let told = told.map_err(|failure| (step, failure))?;
-        let mut liquid_oracle = self.liquid_oracle.lock().await;
-        let liquid = liquid_oracle.check(self.world, deadline).await;
-        let liquid = liquid.map_err(|failure| (step, failure))?;
+        let look = async {
+            let told = self.oracle.lock().await.check(self.world, deadline).await?;
+            let mut liquid_oracle = self.liquid_oracle.lock().await;
+            Ok((told, liquid_oracle.check(self.world, deadline).await?))
+        };
+        let (told, liquid) = observed(self.telling.waits(step), look)
+            .await
+            .map_err(|failure| {
+                self.telling.money_lost();
+                (step, failure)
+            })?;
+        self.telling.money(told.as_ref(), liquid.as_ref());
         let mut money = locked(&self.money);
         let before = money.as_ref().and_then(|sheet| sheet.liquid.clone());
         if let Some(sheet) = told {
@@ -166,9 +174,9 @@ impl<'p> Exec<'p> {
         beside: &mut FuturesUnordered<BoxFuture<'a, Ended<'p>>>,
         done: &mut HashMap<&'p str, Result<(), Failed<'p>>>,
     ) -> Result<(), Failed<'p>> {
-        (self.begin)(step);
         let started = Instant::now();
         let own = self.own_deadline(step, deadline);
+        self.telling.begins(step, own.remaining());
         let wait = async {
             loop {
                 if let Some(result) = done.remove(name) {
@@ -187,8 +195,7 @@ impl<'p> Exec<'p> {
             .bound(wait)
             .await
             .unwrap_or_else(|| Err((step, too_long(step, started))));
-        self.record(step, started);
-        judge(step, result.map(|()| None))?;
+        self.ended(step, started, result.map(|()| None)).await?;
         Ok(())
     }
 
@@ -238,9 +245,9 @@ impl<'p> Exec<'p> {
     }
 
     async fn once(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
-        (self.begin)(step);
         let started = Instant::now();
         let own = self.own_deadline(step, deadline);
+        self.telling.begins(step, own.remaining());
         let work = async {
             match &step.action {
                 Action::Step(action) => {
@@ -258,8 +265,7 @@ impl<'p> Exec<'p> {
             .bound(work)
             .await
             .unwrap_or_else(|| Err((step, too_long(step, started))));
-        self.record(step, started);
-        let value = judge(step, result)?;
+        let value = self.ended(step, started, result).await?;
         if let (Some(name), Some(value)) = (&step.bind, value) {
             locked(&self.bindings).bind(name, value);
         }
@@ -295,12 +301,33 @@ impl<'p> Exec<'p> {
             random: self.random,
             name: step.bind.as_deref(),
         };
-        action.run(&run).await
+        observed(self.telling.waits(step), action.run(&run)).await
     }
 
     fn own_deadline(&self, step: &PlannedStep, deadline: Deadline) -> Deadline {
         let within = step.within.map(|within| self.settings.scaled(within));
         within.map_or(deadline, |within| deadline.at_most(within))
+    }
+
+    /// What a step has come to, `fails` included, after it was told.
+    async fn ended(
+        &self,
+        step: &'p PlannedStep,
+        started: Instant,
+        result: Result<Option<Value>, Failed<'p>>,
+    ) -> Result<Option<Value>, Failed<'p>> {
+        let (value, failure) = match &result {
+            Ok(value) => (value.clone(), None),
+            Err((_, failure)) => (None, Some(failure.clone())),
+        };
+        self.record(step, started);
+        let took = started.elapsed();
+        let judged = judge(step, result);
+        // What the step did to the chains comes before its end.
+        self.world.look().await;
+        let own = failure.as_ref().map_or(Ok(value.as_ref()), Err);
+        self.telling.done(step, took, own, judged.is_ok());
+        judged
     }
 
     fn record(&self, step: &PlannedStep, started: Instant) {

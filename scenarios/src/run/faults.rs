@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 use swaprig_harness::proxy::{Calls, Fault as HarnessFault, FaultError, Proxy};
+use swaprig_record::Event;
 
 use super::{BoxFuture, Look, Run, Step, StepFailure};
 use crate::World;
@@ -23,6 +24,22 @@ fn calls(rpc: Option<&String>, next: Option<u64>) -> Calls {
     }
 }
 
+/// Records what is done to a link.
+fn record(run: &Run<'_>, on: &OnProxy, what: impl Into<String>) {
+    let (link, what) = (on.link.to_string(), what.into());
+    let fault = swaprig_record::Fault { link, what };
+    run.world.recorder().record(Event::Fault(fault));
+}
+
+/// ` of GetSwap`, ` (next 2)`, or nothing.
+fn of(rpc: Option<&str>, next: Option<u64>) -> String {
+    let rpc = rpc.map(|rpc| format!(" of {rpc}")).unwrap_or_default();
+    let next = next
+        .map(|next| format!(", next {next}"))
+        .unwrap_or_default();
+    format!("{rpc}{next}")
+}
+
 /// What `as` names; `refused` is what a checked file rules out.
 fn made(on: &OnProxy, fault: Result<HarnessFault, FaultError>) -> Result<Fault, StepFailure> {
     let fault = fault.map_err(|refused| StepFailure::refused(refused.to_string()))?;
@@ -35,6 +52,7 @@ fn made(on: &OnProxy, fault: Result<HarnessFault, FaultError>) -> Result<Fault, 
 impl Step for Partition {
     async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
         proxy(run, &self.partition)?.partition();
+        record(run, &self.partition, "partition");
         Ok(())
     }
 }
@@ -42,6 +60,7 @@ impl Step for Partition {
 impl Step for Heal {
     async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
         proxy(run, &self.heal)?.heal();
+        record(run, &self.heal, "heal");
         Ok(())
     }
 }
@@ -49,6 +68,7 @@ impl Step for Heal {
 impl Step for DropConnections {
     async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
         proxy(run, &self.drop)?.drop_connections();
+        record(run, &self.drop, "drop all connections");
         Ok(())
     }
 }
@@ -61,6 +81,12 @@ impl Step for Delay {
             Direction::Back => (Duration::ZERO, self.by),
         };
         let calls = calls(self.rpc.as_ref(), self.next);
+        let what = format!(
+            "delay by {:?}{}",
+            self.by,
+            of(self.rpc.as_deref(), self.next)
+        );
+        record(run, &self.delay, what);
         let delayed = proxy(run, &self.delay)?.delay(calls, there, back);
         made(&self.delay, delayed)
     }
@@ -68,6 +94,8 @@ impl Step for Delay {
 
 impl Step for Freeze {
     async fn run(&self, run: &Run<'_>) -> Result<Fault, StepFailure> {
+        let what = format!("freeze{}", of(self.rpc.as_deref(), None));
+        record(run, &self.freeze, what);
         let frozen = proxy(run, &self.freeze)?.freeze(calls(self.rpc.as_ref(), None));
         made(&self.freeze, frozen)
     }
@@ -80,7 +108,11 @@ impl Step for Thaw {
                 let title = format!("nothing is frozen on {}", self.thaw);
                 Err(StepFailure::refused(title).at("thaw"))
             }
-            _ => Ok(()),
+            _ => {
+                let what = format!("thaw{}", of(self.rpc.as_deref(), None));
+                record(run, &self.thaw, what);
+                Ok(())
+            }
         }
     }
 }
@@ -88,6 +120,8 @@ impl Step for Thaw {
 impl Step for Fail {
     async fn run(&self, run: &Run<'_>) -> Result<Fault, StepFailure> {
         let calls = calls(self.rpc.as_ref(), Some(self.next));
+        let what = format!("fail{}", of(self.rpc.as_deref(), Some(self.next)));
+        record(run, &self.fail, what);
         let failing = proxy(run, &self.fail)?.fail(calls, self.failure(), self.carried_out);
         made(&self.fail, failing)
     }
@@ -109,6 +143,12 @@ impl Step for Tamper {
             }
         };
         let calls = calls(Some(&self.rpc.0), self.next);
+        let field = self.field.as_deref().unwrap_or("the whole reply");
+        let what = format!(
+            "tamper {field} = {value}{}",
+            of(Some(&self.rpc.0), self.next)
+        );
+        record(run, &self.tamper, what);
         let lying = proxy(run, &self.tamper)?.tamper(calls, self.field.as_deref(), value);
         made(&self.tamper, lying)
     }

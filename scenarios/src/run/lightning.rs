@@ -7,7 +7,8 @@ use serde_json::json;
 use swaprig_harness::ldk_server::{
     Direction, InvoiceRequest, PaymentStatus as NodeStatus, RouteLimits,
 };
-use swaprig_harness::time::{Probe, poll_until};
+use swaprig_harness::time::{Probe, poll_until, unix_ms};
+use swaprig_record::{Event, PaymentState};
 use swaprig_units::Preimage;
 
 use super::look::{is_held, payment};
@@ -109,13 +110,26 @@ impl Step for MakeInvoice {
             .invoice(&request)
             .await
             .map_err(|e| run.world.error(e))?;
-        Ok(Invoice {
+        let invoice = Invoice {
             bolt11: made.bolt11,
             hash: made.hash,
             amount,
             payee: self.invoice.clone(),
-        })
+        };
+        record_invoice(run, &invoice, self.expiry);
+        Ok(invoice)
     }
+}
+
+fn record_invoice(run: &Run<'_>, invoice: &Invoice, expiry: Duration) {
+    let expiry = u64::try_from(expiry.as_millis()).unwrap_or(u64::MAX);
+    let made = swaprig_record::Invoice {
+        payee: invoice.payee.0.clone(),
+        hash: invoice.hash.to_string(),
+        amount_msat: invoice.amount.map(|amount| amount.0),
+        expires_unix_ms: unix_ms().saturating_add(expiry),
+    };
+    run.world.recorder().record(Event::Invoice(made));
 }
 
 impl Step for MakeHoldInvoice {
@@ -148,6 +162,7 @@ impl Step for MakeHoldInvoice {
             amount: Some(amount),
             payee,
         };
+        record_invoice(run, &invoice, self.expiry);
         Ok(HoldInvoice { invoice, preimage })
     }
 }
@@ -235,6 +250,17 @@ impl Step for Pay {
             max_fee: self.max_fee,
             max_cltv: self.max_cltv,
         };
+        run.world
+            .recorder()
+            .record(Event::Payment(swaprig_record::Payment {
+                node: self.by.0.clone(),
+                peer: Some(invoice.payee.0.clone()),
+                hash: invoice.hash.to_string(),
+                state: PaymentState::Sent,
+                amount_msat: amount.or(invoice.amount).map(|amount| amount.0),
+                fee_msat: None,
+                claim_deadline: None,
+            }));
         payer
             .pay(&invoice.bolt11, amount, limits)
             .await

@@ -4,6 +4,7 @@
 mod answers;
 mod books;
 mod books_liquid;
+mod calls;
 mod chain;
 mod ct;
 mod exec;
@@ -21,7 +22,9 @@ mod random;
 mod runner;
 mod scenario;
 mod step;
+mod telling;
 
+pub use calls::Calls;
 pub(crate) use ct::Wallet as CtWallet;
 pub use failure::{FailureKind, StepFailure};
 pub use look::Look;
@@ -29,5 +32,5 @@ pub use oracle::{Oracle, Sheet};
 pub use oracle_liquid::{AssetSheet, LiquidOracle, LiquidSheet};
 pub use outcome::{Failure, Outcome, StepRecord, Tally, Verdict};
 pub use random::{Random, stable_hash};
-pub use runner::{Interrupt, RunSettings, Watch, run_all};
+pub use runner::{Interrupt, RunEnded, RunSettings, Watch, run_all};
 pub use step::{BoxFuture, Run, Step, Steps};

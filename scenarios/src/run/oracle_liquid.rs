@@ -66,7 +66,8 @@ fn shown(asset: AssetId, parts: u64) -> String {
     }
 }
 
-fn name_of(asset: AssetId) -> String {
+/// `lbtc`, or the id.
+pub(super) fn name_of(asset: AssetId) -> String {
     match asset == lbtc() {
         true => "lbtc".to_owned(),
         false => asset.to_string(),

@@ -29,6 +29,8 @@ pub struct Outcome {
     pub attempts: u32,
     /// How long it took, from the start of the world to its end.
     pub took: Duration,
+    /// The event record of the attempt that decided it.
+    pub record: Option<PathBuf>,
     /// The run directory, where it was kept.
     pub dir: Option<PathBuf>,
     /// What came out.

@@ -11,6 +11,7 @@ use swaprig_harness::time::Deadline;
 use swaprig_harness::world::Program;
 
 use super::answers::{Ask, Unanswered, Unexpected, Wanted, before, cut, judge_json, taken};
+use super::calls::Calls;
 use super::{FailureKind, Look, Run, Step, StepFailure};
 use crate::lang::{
     Answer, BindingError, Body, Expected, Filled, Filling, Reference, Reply, all_of, nearest,
@@ -55,6 +56,23 @@ impl Run<'_> {
             wanted.push((path, self.json(value).await?));
         }
         Ok(wanted)
+    }
+
+    /// Where calls to a server are recorded, which is known by the start of the URL.
+    fn http_calls(&self, request: &Request) -> Calls {
+        let rest = request
+            .url
+            .split_once("://")
+            .map_or(&*request.url, |(_, rest)| rest);
+        let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let mut servers = self.world.servers().iter();
+        let server = servers.find(|server| {
+            [server.address(), server.admin_address()].contains(&address.to_owned())
+        });
+        let to = server.map_or(address, |server| server.name());
+        let path = if path.is_empty() { "/" } else { path };
+        let calls = Calls::new(self.world, to, &format!("{} {path}", request.method));
+        calls.sending(request.json.as_deref().unwrap_or_default())
     }
 
     async fn json(&self, body: &Body) -> Result<Json, StepFailure> {
@@ -154,6 +172,7 @@ impl Step for Http {
         };
         let wanted = run.wanted(&self.expect).await?;
         let ask = Ask {
+            calls: run.http_calls(&request),
             place: format!("{} {}", request.method, request.url),
             key: "url",
             deadline: run.deadline,
@@ -170,6 +189,7 @@ impl Step for Http {
                     })
             }
         };
+        let text = |answer: &HttpAnswer| format!("{} {}", answer.status, answer.body);
         let judge = |answer: &HttpAnswer| {
             self.judge(answer)?;
             if wanted.is_empty() {
@@ -183,8 +203,8 @@ impl Step for Http {
             judge_json(&whole, &answer.body, &wanted)
         };
         let answer = match self.http {
-            Method::Get => ask.again(send, judge).await?,
-            _ => ask.once(send, judge).await?,
+            Method::Get => ask.again(send, text, judge).await?,
+            _ => ask.once(send, text, judge).await?,
         };
         let taken = match self.take.0.is_empty() {
             true => Vec::new(),
@@ -247,7 +267,9 @@ impl Step for Grpc {
         let message = grpc::encode(&method.input(), &send)
             .map_err(|misfit| misfit_failure(&misfit).at("send"))?;
         let wanted = run.wanted(&self.expect).await?;
+        let calls = Calls::new(run.world, &self.grpc.0, &grpc::method_path(&method));
         let ask = Ask {
+            calls: calls.sending(&send.to_string()),
             place: format!("{} of {}", grpc::method_path(&method), self.grpc),
             key: "rpc",
             deadline: run.deadline,
@@ -267,8 +289,8 @@ impl Step for Grpc {
         };
         let judge = |reply: &Json| judge_json(reply, &reply.to_string(), &wanted);
         let reply = match self.again {
-            true => ask.again(call, judge).await?,
-            false => ask.once(call, judge).await?,
+            true => ask.again(call, Json::to_string, judge).await?,
+            false => ask.once(call, Json::to_string, judge).await?,
         };
         let text = reply.to_string();
         let taken = taken(&self.take, &reply, &text)?;

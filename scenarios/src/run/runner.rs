@@ -1,18 +1,21 @@
 //! Many scenarios, some of them at once.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use swaprig_harness::binary::{Role, Settings};
+use swaprig_harness::process::LogFiles;
 use swaprig_harness::run_dir::RunDir;
+use swaprig_harness::time::Waiting;
 use swaprig_harness::world::Binaries;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::outcome::{Failure, Outcome, Verdict};
 use super::scenario::{self, Ran};
+use super::telling::Telling;
 use super::{FailureKind, Random, StepFailure};
 use crate::lang::{KnownFailure, Plan, PlannedStep, Problem};
 
@@ -24,6 +27,27 @@ pub trait Watch: Send + Sync {
     fn step(&self, plan: &Plan, round: u32, step: &PlannedStep);
     /// It has an outcome.
     fn finished(&self, plan: &Plan, outcome: &Outcome);
+    /// Its world stands, with these processes and their logs.
+    fn stands(&self, _plan: &Plan, _round: u32, _logs: &[(String, LogFiles)]) {}
+    /// A step, by its place, waits for something and has seen something else than before.
+    fn waits(&self, _plan: &Plan, _round: u32, _step: &str, _waiting: Waiting<'_>) {}
+    /// An attempt has ended. Its world is gone, its directory is still there; whatever is made of it is made now.
+    fn ended(&self, _plan: &Plan, _ended: &RunEnded<'_>) {}
+}
+
+/// An attempt at a scenario that has ended.
+#[derive(Debug, Clone, Copy)]
+pub struct RunEnded<'a> {
+    /// Which of several runs of the scenario, from 1.
+    pub round: u32,
+    /// Which attempt of this run, from 1.
+    pub attempt: u32,
+    /// Its event record; `None` when nothing is recorded.
+    pub record: Option<&'a Path>,
+    /// Its directory, which is deleted after this when the attempt has passed and is not to be kept.
+    pub dir: &'a Path,
+    /// What came out of it.
+    pub verdict: &'a Verdict,
 }
 
 /// Ends everything that runs, early and in order.
@@ -78,6 +102,8 @@ pub struct RunSettings {
     pub binaries: Arc<Binaries>,
     /// Where the cached blocks are.
     pub settings: Settings,
+    /// Where event records are written, in a directory for every scenario; `None`: nowhere.
+    pub records: Option<PathBuf>,
 }
 
 impl RunSettings {
@@ -133,6 +159,7 @@ pub async fn run_all(
                 steps: ran.steps,
                 attempts,
                 took: started.elapsed(),
+                record: ran.record,
                 dir: ran.dir,
                 verdict: ran.verdict,
             };
@@ -211,13 +238,19 @@ impl Attempts<'_> {
     /// Runs the scenario in a task of its own, so that a panic in a step is its failure and nobody else's.
     async fn guarded(&self, attempt: u32, dir: RunDir) -> Ran {
         let path = dir.path().to_owned();
-        let (plan, run, watch) = (self.plan.clone(), self.run.clone(), self.watch.clone());
+        let (plan, run) = (self.plan.clone(), self.run.clone());
         let (round, interrupt) = (self.round, self.interrupt.clone());
+        let telling = match Telling::new(&plan, round, attempt, self.watch, &run) {
+            Ok(telling) => telling,
+            Err(error) => {
+                let text = format!("the event record cannot be written: {error}");
+                return Ran::nowhere(broken(text));
+            }
+        };
         let task = tokio::spawn(async move {
             let stream = format!("{} {round} {attempt}", plan.id());
             let random = Random::new(run.seed, &stream);
-            let begin = |step: &PlannedStep| watch.step(&plan, round, step);
-            scenario::run(&plan, &run, &random, dir, &begin, &interrupt).await
+            scenario::run(&plan, &run, &random, dir, &telling, &interrupt).await
         });
         task.await.unwrap_or_else(|panicked| {
             let panic = panicked.into_panic();
@@ -237,6 +270,7 @@ impl Ran {
     fn nowhere(verdict: Verdict) -> Self {
         Ran {
             steps: Vec::new(),
+            record: None,
             dir: None,
             verdict,
         }

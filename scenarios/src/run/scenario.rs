@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use swaprig_harness::process::LogFiles;
 use swaprig_harness::run_dir::RunDir;
@@ -12,6 +13,7 @@ use super::exec::Exec;
 use super::oracle::Sheet;
 use super::outcome::{Failure, StepRecord, Verdict};
 use super::runner::{Interrupt, RunSettings};
+use super::telling::Telling;
 use super::{FailureKind, Random, StepFailure};
 use crate::lang::{Plan, PlannedStep};
 
@@ -21,22 +23,69 @@ const LINE_SHOWN: usize = 160;
 /// What running a scenario brings, beside its name and its duration.
 pub(super) struct Ran {
     pub steps: Vec<StepRecord>,
+    pub record: Option<PathBuf>,
     pub dir: Option<PathBuf>,
     pub verdict: Verdict,
 }
 
-/// Runs `plan` in a fresh world in `dir`. The world is gone when this returns.
+/// Runs `plan` in a fresh world in `dir`, and tells about it. The world is gone when this returns.
 pub(super) async fn run(
     plan: &Plan,
     settings: &RunSettings,
     random: &Random,
     dir: RunDir,
-    begin: &(dyn Fn(&PlannedStep) + Sync),
+    telling: &Telling,
     interrupt: &Interrupt,
 ) -> Ran {
+    let started = Instant::now();
+    telling.began(settings);
+    let path = dir.path().to_owned();
+    let Attempt {
+        steps,
+        passed,
+        verdict,
+    } = attempt(plan, settings, random, dir, telling, interrupt).await;
+    telling.ended(started.elapsed(), &verdict, &path);
+    let dir = match passed {
+        Some(dir) => dir.succeed(),
+        None => Some(path),
+    };
+    Ran {
+        steps,
+        record: telling.record.clone(),
+        dir,
+        verdict,
+    }
+}
+
+/// What came of a scenario whose world is gone.
+struct Attempt {
+    steps: Vec<StepRecord>,
+    /// Its directory, which nobody needs any more.
+    passed: Option<RunDir>,
+    verdict: Verdict,
+}
+
+impl Attempt {
+    fn stopped(steps: Vec<StepRecord>, verdict: Verdict) -> Self {
+        Attempt {
+            steps,
+            passed: None,
+            verdict,
+        }
+    }
+}
+
+async fn attempt(
+    plan: &Plan,
+    settings: &RunSettings,
+    random: &Random,
+    dir: RunDir,
+    telling: &Telling,
+    interrupt: &Interrupt,
+) -> Attempt {
     let limit = settings.scaled(plan.world.deadline);
     let deadline = Deadline::after(limit);
-    let path = dir.path().to_owned();
     let servers = plan.world.servers.iter().cloned();
     let start = servers
         .fold(World::builder(), |world, server| world.server(server))
@@ -46,39 +95,36 @@ pub(super) async fn run(
         .settings(settings.settings.clone())
         .binaries(settings.binaries.clone())
         .run_dir(dir)
+        .recorder(telling.recorder.clone())
         .within(limit)
         .start();
-    let stopped = |steps, verdict| Ran {
-        steps,
-        dir: Some(path.clone()),
-        verdict,
-    };
     let world = match interrupt.unless(start).await {
         Some(Ok(world)) => world,
-        Some(Err(error)) => return stopped(Vec::new(), broken(error)),
-        None => return stopped(Vec::new(), Verdict::Interrupted),
+        Some(Err(error)) => return Attempt::stopped(Vec::new(), broken(error)),
+        None => return Attempt::stopped(Vec::new(), Verdict::Interrupted),
     };
+    telling.stands(&world);
     let records = Mutex::default();
-    let exec = Exec::new(&world, plan, settings, random, begin, &records);
+    let exec = Exec::new(&world, plan, settings, random, telling, &records);
     let ended = interrupt.unless(exec.list(&plan.steps, deadline)).await;
     let steps = || std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
     match ended {
-        Some(Ok(())) => match world.finish().await {
-            Ok(dir) => Ran {
+        Some(Ok(())) => match world.end().await {
+            Ok(dir) => Attempt {
                 steps: steps(),
-                dir,
+                passed: Some(dir),
                 verdict: Verdict::Passed,
             },
-            Err(error) => stopped(steps(), broken(error)),
+            Err(error) => Attempt::stopped(steps(), broken(error)),
         },
         Some(Err((step, failure))) => {
             let verdict = failed(step, failure, exec.money(), &world);
             world.stop().await;
-            stopped(steps(), verdict)
+            Attempt::stopped(steps(), verdict)
         }
         None => {
             world.stop().await;
-            stopped(steps(), Verdict::Interrupted)
+            Attempt::stopped(steps(), Verdict::Interrupted)
         }
     }
 }
