@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 
-use swaprig_record::ReadError;
+use swaprig_record::{FILE_NAME, ReadError};
 
 use crate::brief::{Brief, Verdict, brief};
 use crate::run_log::{RunLog, RunLogError, is_run_log, read_run_log};
@@ -122,9 +122,13 @@ impl Found {
             Ok(brief) => {
                 let (scenario, round, attempt, seed, unix_ms) = brief.identity();
                 let key = (scenario.to_owned(), round, attempt, seed, unix_ms);
-                // Of two copies the one that is whole.
-                let known = self.briefs.get(&key);
-                if known.is_none_or(|(known, _)| known.verdict == Verdict::Cut) {
+                // Of two copies the one that is whole, and then the one in a run directory: the logs are beside it.
+                let is_better = self.briefs.get(&key).is_none_or(|(known, _)| {
+                    let whole = known.verdict == Verdict::Cut || brief.verdict != Verdict::Cut;
+                    let has_logs = path.file_name().is_some_and(|name| name == FILE_NAME);
+                    whole && (has_logs || known.verdict == Verdict::Cut)
+                });
+                if is_better {
                     self.briefs.insert(key, (brief, logged_from));
                 }
             }

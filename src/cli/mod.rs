@@ -6,6 +6,7 @@ mod bench_liquid;
 mod bench_proxy;
 mod bench_swap;
 mod client;
+mod compare;
 mod conformance;
 mod control;
 mod daemon;
@@ -14,18 +15,23 @@ mod exec;
 mod exit;
 mod failure;
 mod filter;
+mod flakes;
 mod github;
 mod help;
 mod history;
 mod json;
 mod junit;
+mod merge;
+mod pages;
 mod record;
 mod remote;
+mod report;
 mod run;
 mod select;
 mod server;
 mod signals;
 mod stats;
+mod stored;
 mod terminal;
 mod up;
 mod world;
@@ -62,6 +68,8 @@ enum Command {
     Check(select::CheckArgs),
     /// List scenario files with their titles
     List(select::ListArgs),
+    /// Tell what event records of runs have: pages, where two runs part, shards as one, flakes
+    Report(report::ReportArgs),
     /// Print the JSON Schema of scenario files, for editors
     Schema,
     /// Run another program in a fresh world, with its endpoints in the environment
@@ -187,6 +195,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => select::check(&args),
         Command::List(args) => select::list(&args),
+        Command::Report(args) => report::report(&args),
         Command::Schema => select::schema(),
         Command::Exec(args) => exec::exec(&args),
         Command::Up(args) => up::up(&args),
