@@ -105,6 +105,7 @@ fn run(plan: &Arc<Plan>, gate: Gate) -> Result<(), Failed> {
         binaries: binaries.clone(),
         settings: settings(),
         records: Some(dir.path().join("records")),
+        step_in: None,
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let (_raise, interrupt) = Interrupt::new();

@@ -58,7 +58,7 @@ impl Deadline {
     }
 
     /// Returns when it has passed; at once when it has already. For what is late on purpose, never to wait for something.
-    pub(crate) async fn reach(self) {
+    pub async fn reach(self) {
         if !self.has_passed() {
             #[expect(clippy::disallowed_methods, reason = "the one module that sleeps")]
             tokio::time::sleep_until(self.at.into()).await;

@@ -51,9 +51,11 @@ fn all_of(source: &Source) -> Vec<Plan> {
 fn every_shipped_scenario_is_valid() {
     let sources = load(&[here(".")]).unwrap();
     // Those of swaps have steps of the command line's; its tests check them.
-    let own = sources
-        .iter()
-        .filter(|source| !source.id().starts_with("ln-to-liquid/"));
+    let own = sources.iter().filter(|source| {
+        !["ln-to-liquid/", "write-a-swap/"]
+            .iter()
+            .any(|dir| source.id().starts_with(dir))
+    });
     let own: Vec<&Source> = own.collect();
     assert!(own.len() >= 16);
     for source in own {

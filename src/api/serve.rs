@@ -97,6 +97,7 @@ impl Server {
         };
         let swaps = SwapServiceServer::new(Swaps {
             engine: engine.clone(),
+            stopping: stopping.subscribe(),
         });
         let swap_server = builder()
             .add_service(swaps.max_decoding_message_size(MOST_BYTES))

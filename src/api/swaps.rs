@@ -8,6 +8,7 @@ use futures_util::Stream;
 use swaprig_proto::v1::swap_service_server::SwapService;
 use swaprig_proto::v1::{self, CreateSwapRequest, ListSwapsResponse, SubscribeSwapResponse};
 use swaprig_units::{Msat, Units};
+use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status as Rpc};
 
 use super::convert;
@@ -21,6 +22,8 @@ const PAGE: u32 = 100;
 #[derive(Debug, Clone)]
 pub(super) struct Swaps {
     pub(super) engine: Arc<Engine>,
+    /// Says when the server stops.
+    pub(super) stopping: watch::Receiver<bool>,
 }
 
 type Updates = Pin<Box<dyn Stream<Item = Result<SubscribeSwapResponse, Rpc>> + Send>>;
@@ -191,15 +194,22 @@ impl SwapService for Swaps {
                 futures_util::stream::iter([Ok(SubscribeSwapResponse { swap: Some(first) })]);
             return Ok(Response::new(Box::pin(only)));
         };
-        let updates =
-            futures_util::stream::unfold((changes, true), |(mut changes, first)| async move {
-                if !first {
-                    changes.changed().await.ok()?;
+        let listening = Some((changes, self.stopping.clone(), true));
+        let updates = futures_util::stream::unfold(listening, |listening| async move {
+            let (mut changes, mut stopping, first) = listening?;
+            if !first {
+                tokio::select! {
+                    changed = changes.changed() => changed.ok()?,
+                    // A server that stops does not wait for those who listen; they may ask again.
+                    _ = stopping.wait_for(|stopping| *stopping) => {
+                        return Some((Err(Rpc::unavailable("the server stops")), None));
+                    }
                 }
-                let view = changes.borrow_and_update().clone();
-                let swap = Some(convert::swap(&view));
-                Some((Ok(SubscribeSwapResponse { swap }), (changes, false)))
-            });
+            }
+            let swap = Some(convert::swap(&changes.borrow_and_update()));
+            let next = (changes, stopping, false);
+            Some((Ok(SubscribeSwapResponse { swap }), Some(next)))
+        });
         Ok(Response::new(Box::pin(updates)))
     }
 }

@@ -302,6 +302,7 @@ impl Desk {
         let lightning = LdkServerConfig::local(&node.grpc_address(), storage, "regtest");
         let index = liquid.index().ok_or("a bench without an index")?;
         Ok(Buyer::open(Config {
+            witness: None,
             server: format!("http://{}", self.server()?.address()),
             lightning: Arc::new(LdkServer::new(&lightning)?),
             electrum: index.electrum_address(),

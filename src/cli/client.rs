@@ -309,6 +309,7 @@ fn open(flags: &BuyerFlags) -> Result<(Buyer, Chains), Failed> {
     let lightning = LdkServer::new(&node(connections))
         .map_err(|e| (Exit::Environment, swaprig_harness::error_chain(&e)))?;
     let config = Config {
+        witness: None,
         server: connections.server.clone(),
         lightning: Arc::new(lightning),
         electrum: connections.electrum.clone(),

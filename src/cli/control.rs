@@ -1,7 +1,5 @@
 //! What a standing world is asked over its socket: one JSON object a line, and one for the answer.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use swaprig_harness::bitcoind::RpcError;
@@ -62,7 +60,7 @@ pub(super) enum Answer {
 }
 
 /// Answers every request of one connection, in order.
-pub(super) async fn answer(stream: UnixStream, world: Arc<World>) {
+pub(super) async fn answer(stream: UnixStream, world: &World) {
     let (read, mut write) = stream.into_split();
     let mut read = BufReader::new(read);
     loop {
@@ -73,11 +71,11 @@ pub(super) async fn answer(stream: UnixStream, world: Arc<World>) {
             Ok(_) => {}
         }
         let answer = match serde_json::from_str(&line) {
-            Ok(Request::Fault { step }) => match fault(&step, &world).await {
+            Ok(Request::Fault { step }) => match fault(&step, world).await {
                 Ok(()) => Answer::Ok(Value::Null),
                 Err(why) => Answer::Error(why),
             },
-            Ok(Request::Ask(question)) => match perform(&question, &world).await {
+            Ok(Request::Ask(question)) => match perform(&question, world).await {
                 Ok(value) => Answer::Ok(value),
                 Err(error) => Answer::Error(swaprig_harness::error_chain(&error.kind)),
             },

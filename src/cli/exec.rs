@@ -94,7 +94,17 @@ async fn command_in(world: &World, command: &[OsString], signals: &mut Forwarded
     let Some((program, args)) = command.split_first() else {
         return Exit::Usage;
     };
-    let running = match Foreground::start(program, args, for_process(variables)) {
+    run_in_front(program, args, for_process(variables), signals).await
+}
+
+/// Runs a program of the user's to its end, in front; signals are passed on to it.
+pub(super) async fn run_in_front(
+    program: &OsString,
+    args: &[OsString],
+    env: Vec<(String, OsString)>,
+    signals: &mut Forwarded,
+) -> Exit {
+    let running = match Foreground::start(program, args, env) {
         Ok(running) => running,
         Err(error) => {
             complain(&error);
@@ -128,7 +138,7 @@ fn number(signal: Number) -> u8 {
 }
 
 /// The signals that are passed on.
-struct Forwarded {
+pub(super) struct Forwarded {
     int: Signal,
     term: Signal,
     hup: Signal,
@@ -136,7 +146,7 @@ struct Forwarded {
 }
 
 impl Forwarded {
-    fn listen() -> std::io::Result<Self> {
+    pub(super) fn listen() -> std::io::Result<Self> {
         Ok(Forwarded {
             int: signal(SignalKind::interrupt())?,
             term: signal(SignalKind::terminate())?,

@@ -20,6 +20,8 @@ pub(super) struct Screen<'a> {
     pub failure: &'a Failure,
     pub passport: &'a Passport,
     pub seed: u64,
+    /// Whether the world in which it failed stands yet.
+    pub stands: bool,
 }
 
 impl Screen<'_> {
@@ -77,6 +79,9 @@ impl Screen<'_> {
             "again",
             &format!("swaprig run {path} --keep --seed {}", self.seed),
         );
+        if !self.stands {
+            line("inspect", "the same with --step-in");
+        }
         text.truncate(text.trim_end().len());
         text
     }

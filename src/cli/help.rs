@@ -6,11 +6,14 @@ use clap::Command;
 
 /// The groups, and the commands of each in the order in which they are shown.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Scenarios", &["run", "check", "list", "report", "schema"]),
+    (
+        "Scenarios",
+        &["run", "check", "list", "report", "new", "schema"],
+    ),
     (
         "World",
         &[
-            "exec", "up", "status", "mine", "fund", "pay", "fault", "logs",
+            "exec", "up", "shell", "status", "mine", "fund", "pay", "fault", "logs",
         ],
     ),
     ("Swap", &["server", "client"]),

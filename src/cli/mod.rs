@@ -9,6 +9,7 @@ mod client;
 mod compare;
 mod conformance;
 mod control;
+mod core_cli;
 mod daemon;
 mod doctor;
 mod exec;
@@ -21,16 +22,21 @@ mod help;
 mod history;
 mod json;
 mod junit;
+mod ldk_cli;
 mod merge;
+mod new;
 mod pages;
 mod record;
+mod reference;
 mod remote;
 mod report;
 mod run;
 mod select;
 mod server;
+mod shell;
 mod signals;
 mod stats;
+mod step_in;
 mod stored;
 mod terminal;
 mod up;
@@ -68,14 +74,18 @@ enum Command {
     Check(select::CheckArgs),
     /// List scenario files with their titles
     List(select::ListArgs),
+    /// Write a first scenario of your own, which runs as it is
+    New(new::NewArgs),
     /// Tell what event records of runs have: pages, where two runs part, shards as one, flakes
     Report(report::ReportArgs),
     /// Print the JSON Schema of scenario files, for editors
-    Schema,
+    Schema(select::SchemaArgs),
     /// Run another program in a fresh world, with its endpoints in the environment
     Exec(exec::ExecArgs),
     /// Start a world that stays, and tell where its daemons are
     Up(up::UpArgs),
+    /// Open a shell in a standing world, with clients for all of its daemons
+    Shell(shell::ShellArgs),
     /// Tell how the daemons of a standing world are
     Status(remote::StatusArgs),
     /// Mine blocks in a standing world
@@ -98,6 +108,9 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Ask the bundled Liquid daemons and upstream's the same questions, and tell where they differ
     Conformance(conformance::ConformanceArgs),
+    /// Be one of the clients of `swaprig shell`
+    #[command(hide = true)]
+    Cli(shell::CliArgs),
     /// Be one of the bundled daemons
     #[command(hide = true)]
     Daemon(daemon::DaemonArgs),
@@ -195,10 +208,13 @@ pub(crate) fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => select::check(&args),
         Command::List(args) => select::list(&args),
+        Command::New(args) => new::new(&args),
         Command::Report(args) => report::report(&args),
-        Command::Schema => select::schema(),
+        Command::Schema(args) => select::schema(&args),
         Command::Exec(args) => exec::exec(&args),
         Command::Up(args) => up::up(&args),
+        Command::Shell(args) => shell::shell(&args),
+        Command::Cli(args) => shell::cli(args),
         Command::Status(args) => remote::status(&args),
         Command::Mine(args) => remote::mine(&args),
         Command::Fund(args) => remote::fund(&args),

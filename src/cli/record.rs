@@ -471,6 +471,7 @@ fn told(plan: &Plan, outcome: &Outcome, failure: &Failure, passport: &Passport, 
         failure,
         passport,
         seed,
+        stands: false,
     };
     Told {
         title: failure.failure.title.clone(),

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,7 +13,7 @@ use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{Msat, Sat};
 
 use super::control::{Answer, Question, Request};
-use super::up::{Standing, UP, is_up, standing};
+use super::up::{Standing, UP, WORLD, is_up, standing};
 use super::{Exit, runtime};
 
 /// Longer than the world itself waits for anything.
@@ -23,12 +24,12 @@ const LOOK: Duration = Duration::from_secs(3600);
 /// Which world.
 #[derive(Debug, Args)]
 pub(super) struct Which {
-    /// The number of the world; needed when more than one is up in this directory
+    /// The number of the world; needed when more than one is up in this directory [env: SWAPRIG_WORLD]
     #[arg(long, value_name = "N")]
-    world: Option<u32>,
+    pub(super) world: Option<WorldName>,
     /// Print the answer as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
 }
 
 #[derive(Debug, Args)]
@@ -99,9 +100,9 @@ pub(super) struct LogsArgs {
     /// Go on until the world ends
     #[arg(long, short)]
     follow: bool,
-    /// The number of the world; needed when more than one is up in this directory
+    /// The number of the world; needed when more than one is up in this directory [env: SWAPRIG_WORLD]
     #[arg(long, value_name = "N")]
-    world: Option<u32>,
+    world: Option<WorldName>,
 }
 
 pub(super) fn mine(args: &MineArgs) -> Exit {
@@ -213,7 +214,7 @@ fn text(value: &Value) -> &str {
 
 /// Asks the world and prints what it answers.
 fn ask(which: &Which, request: &Request, show: impl Fn(&Value) -> String) -> Exit {
-    let standing = match choose(Path::new(UP), which.world) {
+    let standing = match chosen(which.world.as_ref()) {
         Ok(standing) => standing,
         Err((exit, why)) => {
             eprintln!("swaprig: {why}");
@@ -242,7 +243,7 @@ fn ask(which: &Which, request: &Request, show: impl Fn(&Value) -> String) -> Exi
     }
 }
 
-fn exchange(socket: &Path, request: &Request) -> std::io::Result<Answer> {
+pub(super) fn exchange(socket: &Path, request: &Request) -> std::io::Result<Answer> {
     let mut stream = UnixStream::connect(reachable(socket))?;
     stream.set_read_timeout(Some(ANSWER_WITHIN))?;
     let mut line = serde_json::to_vec(request)?;
@@ -258,6 +259,63 @@ fn reachable(socket: &Path) -> PathBuf {
     let here = std::env::current_dir().ok();
     let below = here.and_then(|here| Some(socket.strip_prefix(here).ok()?.to_owned()));
     below.unwrap_or_else(|| socket.to_owned())
+}
+
+/// How a world is named on the command line and in `SWAPRIG_WORLD`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum WorldName {
+    /// By its number, in this directory.
+    Number(u32),
+    /// By its state file, from anywhere.
+    State(PathBuf),
+}
+
+impl FromStr for WorldName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            Ok(number) => Ok(WorldName::Number(number)),
+            Err(_) if text.ends_with(".json") => Ok(WorldName::State(text.into())),
+            Err(_) => Err("write the number of a world, or the path of its state file"),
+        }
+    }
+}
+
+/// The world that the environment names, as `swaprig shell` sets it.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the command line reads what its own shell has set"
+)]
+pub(super) fn world_of_environment() -> Result<Option<WorldName>, String> {
+    match std::env::var(WORLD) {
+        Ok(text) if !text.is_empty() => text
+            .parse()
+            .map(Some)
+            .map_err(|why| format!("{WORLD}={text}: {why}")),
+        _ => Ok(None),
+    }
+}
+
+/// The world that is meant: by the command line, by the environment, or because there is but one. Otherwise why there is
+/// none.
+pub(super) fn chosen(named: Option<&WorldName>) -> Result<Standing, (Exit, String)> {
+    let of_environment = match named {
+        Some(_) => None,
+        None => world_of_environment().map_err(|why| (Exit::Usage, why))?,
+    };
+    match named.or(of_environment.as_ref()) {
+        None => choose(Path::new(UP), None),
+        Some(WorldName::Number(number)) => choose(Path::new(UP), Some(*number)),
+        Some(WorldName::State(path)) => {
+            let text = is_up(path).then(|| std::fs::read_to_string(path).unwrap_or_default());
+            let standing = text.and_then(|text| serde_json::from_str(&text).ok());
+            standing.ok_or_else(|| {
+                let why = format!("the world of {} has ended", path.display());
+                (Exit::Environment, why)
+            })
+        }
+    }
 }
 
 /// The world that is meant, or why there is none.
@@ -290,7 +348,7 @@ fn choose(dir: &Path, number: Option<u32>) -> Result<Standing, (Exit, String)> {
 }
 
 pub(super) fn logs(args: &LogsArgs) -> Exit {
-    let standing = match choose(Path::new(UP), args.world) {
+    let standing = match chosen(args.world.as_ref()) {
         Ok(standing) => standing,
         Err((exit, why)) => {
             eprintln!("swaprig: {why}");
@@ -325,7 +383,7 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
         .collect();
     let printed = match args.follow {
         false => tails.iter_mut().try_for_each(|tail| tail.print().map(drop)),
-        true => follow(&mut tails, standing.number),
+        true => follow(&mut tails, &standing),
     };
     match printed {
         Ok(()) => Exit::Passed,
@@ -338,8 +396,8 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     }
 }
 
-fn follow(tails: &mut [Tail], number: u32) -> std::io::Result<()> {
-    let state = Path::new(UP).join(format!("{number}.json"));
+fn follow(tails: &mut [Tail], standing: &Standing) -> std::io::Result<()> {
+    let state = standing.socket.with_extension("json");
     let runtime = runtime();
     loop {
         let is_over = !is_up(&state);

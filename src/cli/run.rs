@@ -15,7 +15,9 @@ use swaprig_harness::time::unix_ms;
 use swaprig_harness::world::{Binaries, Needs};
 use swaprig_report::flakes as flakes_of;
 use swaprig_scenarios::lang::Plan;
-use swaprig_scenarios::run::{Outcome, Random, RunSettings, Tally, Verdict, Watch, run_all};
+use swaprig_scenarios::run::{
+    Outcome, Random, RunSettings, StepIn, Tally, Verdict, Watch, run_all,
+};
 
 use super::exit::complain;
 use super::failure::Screen;
@@ -25,6 +27,7 @@ use super::pages::Pages;
 use super::record::{Recorder, Recording, Wanted};
 use super::select::{count, selected};
 use super::signals::Signals;
+use super::step_in::{OnFailure, Scene, nobody_there};
 use super::stored::{self, RecordsFlag};
 use super::terminal::{Lines, Live};
 use super::{DaemonFlags, Exit, RunDirFlags, flakes, json, runtime};
@@ -55,6 +58,10 @@ pub(super) struct RunArgs {
     /// Multiply every deadline and every `within` by this, for a slow machine
     #[arg(long, value_name = "FACTOR", default_value = "1", value_parser = timeout_scale)]
     timeout_scale: f64,
+    /// Stop where a scenario fails: its world stands, for `swaprig shell` and the like, until Enter or Ctrl-C is pressed.
+    /// Runs one scenario at a time, and only on a terminal
+    #[arg(long, conflicts_with = "retries")]
+    step_in: bool,
     /// Fail when a scenario cannot run here, instead of skipping it
     #[arg(long)]
     require_all: bool,
@@ -68,6 +75,22 @@ pub(super) struct RunArgs {
     run_dir: RunDirFlags,
     #[command(flatten)]
     records: RecordsFlag,
+}
+
+impl RunArgs {
+    /// How many worlds at once, or why this cannot be run so.
+    fn jobs(&self) -> Result<NonZeroUsize, String> {
+        match self.jobs {
+            jobs if !self.step_in => Ok(jobs.number()),
+            Jobs::Exactly(number) if number != NonZeroUsize::MIN => Err(format!(
+                "--step-in runs one scenario at a time; leave --jobs {number} out"
+            )),
+            Jobs::Auto | Jobs::Exactly(_) => match nobody_there() {
+                Some(why) => Err(why),
+                None => Ok(NonZeroUsize::MIN),
+            },
+        }
+    }
 }
 
 /// What is written about a run, and for whom.
@@ -123,7 +146,7 @@ impl Jobs {
 }
 
 /// Between a hundredth and a thousand: below, nothing passes; above, a mistake in typing looks like a hang.
-fn timeout_scale(text: &str) -> Result<f64, &'static str> {
+pub(super) fn timeout_scale(text: &str) -> Result<f64, &'static str> {
     match text.parse() {
         Ok(factor) if (0.01..=1000.0).contains(&factor) => Ok(factor),
         _ => Err("write a number from 0.01 to 1000, such as 2.5"),
@@ -142,6 +165,13 @@ pub(super) struct Report {
 }
 
 pub(super) fn run(args: &RunArgs) -> Exit {
+    let jobs = match args.jobs() {
+        Ok(jobs) => jobs,
+        Err(why) => {
+            eprintln!("swaprig: {why}");
+            return Exit::Usage;
+        }
+    };
     let place = args.run_dir.settings();
     let mut plans = match selected(&args.paths, &args.filter, &place.base) {
         Ok(plans) => plans,
@@ -175,8 +205,9 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     if let Some(missing) = missing {
         lines.say(&missing);
     }
+    let watch = watch(args, lines, &passport, seed);
     let run = RunSettings {
-        jobs: args.jobs.number(),
+        jobs,
         rounds: args.repeat,
         retries: args.retries,
         timeout_scale: args.timeout_scale,
@@ -184,10 +215,11 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         binaries,
         settings,
         records: records.clone(),
+        step_in: watch.step_in,
     };
     let ids: Vec<String> = plans.iter().map(|plan| plan.id().to_owned()).collect();
     let recorder = Arc::new(recorder);
-    let report = runtime().block_on(run_plans(plans, run, dir, lines, recorder.clone()));
+    let report = runtime().block_on(run_plans(plans, run, dir, watch.to, recorder.clone()));
     let (report, signal) = match report {
         Ok(done) => done,
         Err(error) => return cannot_run(args, &recorder, &error, lines),
@@ -254,11 +286,34 @@ fn tell_github(args: &RunArgs, recorder: &Recorder, totals: &str, lines: Lines) 
     }
 }
 
+/// Who is told what happens, and who steps in.
+struct Told {
+    to: Arc<dyn Watch>,
+    step_in: Option<Arc<dyn StepIn>>,
+}
+
+fn watch(args: &RunArgs, lines: Lines, passport: &Passport, seed: u64) -> Told {
+    let outcome_lines = lines.with_passport(passport.clone(), seed);
+    let to: Arc<dyn Watch> = match (args.step_in, std::io::stderr().is_terminal()) {
+        (true, _) => {
+            let scene = Scene::new(passport.clone(), seed, lines);
+            let both = Arc::new(OnFailure::new(outcome_lines, scene));
+            return Told {
+                to: both.clone(),
+                step_in: Some(both),
+            };
+        }
+        (false, true) => Arc::new(Live::new(outcome_lines)),
+        (false, false) => Arc::new(outcome_lines),
+    };
+    Told { to, step_in: None }
+}
+
 async fn run_plans(
     plans: Vec<Arc<Plan>>,
     run: RunSettings,
     dir: RunDir,
-    lines: Lines,
+    to: Arc<dyn Watch>,
     recorder: Arc<Recorder>,
 ) -> std::io::Result<(Report, Option<Exit>)> {
     let started = Instant::now();
@@ -266,11 +321,6 @@ async fn run_plans(
     // Whoever sends a signal may not wait for the daemons to end: what is known is on disk at once.
     let saved = recorder.clone();
     let signals = Signals::listen(move || drop(saved.write()))?;
-    let outcome_lines = lines.with_passport(passport.clone(), seed);
-    let to: Arc<dyn Watch> = match std::io::stderr().is_terminal() {
-        true => Arc::new(Live::new(outcome_lines)),
-        false => Arc::new(outcome_lines),
-    };
     let watch = Arc::new(Recording { to, recorder });
     let outcomes = run_all(plans, run, &dir, watch, signals.interrupt.clone()).await;
     let tally = Tally::of(&outcomes);
@@ -295,7 +345,7 @@ async fn run_plans(
 }
 
 /// What all worlds together need, and why something is missing if it is. It is looked for only when a world has it.
-fn binaries(
+pub(super) fn binaries(
     plans: &[Arc<Plan>],
     settings: &Settings,
 ) -> Result<(Binaries, Option<String>), swaprig_harness::StartError> {
@@ -405,6 +455,7 @@ pub(super) fn outcome_text(
         failure,
         passport,
         seed,
+        stands: false,
     };
     match &outcome.verdict {
         Verdict::Flaky(_) => format!(

@@ -39,6 +39,17 @@ pub(super) struct ListArgs {
     base: BaseFlag,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct SchemaArgs {
+    /// Print the schema of fragments instead
+    #[arg(long)]
+    fragment: bool,
+    /// Write the reference of all steps into this page of documentation instead, between its two marks, with examples out of
+    /// the scenarios below `scenarios` in the directory above the page's
+    #[arg(long, value_name = "FILE", hide = true)]
+    docs: Option<PathBuf>,
+}
+
 pub(super) fn check(args: &CheckArgs) -> Exit {
     match plans(&args.paths) {
         Ok(plans) if args.expand => {
@@ -83,12 +94,20 @@ pub(super) fn list(args: &ListArgs) -> Exit {
 }
 
 /// `swaprig schema`.
-pub(super) fn schema() -> Exit {
-    println!("{:#}", lang::schema(&registry()));
+pub(super) fn schema(args: &SchemaArgs) -> Exit {
+    if let Some(page) = &args.docs {
+        return super::reference::write(page);
+    }
+    let schema = match args.fragment {
+        true => lang::fragment_schema(&registry()),
+        false => lang::schema(&registry()),
+    };
+    println!("{schema:#}");
     Exit::Passed
 }
 
-fn registry() -> Registry {
+/// Every step that files can use.
+pub(super) fn registry() -> Registry {
     swaprig::steps::all_steps().expect("the steps have distinct names, which a test holds")
 }
 

@@ -1,31 +1,78 @@
 //! `swaprig up`: a world that stays until somebody ends it, and takes requests from other terminals.
 
+use std::convert::Infallible;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use swaprig_harness::World;
+use swaprig_harness::run_dir::RunDir;
+use swaprig_scenarios::lang::Plan;
+use swaprig_scenarios::run::{Outcome, Random, RunSettings, Verdict, Watch, run_all};
 use tokio::net::UnixListener;
 
 use super::control;
 use super::exit::complain;
-use super::run::shown;
+use super::run::{binaries, outcome_text, shown, timeout_scale};
+use super::select::plans;
 use super::signals::Signals;
+use super::step_in::{Scene, Until, not_one, stop_at};
+use super::terminal::Lines;
 use super::world::{Prepared, WorldFlags, endpoints, write_env_file};
 use super::{Exit, runtime};
 
 /// Where standing worlds can be found from the same directory.
 pub(super) const UP: &str = ".swaprig/up";
+/// The variable that says which world is meant: its number, or its state file.
+pub(super) const WORLD: &str = "SWAPRIG_WORLD";
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-From another terminal in the same directory: swaprig status, mine, fund, pay, logs. Ctrl-C ends the world and the exit \
-status is then 0; the run directory is deleted unless --keep is given or a daemon has crashed.")]
+From another terminal in the same directory: swaprig shell, status, mine, fund, pay, logs. Ctrl-C ends the world and the \
+exit status is then 0; the run directory is deleted unless --keep is given or a daemon has crashed.
+
+With --scenario the exit status is 1 when the scenario failed before it came to STEP; its world stands all the same, where \
+it failed. The deadline of the scenario does not count while its world stands.")]
 pub(super) struct UpArgs {
     #[command(flatten)]
     world: WorldFlags,
+    #[command(flatten)]
+    scenario: ScenarioFlags,
+}
+
+/// A scenario that brings the world to where it stays.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Scenario")]
+struct ScenarioFlags {
+    /// Run this scenario in the world that it describes, and stay at its end, at its failure or at STEP
+    #[arg(
+        long,
+        value_name = "FILE[#CASE]",
+        conflicts_with_all = ["preset", "lightning", "liquid", "index_bitcoin", "channels", "proxies"]
+    )]
+    scenario: Option<PathBuf>,
+    /// Stay after this step has been done: its place (7, or 3.2 inside of another) or the name that its `as` gives
+    #[arg(long, value_name = "STEP", requires = "scenario")]
+    until: Option<String>,
+    /// Stay before this step is begun
+    #[arg(
+        long,
+        value_name = "STEP",
+        requires = "scenario",
+        conflicts_with = "until"
+    )]
+    before: Option<String>,
+    /// Where everything random in the scenario comes from [default: a new one, which is printed]
+    #[arg(long, value_name = "N", requires = "scenario")]
+    seed: Option<u64>,
+    /// Multiply every deadline and every `within` of the scenario by this
+    #[arg(long, value_name = "FACTOR", requires = "scenario", default_value = "1", value_parser = timeout_scale)]
+    timeout_scale: f64,
 }
 
 /// What other terminals need to know of a world.
@@ -42,51 +89,183 @@ pub(super) struct Standing {
 }
 
 pub(super) fn up(args: &UpArgs) -> Exit {
-    let prepared = match args.world.prepare() {
-        Ok(prepared) => prepared,
-        Err(exit) => return exit,
-    };
-    let claim = match Claim::new(Path::new(UP)) {
-        Ok(claim) => claim,
-        Err(error) => {
-            eprintln!("swaprig: could not make a file in {UP}: {error}");
-            return Exit::Environment;
-        }
-    };
-    runtime().block_on(async {
+    match &args.scenario.scenario {
+        Some(path) => up_scenario(args, path).unwrap_or_else(|exit| exit),
+        None => up_world(args).unwrap_or_else(|exit| exit),
+    }
+}
+
+fn up_world(args: &UpArgs) -> Result<Exit, Exit> {
+    let prepared = args.world.prepare()?;
+    let claim = claim()?;
+    Ok(runtime().block_on(async {
         run(prepared, &claim).await.unwrap_or_else(|error| {
             complain(&*error);
             Exit::Environment
         })
+    }))
+}
+
+fn claim() -> Result<Claim, Exit> {
+    Claim::new(Path::new(UP)).map_err(|error| {
+        eprintln!("swaprig: could not make a file in {UP}: {error}");
+        Exit::Environment
     })
 }
 
 async fn run(prepared: Prepared, claim: &Claim) -> Result<Exit, Box<dyn std::error::Error>> {
     let signals = Signals::listen(|| ())?;
-    let ended = |signals: &Signals| match signals.exit() {
-        // Ctrl-C is how a world is ended, and no accident.
-        Some(Exit::Signalled(2)) | None => Exit::Passed,
-        Some(exit) => exit,
-    };
     let Some(world) = signals.interrupt.unless(prepared.start()).await else {
         return Ok(ended(&signals));
     };
-    let world = Arc::new(world?);
-    let served = serve(&world, claim, &signals).await;
-    let Some(world) = Arc::into_inner(world) else {
-        unreachable!("every connection has ended and given its share back");
-    };
+    let world = world?;
+    let ready = |standing: &Standing| tell(standing, &world, None);
+    let served = signals.interrupt.unless(serve(&world, claim, ready)).await;
     if let Some(kept) = world.finish().await? {
         println!("kept {}", kept.display());
     }
-    served?;
-    Ok(ended(&signals))
+    match served {
+        Some(Err(error)) => Err(error.into()),
+        None => Ok(ended(&signals)),
+    }
 }
 
-/// Tells what there is and answers requests until a signal comes.
-async fn serve(world: &Arc<World>, claim: &Claim, signals: &Signals) -> std::io::Result<()> {
+/// How a world ends that stood until a signal came.
+fn ended(signals: &Signals) -> Exit {
+    match signals.exit() {
+        // Ctrl-C is how a world is ended, and no accident.
+        Some(Exit::Signalled(2)) | None => Exit::Passed,
+        Some(exit) => exit,
+    }
+}
+
+/// Checks everything that can be checked before something starts, then runs the scenario to where it stays.
+fn up_scenario(args: &UpArgs, path: &Path) -> Result<Exit, Exit> {
+    let wrong = |why: String| {
+        eprintln!("swaprig: {why}");
+        Exit::Usage
+    };
+    let broken = |error: &(dyn std::error::Error + 'static)| {
+        complain(error);
+        Exit::Environment
+    };
+    let flags = &args.scenario;
+    let plans = plans(&[path.to_owned()])?;
+    let [plan] = plans.as_slice() else {
+        return Err(wrong(not_one(&plans)));
+    };
+    let (until, before) = (flags.until.as_deref(), flags.before.as_deref());
+    let stop = stop_at(plan, until, before).map_err(wrong)?;
+    let claim = claim()?;
+    let settings = args.world.daemons.settings();
+    let (binaries, missing) = binaries(&plans, &settings).map_err(|error| broken(&error))?;
+    if let Some(missing) = missing {
+        eprintln!("{missing}");
+    }
+    let place = args.world.run_dir.settings();
+    let dir = RunDir::numbered(&place.base, place.keep).map_err(|error| broken(&error))?;
+    let seed = flags.seed.unwrap_or_else(Random::any_seed);
+    let passport = binaries.passport();
+    let (id, place) = (plan.id(), shown(dir.path()));
+    println!("{id}   {passport}   seed {seed}   run directory {place}");
+    let until = Arc::new(Until {
+        claim,
+        stop,
+        scene: Scene::new(passport, seed, Lines::new(false)),
+        stood: AtomicBool::new(false),
+    });
+    let run = RunSettings {
+        jobs: std::num::NonZeroUsize::MIN,
+        rounds: 1,
+        retries: 0,
+        timeout_scale: flags.timeout_scale,
+        seed,
+        binaries: Arc::new(binaries),
+        settings,
+        records: Some(dir.path().join("records")),
+        step_in: Some(until.clone()),
+    };
+    let ended = runtime().block_on(run_and_stay(plan, run, dir, &until));
+    ended.map_err(|error| broken(&error))
+}
+
+/// Nothing is told while it runs: all of it is told where it stays.
+struct Quiet;
+
+impl Watch for Quiet {
+    fn started(&self, _: &Plan, _: u32) {}
+
+    fn step(&self, _: &Plan, _: u32, _: &swaprig_scenarios::lang::PlannedStep) {}
+
+    fn finished(&self, _: &Plan, _: &Outcome) {}
+}
+
+async fn run_and_stay(
+    plan: &Arc<Plan>,
+    run: RunSettings,
+    dir: RunDir,
+    until: &Until,
+) -> std::io::Result<Exit> {
+    let signals = Signals::listen(|| ())?;
+    let (watch, interrupt) = (Arc::new(Quiet), signals.interrupt.clone());
+    let mut outcomes = run_all(vec![plan.clone()], run, &dir, watch, interrupt).await;
+    let Some(outcome) = outcomes.pop() else {
+        dir.succeed();
+        return Ok(ended(&signals));
+    };
+    let stood = until.stood.load(Ordering::Relaxed);
+    let ended = match (&outcome.verdict, ended(&signals)) {
+        (_, exit @ Exit::Signalled(_)) => exit,
+        (Verdict::Failed(_), _) => Exit::Failed,
+        (Verdict::Broken(_) | Verdict::Skipped(_), _) => Exit::Environment,
+        (_, exit) => exit,
+    };
+    let is_told = matches!(outcome.verdict, Verdict::Interrupted) || stood;
+    if !is_told {
+        let Scene { passport, seed, .. } = &until.scene;
+        eprintln!("{}", outcome_text(plan, &outcome, passport, *seed));
+    }
+    let is_accident = !matches!(ended, Exit::Passed) || (!stood && signals.exit().is_none());
+    match (&outcome.dir, is_accident) {
+        (Some(kept), true) => println!("kept {}", kept.display()),
+        _ => {
+            if let Some(kept) = dir.succeed() {
+                println!("kept {}", kept.display());
+            }
+        }
+    }
+    Ok(ended)
+}
+
+/// Tells the address of everything in `world` to whoever has started it, and how it came to stand.
+pub(super) fn tell(standing: &Standing, world: &World, scene: Option<&str>) {
+    let number = standing.number;
+    println!("world {number}   {}", world.passport());
+    for (name, value) in &standing.endpoints {
+        println!("{name}={value}");
+    }
+    if let Some(scene) = scene {
+        println!("\n{scene}\n");
+    }
+    println!(
+        "ready; `swaprig shell --world {number}` opens a shell in it, `. {}` sets these variables, Ctrl-C ends the world",
+        shown(&standing.env_file)
+    );
+}
+
+/// Answers requests for `world` until this is dropped; calls `ready` as soon as it does.
+///
+/// # Errors
+/// When its files cannot be written or connections cannot be taken.
+pub(super) async fn serve(
+    world: &World,
+    claim: &Claim,
+    ready: impl FnOnce(&Standing),
+) -> std::io::Result<Infallible> {
     let listener = UnixListener::bind(claim.file("sock"))?;
     let mut variables = endpoints(world);
+    let state = std::path::absolute(state_file(&claim.dir, claim.number))?;
+    variables.push((WORLD.to_owned(), state.display().to_string()));
     write_env_file(&claim.file("env"), &mut variables)?;
     let logs = world.logs().into_iter();
     let standing = Standing {
@@ -101,26 +280,14 @@ async fn serve(world: &Arc<World>, claim: &Claim, signals: &Signals) -> std::io:
         endpoints: variables,
     };
     claim.tell(&standing)?;
-    println!("world {}   {}", claim.number, world.passport());
-    for (name, value) in &standing.endpoints {
-        println!("{name}={value}");
-    }
-    println!(
-        "ready; `. {}` sets these variables, Ctrl-C ends the world",
-        shown(&standing.env_file)
-    );
-    let mut connections = tokio::task::JoinSet::new();
-    let accept = async {
-        loop {
-            let (stream, _) = listener.accept().await?;
-            connections.spawn(control::answer(stream, world.clone()));
-            // Those that have ended are forgotten.
-            while connections.try_join_next().is_some() {}
+    ready(&standing);
+    let mut connections = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => connections.push(control::answer(accepted?.0, world)),
+            Some(()) = connections.next() => {}
         }
-    };
-    let accepted: Option<std::io::Result<()>> = signals.interrupt.unless(accept).await;
-    connections.shutdown().await;
-    accepted.unwrap_or(Ok(()))
+    }
 }
 
 /// The number of a standing world: held by a lock on its file, which ends with the process however that ends.
@@ -133,7 +300,7 @@ pub(super) struct Claim {
 
 impl Claim {
     /// The lowest number that is free.
-    fn new(dir: &Path) -> std::io::Result<Self> {
+    pub(super) fn new(dir: &Path) -> std::io::Result<Self> {
         std::fs::create_dir_all(dir)?;
         for number in 1.. {
             let path = state_file(dir, number);

@@ -51,9 +51,9 @@ pub(super) struct WorldFlags {
     #[arg(long = "proxy", value_name = "FROM->TO")]
     proxies: Vec<Link>,
     #[command(flatten)]
-    daemons: DaemonFlags,
+    pub(super) daemons: DaemonFlags,
     #[command(flatten)]
-    run_dir: RunDirFlags,
+    pub(super) run_dir: RunDirFlags,
 }
 
 /// What is settled before a world starts.
@@ -203,6 +203,16 @@ pub(super) fn endpoints(world: &World) -> Vec<(String, String)> {
         for (what, value) in node_endpoints(node) {
             put(format!("SWAPRIG_{}_{what}", variable(node.name())), value);
         }
+    }
+    for server in world.servers() {
+        let name = variable(server.name());
+        let address = given(world, server.name(), server.address());
+        put(format!("SWAPRIG_{name}_LISTEN"), address);
+        put(format!("SWAPRIG_{name}_ADMIN"), server.admin_address());
+        put(
+            format!("SWAPRIG_{name}_DIR"),
+            server.dir().display().to_string(),
+        );
     }
     put("SWAPRIG_RUN_DIR".into(), world.dir().display().to_string());
     all

@@ -55,7 +55,7 @@ impl Buyer {
         })?;
         config.policy.needed_blocks()?;
         let store = Store::open(&config.dir.join(super::STORE))?;
-        let server = Server::new(&config.server)?;
+        let server = Server::new(&config.server, config.witness.clone())?;
         let source = Source::new(&config.electrum);
         Ok(Buyer {
             config,

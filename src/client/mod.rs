@@ -35,7 +35,7 @@ pub use policy::{Bid, Policy};
 pub use record::{Claim, Funding, Offer, Prepay, Record, Request, Stage, StoredRefusal};
 pub use refusal::{Reason, Refusal};
 pub use rescue::{Rescue, RescueError};
-pub use server::ServerError;
+pub use server::{Exchange, ServerError, Witness};
 pub use source::SourceError;
 pub use store::StoreError;
 
@@ -58,6 +58,8 @@ pub struct Config {
     pub seed: Seed,
     /// Where claims go, confidential or not.
     pub destination: Address,
+    /// Who sees its calls to the swap server.
+    pub witness: Option<Witness>,
 }
 
 /// The chains of a swap, as the buyer knows them.

@@ -1,5 +1,9 @@
 //! The swap server, as a buyer calls it. Its words are believed by nobody here.
 
+use std::sync::Arc;
+use std::time::Instant;
+
+use prost::Message;
 use swaprig_harness::time::Deadline;
 use swaprig_proto::v1;
 use swaprig_proto::v1::swap_service_client::SwapServiceClient;
@@ -57,15 +61,46 @@ impl ServerError {
     }
 }
 
+/// A call to the swap server and what came of it.
+#[derive(Debug)]
+pub struct Exchange<'a> {
+    /// The method of SwapService, such as `CreateSwap`.
+    pub method: &'static str,
+    /// The request, encoded.
+    pub request: &'a [u8],
+    /// The reply, encoded, or the server's refusal.
+    pub answer: Result<&'a [u8], &'a Status>,
+    /// When it began.
+    pub started: Instant,
+}
+
+/// Who sees the calls to the swap server after they were made. It must not block.
+#[derive(Clone)]
+pub struct Witness(Arc<dyn Fn(&Exchange<'_>) + Send + Sync>);
+
+impl Witness {
+    /// Has every call shown to `see`.
+    pub fn new(see: impl Fn(&Exchange<'_>) + Send + Sync + 'static) -> Self {
+        Witness(Arc::new(see))
+    }
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Witness")
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     address: String,
     client: SwapServiceClient<Channel>,
+    witness: Option<Witness>,
 }
 
 impl Server {
     /// A server that is connected to when it is needed. Must be called inside a tokio runtime.
-    pub(crate) fn new(address: &str) -> Result<Self, ServerError> {
+    pub(crate) fn new(address: &str, witness: Option<Witness>) -> Result<Self, ServerError> {
         let url = match address.contains("://") {
             true => address.to_owned(),
             false => format!("http://{address}"),
@@ -75,17 +110,34 @@ impl Server {
         Ok(Server {
             address: address.to_owned(),
             client: SwapServiceClient::new(endpoint.connect_lazy()),
+            witness,
         })
     }
 
-    async fn swap<T>(
+    async fn swap<T: Message>(
         &self,
+        (method, request): (&'static str, Vec<u8>),
         deadline: Deadline,
         call: impl Future<Output = Result<Response<T>, Status>>,
         inner: impl FnOnce(T) -> Option<v1::Swap>,
     ) -> Result<v1::Swap, ServerError> {
         let address = || self.address.clone();
+        let started = Instant::now();
         let answer = deadline.bound(call).await;
+        if let Some(witness) = &self.witness {
+            let late = Status::deadline_exceeded("no answer in time");
+            let reply = answer.as_ref().map(|answer| match answer {
+                Ok(reply) => Ok(reply.get_ref().encode_to_vec()),
+                Err(status) => Err(status),
+            });
+            let reply = reply.unwrap_or(Err(&late));
+            (witness.0)(&Exchange {
+                method,
+                request: &request,
+                answer: reply.as_deref().map_err(|status| *status),
+                started,
+            });
+        }
         let answer = answer.ok_or_else(|| ServerError::TimedOut { address: address() })?;
         let answer = answer.map_err(|status| ServerError::Status {
             address: address(),
@@ -109,9 +161,10 @@ impl Server {
             max_total_price_msat: request.max_price.0,
             wait_for_confirmations: false,
         };
+        let call = ("CreateSwap", message.encode_to_vec());
         let mut client = self.client.clone();
-        self.swap(deadline, client.create_swap(message), |answer| answer.swap)
-            .await
+        let sent = client.create_swap(message);
+        self.swap(call, deadline, sent, |answer| answer.swap).await
     }
 
     pub(crate) async fn get(
@@ -122,8 +175,9 @@ impl Server {
         let message = v1::GetSwapRequest {
             swap_id: swap_id.to_string(),
         };
+        let call = ("GetSwap", message.encode_to_vec());
         let mut client = self.client.clone();
-        self.swap(deadline, client.get_swap(message), |answer| answer.swap)
-            .await
+        let sent = client.get_swap(message);
+        self.swap(call, deadline, sent, |answer| answer.swap).await
     }
 }

@@ -24,6 +24,7 @@ use swaprig_units::{BlockDelta, Height, Msat, Units};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
+use super::recorded;
 use super::swap::{
     BuyerStage, ClaimSwap, CreateSwap, PaidUntil, PaySwap, RefundSwap, Swap, SwapPhase, SwapStatus,
     VerifySwap,
@@ -113,6 +114,7 @@ impl<'a> Party<'a> {
         let address = rpc.new_address(buyer, self.deadline).await;
         let defaults = Policy::default();
         let config = Config {
+            witness: recorded::witness(world, buyer, server),
             server: format!("http://{}", world.grpc_target(server)?.address),
             lightning: Arc::new(self.lightning()?),
             electrum,
@@ -277,14 +279,17 @@ impl Step for CreateSwap {
         let made = party.open().await?.create(&wish).await;
         let record = made.map_err(|error| party.failure(&error))?;
         let id = record.swap_id.map(|id| id.to_string()).unwrap_or_default();
-        Ok(Swap {
+        let swap = Swap {
             id,
             request_id: request.to_string(),
             request,
             server: self.create_swap.clone(),
             buyer: self.by.clone(),
             min_confirmations: self.min_confirmations,
-        })
+        };
+        recorded::stage(run.world, &swap, record.stage.name());
+        recorded::follow(run.world, &swap);
+        Ok(swap)
     }
 }
 
@@ -321,6 +326,7 @@ impl Step for PaySwap {
             Ok((sent || over).then_some(record))
         });
         let record = paid.await?;
+        recorded::stage(run.world, &swap, record.stage.name());
         match record.stage {
             Stage::PaymentFailed | Stage::Refused | Stage::Lost => {
                 let title = format!("{}'s payment failed: {}", swap.buyer, record.stage.name());
@@ -338,9 +344,11 @@ impl Step for ClaimSwap {
         let buyer = party.open().await?;
         let claimed = party.again("the claim to be sent", || async {
             let record = buyer.claim(swap.request).await?;
-            Ok(record.claims.last().map(|claim| claim.txid))
+            let claim = record.claims.last().map(|claim| claim.txid);
+            Ok(claim.map(|txid| (txid, record.stage.name())))
         });
-        let txid = claimed.await?;
+        let (txid, stage) = claimed.await?;
+        recorded::stage(run.world, &swap, stage);
         Ok(LiquidTransaction {
             txid: bitcoin::Txid::from_byte_array(elements_bytes(txid)),
         })

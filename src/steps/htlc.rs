@@ -4,6 +4,7 @@ use bitcoin::secp256k1::SecretKey;
 use elements::{Address, AddressParams, AssetId, Script};
 use swaprig_harness::elementsd::FAUCET;
 use swaprig_harness::world::Recipient;
+use swaprig_record::{Chain, Event};
 use swaprig_scenarios::LiquidTransaction;
 use swaprig_scenarios::lang::{Arg, AssetOf, LiquidAmount, StepCx, Wallet};
 use swaprig_scenarios::run::{Run, Step, StepFailure};
@@ -186,6 +187,19 @@ impl Step for MakeHtlc {
             None => format!("HTLC {hash}"),
         };
         liquid.belongs_to(address.script_pubkey(), owner);
+        let asset = run.asset(&self.asset).await?;
+        let told = swaprig_record::Htlc {
+            name: run.name.map(str::to_owned),
+            chain: Chain::Liquid,
+            address: address.to_string(),
+            hash: hash.to_string(),
+            timeout: timeout.0,
+            value: None,
+            asset: Some(super::recorded::asset(&asset.to_string())),
+            claimer: None,
+            refunder: None,
+        };
+        run.world.recorder().record(Event::Htlc(Box::new(told)));
         Ok(Htlc {
             address: address.to_string(),
             script: format!("{witness_script:x}"),
@@ -193,7 +207,7 @@ impl Step for MakeHtlc {
             claimer: claimer.to_string(),
             refunder: refunder.to_string(),
             timeout,
-            asset: run.asset(&self.asset).await?,
+            asset,
             witness_script,
             claimer_key,
             refunder_key,

@@ -7,6 +7,7 @@ mod crowd;
 mod history;
 mod htlc;
 mod look;
+mod recorded;
 mod secrets;
 mod spend;
 mod swap;

@@ -65,6 +65,7 @@ impl Market {
 
     fn buyer_in(&self, dir: &Path, server: &str) -> Buyer {
         let config = Config {
+            witness: None,
             server: server.to_owned(),
             lightning: node_of(&self.world, "buyer"),
             electrum: self.electrum(),

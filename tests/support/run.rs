@@ -41,6 +41,7 @@ pub(crate) async fn outcome_of(text: &str, registry: &Registry) -> Outcome {
         retries: 0,
         seed: 0,
         timeout_scale: 1.0,
+        step_in: None,
     };
     let base = tempfile::tempdir().unwrap();
     let dir = RunDir::numbered(base.path(), Keep::OnFailure).unwrap();

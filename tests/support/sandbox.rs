@@ -12,6 +12,8 @@ use super::SOON;
 /// Variables that would change what a run does. A test that wants one sets it.
 const CLEARED: &[&str] = &[
     "SWAPRIG_RUN_DIR",
+    "SWAPRIG_WORLD",
+    "SWAPRIG_BITCOIND_RPC_URL",
     "KEEP_E2E_ARTIFACTS",
     "RUST_BACKTRACE",
     "GITHUB_ACTIONS",

@@ -321,6 +321,7 @@ impl Desk {
         let dir = self.dir.path().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         let config = Config {
+            witness: None,
             server: format!("http://{}", self.server().address()),
             lightning: self.node("buyer"),
             electrum: liquid.index().unwrap().electrum_address(),

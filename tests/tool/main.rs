@@ -6,7 +6,10 @@ mod support;
 
 mod ci;
 mod junit;
+mod new;
 mod outcomes;
+mod reference;
+mod schema;
 mod selection;
 mod setup;
 mod worlds;

@@ -233,6 +233,20 @@ impl LdkServerClient {
         method: &'static str,
         request: &Q,
     ) -> Result<A, ClientError> {
+        let payload = self.call(method, request).await?;
+        A::decode(payload).map_err(|source| self.malformed(method, source.into()))
+    }
+
+    /// Calls any unary method with any message, and gives the message of the answer as it came. For callers that know the
+    /// API by its descriptors.
+    ///
+    /// # Errors
+    /// As every other call; a message that is not the method's is for the server to refuse.
+    pub async fn call(
+        &self,
+        method: &'static str,
+        request: &impl Message,
+    ) -> Result<Bytes, ClientError> {
         let body = grpc::encode_message(request);
         let answer = self.within_timeout(method, async {
             let response = self
@@ -243,7 +257,7 @@ impl LdkServerClient {
         let answer = answer.await?;
         let payload =
             grpc::decode_unary(&answer).map_err(|source| self.malformed(method, source.into()))?;
-        A::decode(payload).map_err(|source| self.malformed(method, source.into()))
+        Ok(answer.slice_ref(payload))
     }
 
     async fn within_timeout<T>(

@@ -199,7 +199,7 @@ impl Electrs {
         };
         let (height, header) = client.tip(deadline).await?;
         if height < tip.height {
-            return Ok(Some(format!("height {height}")));
+            return Ok(Some(height.to_string()));
         }
         let header = match height == tip.height {
             true => header,

@@ -20,7 +20,7 @@ use model::Htlc;
 pub use model::{
     Balances, ChannelView, Direction, MalformedAnswer, NodeInfo, PaymentStatus, PaymentView,
 };
-pub use ops::{Invoice, InvoiceRequest, OpenChannel, RouteLimits};
+pub use ops::{Invoice, InvoiceRequest, OpenChannel, ReadInvoice, RouteLimits};
 
 use crate::binary::Binary;
 use crate::daemon::StartError;

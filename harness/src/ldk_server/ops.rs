@@ -34,6 +34,17 @@ pub struct Invoice {
     pub hash: PaymentHash,
 }
 
+/// What somebody else's invoice says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadInvoice {
+    /// Whose it is.
+    pub payee: PublicKey,
+    /// Its payment hash.
+    pub hash: PaymentHash,
+    /// What it asks for; `None` leaves it to the payer.
+    pub amount: Option<Msat>,
+}
+
 /// What a channel should be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenChannel {
@@ -313,15 +324,35 @@ impl LdkServer {
 
     /// Whether an invoice has expired, by this node's clock.
     pub async fn has_expired(&self, bolt11: &str) -> Result<bool, NodeError> {
+        Ok(self.decode(bolt11).await?.is_expired)
+    }
+
+    /// What an invoice says, whoever made it.
+    pub async fn read_invoice(&self, bolt11: &str) -> Result<ReadInvoice, NodeError> {
+        let said = self.decode(bolt11).await?;
+        let hash = said.payment_hash.parse().map_err(|_| MalformedAnswer {
+            field: "payment_hash",
+            expected: "32 bytes in hex",
+            found: said.payment_hash,
+        });
+        let payee = said.destination.parse().map_err(|_| MalformedAnswer {
+            field: "destination",
+            expected: "a public key in hex",
+            found: said.destination,
+        });
+        Ok(ReadInvoice {
+            payee: payee.map_err(self.malformed("DecodeInvoice"))?,
+            hash: hash.map_err(self.malformed("DecodeInvoice"))?,
+            amount: said.amount_msat.map(Msat),
+        })
+    }
+
+    async fn decode(&self, bolt11: &str) -> Result<api::DecodeInvoiceResponse, NodeError> {
         let request = api::DecodeInvoiceRequest {
             invoice: bolt11.to_owned(),
         };
-        let said = self
-            .client()
-            .decode_invoice(request)
-            .await
-            .map_err(self.failed("DecodeInvoice"))?;
-        Ok(said.is_expired)
+        let said = self.client().decode_invoice(request).await;
+        said.map_err(self.failed("DecodeInvoice"))
     }
 
     /// Claims a held payment. OK proves nothing, not even that one is held: watch [`LdkServer::payment`].

@@ -52,14 +52,35 @@ pub enum LiquidBooks {
 /// Where a server tells of the HTLCs that it has made. What is in them belongs to the server as long as it is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HtlcBooks {
-    /// The method of its gRPC API that lists them, with its service or, where only one service has it, without.
-    pub rpc: String,
-    /// The request.
-    pub send: Json,
+    /// How it is asked for the list.
+    pub list: HtlcList,
     /// Where the addresses are in a reply; an empty one stands for none.
     pub addresses: JsonPaths,
-    /// For a list in pages: the field of the request, and where its value for the next page is in a reply.
-    pub next: Option<(String, JsonPath)>,
+}
+
+/// How a server is asked for its HTLCs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HtlcList {
+    /// Over gRPC.
+    Grpc {
+        /// The method that lists them, with its service or, where only one service has it, without.
+        rpc: String,
+        /// The request.
+        send: Json,
+        /// For a list in pages: the field of the request, and where its value for the next page is in a reply.
+        next: Option<(String, JsonPath)>,
+    },
+    /// Over HTTP, by a `GET` of this path at the address that the server listens on.
+    Http(String),
+}
+
+impl fmt::Display for HtlcList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HtlcList::Grpc { rpc, .. } => f.write_str(rpc),
+            HtlcList::Http(path) => write!(f, "GET {path}"),
+        }
+    }
 }
 
 impl fmt::Display for BitcoinBooks {
@@ -251,9 +272,9 @@ fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Opti
     Some(LiquidBooks::Wallet(name.to_owned()))
 }
 
-const HTLC_KEYS: &[&str] = &["rpc", "addresses", "send", "next"];
-const HTLCS: &str =
-    "write htlcs = { rpc = \"maker.v1.Maker/List\", addresses = \"$.swaps[*].htlc.address\" }";
+const HTLC_KEYS: &[&str] = &["rpc", "http", "addresses", "send", "next"];
+const HTLCS: &str = "write htlcs = { rpc = \"maker.v1.Maker/List\", addresses = \"$.swaps[*].htlc.address\" }, or over HTTP \
+                     htlcs = { http = \"/swaps\", addresses = \"$.swaps[*].address\" }";
 
 fn htlcs(
     node: &Node<'_>,
@@ -297,22 +318,64 @@ fn htlcs(
             .label("unknown")
             .help(help);
     }
-    let rpc = required(table, "rpc", node, &misspelt, report)
-        .and_then(|(at, text)| method(at, text, api, report));
+    let list = match table.get("http") {
+        Some(http) => over_http(http, table, report),
+        None => over_grpc(node, table, &misspelt, api, report),
+    };
     let addresses = required(table, "addresses", node, &misspelt, report)
         .and_then(|(at, text)| path(at, text, JsonPaths::parse, report));
+    let books = HtlcBooks {
+        list: list?,
+        addresses: addresses?,
+    };
+    (report.count() == before).then_some(books)
+}
+
+fn over_grpc(
+    node: &Node<'_>,
+    table: &DeTable<'_>,
+    misspelt: &[&str],
+    api: Option<&DescriptorPool>,
+    report: &mut Report,
+) -> Option<HtlcList> {
+    let rpc = required(table, "rpc", node, misspelt, report)
+        .and_then(|(at, text)| method(at, text, api, report));
     let send = match table.get("send") {
         None => Some(Json::Object(serde_json::Map::new())),
         Some(node) => plain(node, report),
     };
     let next = table.get("next").map(|node| next(node, report));
-    let books = HtlcBooks {
+    Some(HtlcList::Grpc {
         rpc: rpc?,
         send: send?,
-        addresses: addresses?,
         next: next.flatten(),
-    };
-    (report.count() == before).then_some(books)
+    })
+}
+
+/// `http = "/swaps"`, beside which the keys of gRPC mean nothing.
+fn over_http(http: &Node<'_>, table: &DeTable<'_>, report: &mut Report) -> Option<HtlcList> {
+    for key in ["rpc", "send", "next"] {
+        if let Some((spanned, _)) = table.get_key_value(key) {
+            report
+                .push(spanned.span(), format!("`{key}` beside `http`"))
+                .label("is of gRPC")
+                .help(HTLCS);
+        }
+    }
+    match http.get_ref() {
+        DeValue::String(path) if path.starts_with('/') => Some(HtlcList::Http(path.to_string())),
+        _ => {
+            let title = format!(
+                "expected a path that starts with `/`, found {}",
+                describe(http)
+            );
+            report
+                .push(http.span(), title)
+                .label("a path at {listen}")
+                .help(HTLCS);
+            None
+        }
+    }
 }
 
 /// A text that must be there.

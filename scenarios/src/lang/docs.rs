@@ -4,8 +4,11 @@ use super::block::BLOCKS;
 use super::check::FILE_KEYS;
 use super::fragment::FRAGMENT_KEYS;
 use super::inputs::input_types;
+use super::servers::SERVER_KEYS;
 use super::step::{COMMON_KEYS, Registry};
-use super::types::EntityType;
+use super::types::{EntityType, Type};
+use super::words::{one_of_quoted, with_article};
+use super::world::{PRESETS, WORLD_KEYS};
 
 /// A step.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -29,6 +32,8 @@ pub struct KeyDocs {
     pub doc: String,
     /// What its values are.
     pub ty: String,
+    /// Whether what a step bound can stand for a value.
+    pub reference: bool,
     /// A value as it is typed; fields of outputs have none.
     pub example: Option<String>,
     /// Whether it must be there.
@@ -103,7 +108,11 @@ impl OutputDocs {
         let fields = entity.all_fields().into_iter().map(|field| KeyDocs {
             name: field.name,
             doc: tidy(field.doc),
-            ty: field.ty.a_name(),
+            ty: match field.ty {
+                Type::Word(words) => one_of_quoted(words.list()),
+                ty => ty.a_name(),
+            },
+            reference: false,
             example: None,
             required: !field.live,
             default: None,
@@ -114,6 +123,40 @@ impl OutputDocs {
             fields: fields.collect(),
         }
     }
+}
+
+/// Whether a field with that schema takes a reference.
+fn takes_reference(schema: &serde_json::Value) -> bool {
+    let any = schema.get("anyOf").and_then(serde_json::Value::as_array);
+    let mut all = any.into_iter().flatten().chain([schema]);
+    all.any(is_reference)
+}
+
+/// Whether a schema has references alone.
+fn is_reference(schema: &serde_json::Value) -> bool {
+    let pattern = schema.get("pattern").and_then(serde_json::Value::as_str);
+    pattern.is_some_and(|pattern| pattern.starts_with(r"^\$[a-z]"))
+}
+
+/// The keys of a world.
+pub fn world_docs() -> Vec<BlockDocs> {
+    plain(WORLD_KEYS)
+}
+
+/// The presets of worlds, each with what it is.
+pub fn preset_docs() -> Vec<(&'static str, &'static str)> {
+    let presets = PRESETS.iter();
+    presets.map(|preset| (preset.name, preset.doc)).collect()
+}
+
+/// The keys of a server.
+pub fn server_docs() -> Vec<BlockDocs> {
+    plain(SERVER_KEYS)
+}
+
+/// The keys that every step takes.
+pub fn common_docs() -> Vec<BlockDocs> {
+    plain(COMMON_KEYS)
 }
 
 /// Every step of the registry, in its order.
@@ -128,6 +171,7 @@ pub fn docs(registry: &Registry) -> Vec<StepDocs> {
             "on" => "what to wait for, as `expect` has it".to_owned(),
             _ => "a text".to_owned(),
         },
+        reference: false,
         example: Some((*example).to_owned()),
         required: false,
         default: None,
@@ -136,7 +180,11 @@ pub fn docs(registry: &Registry) -> Vec<StepDocs> {
         let own = entry.fields.iter().map(|field| KeyDocs {
             name: field.name,
             doc: tidy(field.doc),
-            ty: field.ty.name.clone(),
+            ty: match is_reference(&field.ty.schema) {
+                true => format!("{}, by reference", with_article(&field.ty.name)),
+                false => field.ty.name.clone(),
+            },
+            reference: takes_reference(&field.ty.schema),
             example: Some(field.ty.example.clone()),
             required: field.required,
             default: field.default.clone(),
@@ -176,6 +224,10 @@ mod tests {
         assert_eq!(until.default.as_deref(), Some("\"settled\""));
         assert_eq!(until.ty, "\"settled\", \"held\" or \"sent\"");
         assert!(!until.required && until.doc == "How far to wait.");
+        let invoice = pay.keys.first().unwrap();
+        assert_eq!(invoice.ty, "an invoice, by reference");
+        let amount = pay.keys.iter().find(|key| key.name == "amount").unwrap();
+        assert!(invoice.reference && amount.reference && !until.reference);
         let names: Vec<_> = pay
             .output
             .as_ref()

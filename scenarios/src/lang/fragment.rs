@@ -109,6 +109,12 @@ impl Library {
             for literal in literals {
                 let from = source.path().to_owned();
                 let found = find(&from, &literal);
+                if let (Found::Nowhere { .. }, Some((path, text))) = (&found, shipped(&literal)) {
+                    let read = Source::new(literal.clone(), &path, text);
+                    library.sources.insert(path.clone(), read);
+                    library.found.insert((from, literal), Found::At(path));
+                    continue;
+                }
                 if let Found::At(path) = &found
                     && !library.sources.contains_key(path)
                 {
@@ -197,6 +203,21 @@ pub(super) fn is_literal_path(text: &str) -> bool {
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'))
     };
     text.split('/').all(part)
+}
+
+/// The fragments that are part of the program, for files in directories without any. They use no others.
+const SHIPPED: &[(&str, &str)] = &[
+    (
+        "lib/channel",
+        include_str!("../../lib/channel.fragment.toml"),
+    ),
+    ("lib/funded", include_str!("../../lib/funded.fragment.toml")),
+];
+
+/// A fragment that is part of the program, with the path that messages give it.
+fn shipped(literal: &str) -> Option<(PathBuf, &'static str)> {
+    let (_, text) = SHIPPED.iter().find(|(name, _)| *name == literal)?;
+    Some((format!("(swaprig)/{literal}{FRAGMENT}").into(), text))
 }
 
 /// First below the directory where ids begin, then beside the file.

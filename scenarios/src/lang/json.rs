@@ -95,7 +95,7 @@ impl Field for Body {
         FieldType::new(
             "a table that is sent, as JSON or as the message that it describes; whole references keep their type",
             "{ sat = 50_000, key = \"$me.pub\" }",
-            json!({ "type": "object" }),
+            json!({ "type": "object", "additionalProperties": true }),
         )
     }
 
@@ -257,7 +257,7 @@ impl Field for Expected {
         FieldType::new(
             "a table of places in the answer and what must be there",
             "{ \"$.state\" = \"claimed\" }",
-            json!({ "type": "object", "propertyNames": { "pattern": r"^\$" } }),
+            json!({ "type": "object", "propertyNames": { "pattern": r"^\$" }, "additionalProperties": true }),
         )
     }
 
@@ -305,10 +305,24 @@ const TAKE: &str = "write take = { id = \"$.id\", amount = { sat = \"$.amount\" 
 
 impl Field for Taken {
     fn field_type() -> FieldType {
+        let place = json!({ "type": "string", "pattern": r"^\$" });
+        let types = TYPES
+            .iter()
+            .map(|(name, _)| ((*name).to_owned(), place.clone()));
+        let types: serde_json::Map<String, Json> = types.collect();
         FieldType::new(
             "a table of names and places in the answer; a text, or { number = \"$.height\" } and the like",
             "{ id = \"$.id\", amount = { sat = \"$.amount\" } }",
-            json!({ "type": "object", "additionalProperties": { "type": ["string", "object"] } }),
+            json!({ "type": "object", "additionalProperties": { "anyOf": [
+                place,
+                {
+                    "type": "object",
+                    "additionalProperties": false,
+                    "minProperties": 1,
+                    "maxProperties": 1,
+                    "properties": types,
+                },
+            ] } }),
         )
     }
 

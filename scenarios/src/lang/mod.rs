@@ -35,6 +35,7 @@ mod load;
 mod lookup;
 mod macros;
 mod messages;
+mod page;
 mod parties;
 mod plan;
 mod problem;
@@ -54,13 +55,13 @@ mod words;
 mod world;
 
 pub use answer::{Answer, Reply};
-pub use books::{BitcoinBooks, HtlcBooks, LiquidBooks, ServerBooks};
+pub use books::{BitcoinBooks, HtlcBooks, HtlcList, LiquidBooks, ServerBooks};
 pub use chains::{Chains, chain_name};
 pub use check::check;
 pub use cx::{Field, FieldType, StepCx, plain_name};
 pub use docs::{
-    BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, docs, file_docs, fragment_docs,
-    input_type_docs,
+    BlockDocs, KeyDocs, OutputDocs, StepDocs, block_docs, common_docs, docs, file_docs,
+    fragment_docs, input_type_docs, preset_docs, server_docs, world_docs,
 };
 pub use fields::{GrpcMethod, LinkMethod};
 pub use fill::{Argv, Env, Filled, Filling};
@@ -69,6 +70,7 @@ pub use json::{Body, Expected, JsonPath, JsonPaths, Taken};
 pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
 pub(crate) use messages::{check_call, shape};
+pub use page::{NoExample, reference_page};
 pub use parties::{BITCOIND, Daemon, Party, ServerName};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
 pub use problem::{Problem, Report, Source, Span};

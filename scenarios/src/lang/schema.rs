@@ -104,6 +104,8 @@ pub fn schema(registry: &Registry) -> Json {
                             "properties": {
                                 "lightning": { "type": "string", "pattern": NAME },
                                 "bitcoin": { "type": "string", "pattern": "^(wallet|descriptor):." },
+                                "liquid": { "type": "string", "pattern": "^(wallet|descriptor):." },
+                                "htlcs": htlcs(),
                             },
                         })),
                     },
@@ -170,11 +172,45 @@ pub fn fragment_schema(registry: &Registry) -> Json {
     })
 }
 
+/// How a server lists its HTLCs.
+fn htlcs() -> Json {
+    let text = json!({ "type": "string", "minLength": 1 });
+    let addresses = json!({ "type": "string", "pattern": r"^\$" });
+    json!({ "anyOf": [
+        {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["rpc", "addresses"],
+            "properties": {
+                "rpc": text,
+                "addresses": addresses,
+                "send": { "type": "object", "additionalProperties": true },
+                "next": { "type": "object", "additionalProperties": addresses },
+            },
+        },
+        {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["http", "addresses"],
+            "properties": { "http": { "type": "string", "pattern": "^/" }, "addresses": addresses },
+        },
+    ] })
+}
+
 fn described(keys: &[(&str, &str, &str)], name: &str, mut schema: Json) -> Json {
-    if let Some((_, _, doc)) = keys.iter().find(|(key, ..)| *key == name) {
+    if let Some((_, example, doc)) = keys.iter().find(|(key, ..)| *key == name) {
         schema["description"] = json!(doc);
+        if let Some(example) = as_json(example) {
+            schema["examples"] = json!([example]);
+        }
     }
     schema
+}
+
+/// A value as it is typed in a file.
+fn as_json(typed: &str) -> Option<Json> {
+    let file: Json = toml::from_str(&format!("value = {typed}")).ok()?;
+    file.get("value").cloned()
 }
 
 fn steps() -> Json {
@@ -278,7 +314,13 @@ fn fields(entry: &StepEntry) -> Map<String, Json> {
     let mut properties = Map::new();
     for field in &entry.fields {
         let mut schema = or_input(field.ty.schema.clone());
-        schema["description"] = json!(tidy(field.doc));
+        schema["description"] = json!(format!("{} ({})", tidy(field.doc), field.ty.name));
+        if let Some(example) = as_json(&field.ty.example) {
+            schema["examples"] = json!([example]);
+        }
+        if let Some(default) = field.default.as_deref().and_then(as_json) {
+            schema["default"] = default;
+        }
         properties.insert(field.name.to_owned(), schema);
     }
     properties
@@ -287,6 +329,9 @@ fn fields(entry: &StepEntry) -> Map<String, Json> {
 fn step(entry: &StepEntry) -> Json {
     let mut properties = fields(entry);
     properties.extend(common(entry.output.is_some()));
+    if let Some(within) = entry.within {
+        properties["within"]["default"] = json!(swaprig_units::show_duration(within));
+    }
     let required: Vec<&str> = entry
         .fields
         .iter()
@@ -324,6 +369,13 @@ mod tests {
                     .iter()
                     .any(|key| property.get(key).is_some());
                 assert!(typed, "{}.{} accepts anything", entry.name, field.name);
+                let example = &property["examples"][0];
+                assert!(
+                    !example.is_null(),
+                    "{}.{} has no example",
+                    entry.name,
+                    field.name
+                );
             }
         }
     }

@@ -53,7 +53,8 @@ pub(super) const SERVER_KEYS: &[(&str, &str, &str)] = &[
         "{ lightning = \"bob\", bitcoin = \"wallet:maker\" }",
         "where its own money is, for the money oracle: a Lightning node, a wallet of bitcoind or \
          \"descriptor:wpkh(…)\", as `liquid` a wallet of elementsd, \"descriptor:ct(…)\" or \
-         \"descriptor:@{dir}/descriptor.txt\", and as `htlcs` the gRPC method that lists the addresses of its HTLCs",
+         \"descriptor:@{dir}/descriptor.txt\", and as `htlcs` how it lists the \
+         addresses of its HTLCs: a gRPC method (`rpc`) or a path that is read over HTTP (`http`)",
     ),
 ];
 

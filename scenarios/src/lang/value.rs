@@ -270,6 +270,14 @@ impl Bindings {
         self.values.insert(name.into(), Slot::Value(value));
     }
 
+    /// Every name that has a value, with it.
+    pub fn values(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.values.iter().filter_map(|(name, slot)| match slot {
+            Slot::Value(value) => Some((name.as_str(), value)),
+            Slot::Field(..) => None,
+        })
+    }
+
     /// What is bound so far under the names that a step knows: `names` says what each is called in the whole plan.
     #[must_use]
     pub fn view(&self, names: &BTreeMap<String, Reference>) -> Self {

@@ -57,8 +57,10 @@ pub(super) enum Unanswered {
 
 /// A question to a server.
 pub(super) struct Ask {
-    /// Where the calls are recorded.
+    /// Where the calls are recorded, and as what.
     pub(super) calls: Calls,
+    pub(super) method: String,
+    pub(super) request: String,
     /// What is asked and where, for messages.
     pub(super) place: String,
     /// The key at fault when there is no answer.
@@ -86,10 +88,10 @@ impl Ask {
     ) -> Result<T, Unanswered> {
         let started = Instant::now();
         let answer = sent.await;
-        match &answer {
-            Ok(answer) => self.calls.answered(started, Ok(&text(answer))),
-            Err(none) => self.calls.answered(started, Err(none.why())),
-        }
+        let said = answer.as_ref().map(text);
+        let said = said.as_deref().map_err(|none| none.why());
+        self.calls
+            .answered(&self.method, &self.request, started, said);
         answer
     }
 

@@ -8,13 +8,14 @@ use serde_json::Value as Json;
 use swaprig_harness::World;
 use swaprig_harness::elementsd::AssetAmount;
 use swaprig_harness::grpc::{self, CallError, Target};
+use swaprig_harness::http::{self, HttpError, Request};
 use swaprig_harness::server::Server;
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::world::liquid_address;
 
 use super::StepFailure;
 use super::ct::Wallet;
-use crate::lang::{HtlcBooks, LiquidBooks, ServerBooks};
+use crate::lang::{HtlcBooks, HtlcList, JsonPath, LiquidBooks, ServerBooks};
 
 /// How long a server has to say which HTLCs it has, or to be seen to have ended.
 const ANSWER: std::time::Duration = std::time::Duration::from_secs(5);
@@ -72,6 +73,30 @@ impl From<CallError> for Unlisted {
             CallError::Status(_) | CallError::TimedOut(_) => Unlisted::wrong(error),
         }
     }
+}
+
+/// The server's list over HTTP.
+async fn read_list(server: &Server, path: &str, deadline: Deadline) -> Result<Json, Unlisted> {
+    let request = Request {
+        method: "GET".to_owned(),
+        url: format!("http://{}{path}", server.address()),
+        json: None,
+    };
+    let answer = http::send(request, deadline)
+        .await
+        .map_err(|error| match error {
+            HttpError::Failed(why) => Unlisted::Unreachable(why),
+            HttpError::TimedOut(_) | HttpError::NotHere { .. } => Unlisted::wrong(error),
+        })?;
+    if answer.status != 200 {
+        let why = format!(
+            "answered with {} {}",
+            answer.status,
+            super::answers::cut(&answer.body)
+        );
+        return Err(Unlisted::Wrong(why));
+    }
+    serde_json::from_str(&answer.body).map_err(|error| Unlisted::Wrong(format!("no JSON: {error}")))
 }
 
 impl Book {
@@ -154,7 +179,17 @@ impl Book {
             if server.running().exit().is_some() {
                 return Probe::Ready(None);
             }
-            match self.listed(htlcs, server, &target, deadline).await {
+            let listed = match &htlcs.list {
+                HtlcList::Grpc { rpc, send, next } => {
+                    let next = next.as_ref();
+                    self.listed(rpc, send, next, server, &target, deadline)
+                        .await
+                }
+                HtlcList::Http(path) => read_list(server, path, deadline)
+                    .await
+                    .map(|page| (None, vec![page])),
+            };
+            match listed {
                 Ok(all) => Probe::Ready(Some(all)),
                 // It may be about to end: that is told by its process.
                 Err(Unlisted::Unreachable(why)) => Probe::Pending(why),
@@ -164,7 +199,7 @@ impl Book {
         let Some((method, replies)) = asked.await? else {
             return Ok(Learnt::Down);
         };
-        self.method = Some(method);
+        self.method = method;
         for reply in &replies {
             for found in htlcs.addresses.find(reply) {
                 // An HTLC that is not made yet has an empty address.
@@ -181,40 +216,42 @@ impl Book {
         Ok(Learnt::All)
     }
 
-    /// Every page of the server's list.
+    /// Every page of the server's list over gRPC.
     async fn listed(
         &self,
-        htlcs: &HtlcBooks,
+        rpc: &str,
+        send: &Json,
+        next: Option<&(String, JsonPath)>,
         server: &Server,
         target: &Target,
         deadline: Deadline,
-    ) -> Result<(MethodDescriptor, Vec<Json>), Unlisted> {
+    ) -> Result<(Option<MethodDescriptor>, Vec<Json>), Unlisted> {
         let method = match (&self.method, server.api()) {
             (Some(method), _) => method.clone(),
-            (None, Some(api)) => grpc::method(api, &htlcs.rpc).map_err(Unlisted::wrong)?,
+            (None, Some(api)) => grpc::method(api, rpc).map_err(Unlisted::wrong)?,
             (None, None) => {
-                let service = htlcs.rpc.split('/').next().unwrap_or_default();
+                let service = rpc.split('/').next().unwrap_or_default();
                 let api = grpc::reflect(target, service, deadline).await;
                 let api = api.map_err(|error| match error {
                     grpc::ReflectionError::Call(error) => error.into(),
                     other => Unlisted::wrong(other),
                 })?;
-                grpc::method(&api, &htlcs.rpc).map_err(Unlisted::wrong)?
+                grpc::method(&api, rpc).map_err(Unlisted::wrong)?
             }
         };
-        let mut send = htlcs.send.clone();
+        let mut send = send.clone();
         let mut pages = Vec::new();
         for _ in 0..PAGES {
             let message = grpc::encode(&method.input(), &send).map_err(Unlisted::wrong)?;
             let reply = grpc::call(target, &method, &message, deadline).await?;
             let page = grpc::to_json(&reply);
-            let next = htlcs.next.as_ref().and_then(|(field, path)| {
+            let next = next.and_then(|(field, path)| {
                 let token = path.find(&page)?;
                 (!token.as_str().is_none_or(str::is_empty)).then(|| (field, token.clone()))
             });
             pages.push(page);
             let Some((field, token)) = next else {
-                return Ok((method, pages));
+                return Ok((Some(method), pages));
             };
             send[field.as_str()] = token;
         }
@@ -226,7 +263,7 @@ impl Book {
     fn unreadable(&self, htlcs: &HtlcBooks, why: &str) -> StepFailure {
         let title = format!(
             "the books of the server `{}` cannot be read: {}: {why}",
-            self.books.server, htlcs.rpc
+            self.books.server, htlcs.list
         );
         StepFailure::refused(title)
     }

@@ -1,5 +1,6 @@
 //! Calls of steps to servers, for the record.
 
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -10,26 +11,28 @@ use swaprig_record::{Call, Event, Recorder};
 /// How many characters of a request or an answer are recorded.
 const RECORDED: usize = 4_000;
 
-/// Records calls of one method, those that are made again and answered as before left out.
+/// Records calls to one server. A call that is made again and answered as before is left out: it is part of a wait.
 #[derive(Debug)]
 pub struct Calls {
     recorder: Recorder,
     from: String,
     to: String,
-    method: String,
-    request: String,
-    last: Mutex<Option<Result<String, String>>>,
+    /// What each method has answered last.
+    last: Mutex<HashMap<Question, Answer>>,
 }
 
+/// A method and a request.
+type Question = (String, String);
+/// JSON, or an error.
+type Answer = Result<String, String>;
+
 impl Calls {
-    /// Calls of `method` (`maker.v1.Maker/Open`, `GET /orders/7`) of `to`, by the steps themselves.
-    pub fn new(world: &World, to: &str, method: &str) -> Self {
+    /// Calls of `to` by the steps themselves.
+    pub fn to(world: &World, to: &str) -> Self {
         Calls {
             recorder: world.recorder().clone(),
             from: HARNESS.to_owned(),
             to: to.to_owned(),
-            method: method.to_owned(),
-            request: String::new(),
             last: Mutex::default(),
         }
     }
@@ -41,33 +44,36 @@ impl Calls {
         self
     }
 
-    /// The same, with what is sent, as JSON.
-    #[must_use]
-    pub fn sending(mut self, request: &str) -> Self {
-        self.request = cut(request);
-        self
-    }
-
-    /// Records a call that was begun at `started` and has just been answered, with JSON or with an error.
-    pub fn answered(&self, started: Instant, answer: Result<&str, &str>) {
+    /// Records a call of `method` (`maker.v1.Maker/Open`, `GET /orders/7`) with `request` as JSON, which was begun at
+    /// `started` and has just been answered, with JSON or with an error.
+    pub fn answered(
+        &self,
+        method: &str,
+        request: &str,
+        started: Instant,
+        answer: Result<&str, &str>,
+    ) {
         if !self.recorder.is_on() {
             return;
         }
+        let question = (method.to_owned(), cut(request));
         let answer = answer.map(cut).map_err(cut);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() == Some(&answer) {
+        if last.get(&question) == Some(&answer) {
             return;
         }
+        last.insert(question.clone(), answer.clone());
+        let (method, request) = question;
+        let error = answer.as_ref().err().cloned();
         self.recorder.record(Event::Call(Box::new(Call {
             from: self.from.clone(),
             to: self.to.clone(),
-            method: self.method.clone(),
-            request: self.request.clone(),
-            reply: answer.clone().unwrap_or_default(),
-            error: answer.clone().err(),
+            method,
+            request,
+            reply: answer.unwrap_or_default(),
+            error,
             took_us: u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX),
         })));
-        *last = Some(answer);
     }
 }
 

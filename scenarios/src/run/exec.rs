@@ -15,6 +15,7 @@ use super::oracle::{Oracle, Sheet};
 use super::oracle_liquid::LiquidOracle;
 use super::outcome::StepRecord;
 use super::runner::RunSettings;
+use super::step_in::Gate;
 use super::telling::Telling;
 use super::{BoxFuture, FailureKind, Random, Run, StepFailure};
 use crate::lang::{Action, AnyStep, Bindings, Plan, PlannedStep, Value};
@@ -32,6 +33,8 @@ pub(super) struct Exec<'p> {
     settings: &'p RunSettings,
     random: &'p Random,
     bindings: Mutex<Bindings>,
+    /// Where the scenario is to stop, if it is.
+    pub(super) gate: Gate<'p>,
     records: &'p Mutex<Vec<StepRecord>>,
     oracle: tokio::sync::Mutex<Oracle>,
     liquid_oracle: tokio::sync::Mutex<LiquidOracle>,
@@ -79,6 +82,7 @@ impl<'p> Exec<'p> {
             settings,
             random,
             bindings: Mutex::default(),
+            gate: Gate::new(settings.step_in.as_deref()),
             records,
             oracle: tokio::sync::Mutex::new(Oracle::with_servers(plan.world.books.clone())),
             liquid_oracle: tokio::sync::Mutex::new(LiquidOracle::with_servers(&plan.world.books)),
@@ -90,6 +94,11 @@ impl<'p> Exec<'p> {
     /// Who held what when it was last told exactly.
     pub(super) fn money(&self) -> Option<Sheet> {
         locked(&self.money).clone()
+    }
+
+    /// What the steps have bound so far.
+    pub(super) fn bindings(&self) -> Bindings {
+        locked(&self.bindings).clone()
     }
 
     /// Has the oracle look after `step`, when nothing runs beside it.
@@ -145,7 +154,11 @@ impl<'p> Exec<'p> {
                     let counted = Beside::enter(&self.beside);
                     beside.push(Box::pin(async move {
                         let _counted = counted;
-                        (Some(name.as_str()), self.repeated(step, deadline).await)
+                        let ended = self.repeated(step, deadline).await;
+                        if ended.is_ok() {
+                            self.gate.after(step).await;
+                        }
+                        (Some(name.as_str()), ended)
                     }));
                 } else if let Action::Await(name) = &step.action {
                     self.until_done(step, name, deadline, &mut beside, &mut done)
@@ -155,6 +168,10 @@ impl<'p> Exec<'p> {
                     while_beside(main, &mut beside, &mut done).await?;
                 }
                 self.account(step, deadline).await?;
+                // What only has been started comes to its own end.
+                if step.on.is_none() && step.start.is_none() {
+                    self.gate.after(step).await;
+                }
             }
             // What is started is awaited in the same list, so only steps at events are left.
             let _ = ended.send(true);
@@ -174,6 +191,7 @@ impl<'p> Exec<'p> {
         beside: &mut FuturesUnordered<BoxFuture<'a, Ended<'p>>>,
         done: &mut HashMap<&'p str, Result<(), Failed<'p>>>,
     ) -> Result<(), Failed<'p>> {
+        self.gate.before(step).await;
         let started = Instant::now();
         let own = self.own_deadline(step, deadline);
         self.telling.begins(step, own.remaining());
@@ -234,10 +252,13 @@ impl<'p> Exec<'p> {
                 )
             })?;
         }
-        self.repeated(step, deadline).await
+        self.repeated(step, deadline).await?;
+        self.gate.after(step).await;
+        Ok(())
     }
 
     async fn repeated(&self, step: &'p PlannedStep, deadline: Deadline) -> Result<(), Failed<'p>> {
+        self.gate.before(step).await;
         for _ in 0..step.times {
             self.once(step, deadline).await?;
         }

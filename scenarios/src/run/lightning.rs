@@ -16,7 +16,7 @@ use super::{Run, Step, StepFailure};
 use crate::entities::{Channel, Closing, HoldInvoice, Invoice, Payment};
 use crate::steps::{
     ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
-    OpenChannel, Pay, Until,
+    OpenChannel, Pay, ReadInvoice, Until,
 };
 
 /// A claim that reached a node before it was ready to claim is lost without a word, so it is repeated until the payment
@@ -164,6 +164,32 @@ impl Step for MakeHoldInvoice {
         };
         record_invoice(run, &invoice, self.expiry);
         Ok(HoldInvoice { invoice, preimage })
+    }
+}
+
+impl Step for ReadInvoice {
+    async fn run(&self, run: &Run<'_>) -> Result<Invoice, StepFailure> {
+        let bolt11 = run.get(&self.read_invoice).await?;
+        let nodes = run.world.nodes();
+        let Some(reader) = nodes.first() else {
+            return Err(StepFailure::refused("this world has no Lightning node"));
+        };
+        let read = reader.read_invoice(&bolt11).await;
+        let read =
+            read.map_err(|error| StepFailure::from(run.world.error(error)).at("read_invoice"))?;
+        let payee = nodes.iter().find(|node| node.node_id() == read.payee);
+        let payee = payee.ok_or_else(|| {
+            let title = format!("the invoice is one of {}", read.payee);
+            let why =
+                "that is no Lightning node of this world, so nothing could be seen of its payment";
+            StepFailure::refused(title).why(why).at("read_invoice")
+        })?;
+        Ok(Invoice {
+            bolt11,
+            hash: read.hash,
+            amount: read.amount,
+            payee: payee.name().into(),
+        })
     }
 }
 

@@ -22,6 +22,7 @@ mod random;
 mod runner;
 mod scenario;
 mod step;
+mod step_in;
 mod telling;
 
 pub use calls::Calls;
@@ -34,3 +35,4 @@ pub use outcome::{Failure, Outcome, StepRecord, Tally, Verdict};
 pub use random::{Random, stable_hash};
 pub use runner::{Interrupt, RunEnded, RunSettings, Watch, run_all};
 pub use step::{BoxFuture, Run, Step, Steps};
+pub use step_in::{Reached, Stay, StepIn, Stop};

@@ -7,6 +7,7 @@ use serde_json::Value as Json;
 use swaprig_harness::grpc::{self, CallError, Misfit, ReflectionError, Target};
 use swaprig_harness::http::{self, Answer as HttpAnswer, HttpError, Request};
 use swaprig_harness::proxy::FieldValue;
+use swaprig_harness::server::Server;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::world::Program;
 
@@ -58,21 +59,21 @@ impl Run<'_> {
         Ok(wanted)
     }
 
-    /// Where calls to a server are recorded, which is known by the start of the URL.
-    fn http_calls(&self, request: &Request) -> Calls {
-        let rest = request
-            .url
-            .split_once("://")
-            .map_or(&*request.url, |(_, rest)| rest);
+    /// Where calls to the server at a URL are recorded, and its path.
+    fn http_calls<'u>(&self, url: &'u str) -> (Calls, &'u str) {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let (address, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-        let mut servers = self.world.servers().iter();
-        let server = servers.find(|server| {
-            [server.address(), server.admin_address()].contains(&address.to_owned())
-        });
+        let is_there = |server: &&Server| {
+            [server.address(), server.admin_address()]
+                .iter()
+                .any(|own| own == address)
+        };
+        let server = self.world.servers().iter().find(is_there);
         let to = server.map_or(address, |server| server.name());
-        let path = if path.is_empty() { "/" } else { path };
-        let calls = Calls::new(self.world, to, &format!("{} {path}", request.method));
-        calls.sending(request.json.as_deref().unwrap_or_default())
+        (
+            Calls::to(self.world, to),
+            if path.is_empty() { "/" } else { path },
+        )
     }
 
     async fn json(&self, body: &Body) -> Result<Json, StepFailure> {
@@ -171,8 +172,11 @@ impl Step for Http {
             },
         };
         let wanted = run.wanted(&self.expect).await?;
+        let (calls, path) = run.http_calls(&request.url);
         let ask = Ask {
-            calls: run.http_calls(&request),
+            calls,
+            method: format!("{} {path}", request.method),
+            request: request.json.clone().unwrap_or_default(),
             place: format!("{} {}", request.method, request.url),
             key: "url",
             deadline: run.deadline,
@@ -267,9 +271,10 @@ impl Step for Grpc {
         let message = grpc::encode(&method.input(), &send)
             .map_err(|misfit| misfit_failure(&misfit).at("send"))?;
         let wanted = run.wanted(&self.expect).await?;
-        let calls = Calls::new(run.world, &self.grpc.0, &grpc::method_path(&method));
         let ask = Ask {
-            calls: calls.sending(&send.to_string()),
+            calls: Calls::to(run.world, &self.grpc.0),
+            method: grpc::method_path(&method),
+            request: send.to_string(),
             place: format!("{} of {}", grpc::method_path(&method), self.grpc),
             key: "rpc",
             deadline: run.deadline,

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use super::outcome::{Failure, Outcome, Verdict};
 use super::scenario::{self, Ran};
 use super::telling::Telling;
-use super::{FailureKind, Random, StepFailure};
+use super::{FailureKind, Random, StepFailure, StepIn};
 use crate::lang::{KnownFailure, Plan, PlannedStep, Problem};
 
 /// What is told while scenarios run. Called from several tasks; it must not block.
@@ -104,6 +104,8 @@ pub struct RunSettings {
     pub settings: Settings,
     /// Where event records are written, in a directory for every scenario; `None`: nowhere.
     pub records: Option<PathBuf>,
+    /// Who is given the world of a scenario that goes no further, before it is ended.
+    pub step_in: Option<Arc<dyn StepIn>>,
 }
 
 impl RunSettings {

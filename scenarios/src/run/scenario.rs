@@ -13,6 +13,7 @@ use super::exec::Exec;
 use super::oracle::Sheet;
 use super::outcome::{Failure, StepRecord, Verdict};
 use super::runner::{Interrupt, RunSettings};
+use super::step_in::{Reached, Stay};
 use super::telling::Telling;
 use super::{FailureKind, Random, StepFailure};
 use crate::lang::{Plan, PlannedStep};
@@ -106,26 +107,46 @@ async fn attempt(
     telling.stands(&world);
     let records = Mutex::default();
     let exec = Exec::new(&world, plan, settings, random, telling, &records);
-    let ended = interrupt.unless(exec.list(&plan.steps, deadline)).await;
-    let steps = || std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
-    match ended {
-        Some(Ok(())) => match world.end().await {
-            Ok(dir) => Attempt {
-                steps: steps(),
-                passed: Some(dir),
-                verdict: Verdict::Passed,
-            },
-            Err(error) => Attempt::stopped(steps(), broken(error)),
+    let (verdict, stop) = tokio::select! {
+        biased;
+        stop = exec.gate.reached() => (Verdict::Interrupted, Some(stop)),
+        ended = interrupt.unless(exec.list(&plan.steps, deadline)) => {
+            let verdict = match ended {
+                Some(Ok(())) => Verdict::Passed,
+                Some(Err((step, failure))) => failed(step, failure, exec.money(), &world),
+                None => Verdict::Interrupted,
+            };
+            (verdict, None)
+        }
+    };
+    let steps = std::mem::take(&mut *records.lock().unwrap_or_else(PoisonError::into_inner));
+    let reached = match (&verdict, stop) {
+        (_, Some(stop)) => Some(Reached::Stop(stop)),
+        (Verdict::Interrupted, None) => None,
+        (Verdict::Passed, None) => Some(Reached::End),
+        (verdict, None) => Some(Reached::Failure(verdict)),
+    };
+    if let (Some(step_in), Some(reached)) = (&settings.step_in, reached) {
+        let stay = Stay {
+            world: &world,
+            plan,
+            bindings: &exec.bindings(),
+            steps: &steps,
+            reached,
+        };
+        interrupt.unless(step_in.stay(stay)).await;
+    }
+    if stop.is_none() && !matches!(verdict, Verdict::Passed) {
+        world.stop().await;
+        return Attempt::stopped(steps, verdict);
+    }
+    match world.end().await {
+        Ok(dir) => Attempt {
+            steps,
+            passed: Some(dir),
+            verdict,
         },
-        Some(Err((step, failure))) => {
-            let verdict = failed(step, failure, exec.money(), &world);
-            world.stop().await;
-            Attempt::stopped(steps(), verdict)
-        }
-        None => {
-            world.stop().await;
-            Attempt::stopped(steps(), Verdict::Interrupted)
-        }
+        Err(error) => Attempt::stopped(steps, broken(error)),
     }
 }
 

@@ -183,6 +183,28 @@ fn holds_something(step: &MakeHoldInvoice, cx: &mut StepCx<'_>) -> bool {
 }
 
 step! {
+    /// Reads a BOLT11 invoice that somebody else has made, such as a server that was asked: what it asks for, and for
+    /// which hash. From then on it is an invoice as any other, which `pay` pays. Whose it is must be a Lightning node of
+    /// this world.
+    pub struct ReadInvoice("read_invoice") -> Invoice {
+        /// Its text, which starts with `lnbcrt`.
+        read_invoice: Arg<String>,
+    } optional {}
+    keys has_a_node;
+}
+
+fn has_a_node(cx: &mut StepCx<'_>) -> bool {
+    if cx.parties().is_none_or(|parties| !parties.is_empty()) {
+        return true;
+    }
+    let span = cx.key_span("read_invoice");
+    cx.problem(span, "this world has no Lightning node")
+        .label("nobody made it, and nobody can read it")
+        .help("give it some: world = { preset = \"lightning\" }");
+    false
+}
+
+step! {
     /// Claims the payment that a hold invoice holds, and waits until its payee has it.
     pub struct ClaimHoldInvoice("claim_hold_invoice") -> () {
         /// Which invoice.

@@ -15,7 +15,7 @@ pub use faults::{
 };
 pub use lightning::{
     ClaimHoldInvoice, CloseChannel, Connect, FailHoldInvoice, MakeHoldInvoice, MakeInvoice,
-    OpenChannel, Pay, Until,
+    OpenChannel, Pay, ReadInvoice, Until,
 };
 pub use liquid::{FundLiquid, IssueAsset, SendLiquid};
 pub use outside::{EndedProgram, Grpc, Http, Method, RunProgram};
@@ -42,6 +42,7 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
         .add::<CloseChannel>()?
         .add::<MakeInvoice>()?
         .add::<MakeHoldInvoice>()?
+        .add::<ReadInvoice>()?
         .add::<ClaimHoldInvoice>()?
         .add::<FailHoldInvoice>()?
         .add::<Pay>()?

@@ -28,8 +28,8 @@ pub(super) struct Recording {
     seen: Mutex<HashSet<u32>>,
     /// What waits for the ends of processes. Dropping it ends what is in it.
     exits: tokio::sync::Mutex<JoinSet<()>>,
-    /// Looks at the chains, until it is dropped.
-    _ticking: JoinSet<()>,
+    /// What goes on beside the world, until it is dropped: looks at the chains, and what others have put there.
+    beside: Mutex<JoinSet<()>>,
 }
 
 impl Recording {
@@ -44,10 +44,10 @@ impl Recording {
             .chain(liquid)
             .map(Arc::new)
             .collect();
-        let mut ticking = JoinSet::new();
+        let mut beside = JoinSet::new();
         for chain in &chains {
             let chain = chain.clone();
-            ticking.spawn(async move {
+            beside.spawn(async move {
                 loop {
                     Deadline::after(TICK).reach().await;
                     chain.look().await;
@@ -59,13 +59,13 @@ impl Recording {
             chains,
             seen: Mutex::default(),
             exits: tokio::sync::Mutex::default(),
-            _ticking: ticking,
+            beside: Mutex::new(beside),
         }
     }
 }
 
-fn lock(pids: &Mutex<HashSet<u32>>) -> MutexGuard<'_, HashSet<u32>> {
-    pids.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
@@ -83,6 +83,11 @@ impl World {
         self.look_at_processes().await;
         let looks = self.recording.chains.iter().map(|chain| chain.look());
         futures_util::future::join_all(looks).await;
+    }
+
+    /// Runs `work` as long as the world stands, or until it is done.
+    pub fn beside(&self, work: impl Future<Output = ()> + Send + 'static) {
+        lock(&self.recording.beside).spawn(work);
     }
 
     /// Records who is in it.
