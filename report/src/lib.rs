@@ -8,6 +8,7 @@ mod happening;
 mod index;
 mod load;
 mod merge;
+mod page;
 mod plain;
 mod run_log;
 mod steps;
@@ -22,6 +23,7 @@ pub use flakes::{Attempt, Flake, flakes};
 pub use index::{Index, Row, Tone, index_page};
 pub use load::{Loaded, Trouble, load};
 pub use merge::{CaseState, Merged, MergedCase, merge};
+pub use page::{LogFile, Logs, PageError, page, write_page};
 pub use run_log::{
     AttemptEnded, CaseEnded, PlannedCase, RUN_LOG_VERSION, RunBegan, RunLine, RunLog, RunLogError,
     is_run_log, read_run_log,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use swaprig_report::{Index, Row, Tone, index_page};
+use swaprig_report::{Index, Row, Tone, index_page, write_page};
 use swaprig_scenarios::lang::Plan;
 use swaprig_scenarios::run::{RunEnded, Verdict};
 
@@ -148,18 +148,9 @@ pub(super) fn write_index(html: &Path, index: &Index) -> io::Result<()> {
 pub(super) fn write(record: &Path, run_dir: &Path, out: &Path) -> io::Result<()> {
     let parent = out.parent().filter(|dir| !dir.as_os_str().is_empty());
     let made = parent.map_or(Ok(()), std::fs::create_dir_all);
-    let written = made.and_then(|()| page(record, run_dir, out));
+    let page = || write_page(record, run_dir, out).map_err(io::Error::other);
+    let written = made.and_then(|()| page());
     said(out, written)
-}
-
-fn page(record: &Path, run_dir: &Path, out: &Path) -> io::Result<()> {
-    let _ = run_dir;
-    let brief = swaprig_report::brief(record).map_err(io::Error::other)?;
-    let text = serde_json::to_string_pretty(&brief)?;
-    whole_file(
-        out,
-        format!("<!doctype html>\n<pre>{text}</pre>").as_bytes(),
-    )
 }
 
 fn said(path: &Path, result: io::Result<()>) -> io::Result<()> {

@@ -162,7 +162,11 @@ fn find(args: &ReportArgs, what: &Path) -> Result<Found, ReportError> {
     if what.is_dir() {
         return Err(ReportError::Directory(what.to_owned()));
     }
-    let meant = lang::nearest(&name, known.iter().map(String::as_str));
+    let is_end = |id: &&str| id.ends_with(&format!("/{name}"));
+    let mut ids = known.iter().map(String::as_str);
+    let meant = ids
+        .find(is_end)
+        .or_else(|| lang::nearest(&name, known.iter().map(String::as_str)));
     let hint = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
     Err(ReportError::NotFound {
         what: what.to_owned(),

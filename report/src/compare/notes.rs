@@ -61,11 +61,12 @@ pub(super) fn circumstances(
     for source in old {
         let same = new.iter().find(|other| other.file == source.file);
         if same.is_some_and(|other| other.text != source.text) {
-            let is = |side: &str| Some(format!("as it was in the run {side}"));
+            let is_older = left.0.unix_ms <= right.0.unix_ms;
+            let is = |older: bool| Some(if older { "before" } else { "after" }.to_owned());
             found.push(note(
-                format!("text of {}", source.file),
-                is("on the left"),
-                is("on the right"),
+                format!("change of {}", source.file),
+                is(is_older),
+                is(!is_older),
             ));
         }
     }
