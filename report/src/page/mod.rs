@@ -76,7 +76,7 @@ pub fn write_page(record: &Path, run_dir: &Path, out: &Path) -> Result<(), PageE
     let contents = read_file(record)?;
     let mut logs = Logs::read(&contents, run_dir);
     logs.record = record.display().to_string();
-    logs.previous = previous::green(run_dir).map(|record| record.display().to_string());
+    logs.previous = previous::green(record, run_dir).map(|record| record.display().to_string());
     fs::write(out, page(&contents, &logs)).map_err(|source| PageError::Write {
         path: out.to_owned(),
         source,
