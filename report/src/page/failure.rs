@@ -30,7 +30,7 @@ pub(super) fn section(model: &Model<'_>, lines: &Lines<'_>) -> Markup {
             }
             @if let Some(step) = step { (where_it_failed(model, step)) }
             @if let Some(failure) = failure.filter(|failure| words::readable(&failure.title) != failure.title) {
-                details { summary { "The whole message" } pre.whole { (failure.title) } }
+                details { summary { "The whole message" } pre.whole tabindex="0" { (failure.title) } }
             }
             dl.facts.big {
                 @if let Some(step) = step {
@@ -67,7 +67,7 @@ fn last_seen(model: &Model<'_>, step: Option<&Step<'_>>) -> Markup {
             (None, Some((_, _, seen))) => b { (seen.seen) },
             (None, None) => "nothing: it did not wait for anything",
         }
-        @if let Some((_, _, seen)) = looked { span.dim { ", unchanged since " (words::took(seen.after_ms * 1000)) " of waiting" } }
+        @if let Some((_, _, seen)) = looked { span.dim { ", first seen " (words::took(seen.after_ms * 1000)) " into the wait" } }
     }
 }
 
@@ -126,8 +126,8 @@ fn read_next(model: &Model<'_>, lines: &Lines<'_>, step: Option<&Step<'_>>) -> M
             }
             li.js { a.tolog href="#logs" data-t=(start) { "All logs from the beginning of the step, " (words::moment(start)) " s" } }
             @if let Some(step) = step { li { a href=(model.href(step.n)) { "The step in the diagram" } } }
-            @if let Some(previous) = &lines.previous { li { "The last run of it that passed: " code { (previous) } @if !lines.record.is_empty() { "; " (summary::command(&format!("swaprig report {previous} {}", lines.record))) } } }
-            @else { li { "How it differs from the last run that passed: " (summary::command(&format!("swaprig report {}", model.contents.began.scenario))) } }
+            @if let Some(previous) = &lines.previous { li { "The last run of it that passed: " code { (previous) } @if !lines.record.is_empty() { "; " (summary::command(&format!("swaprig report {} {}", words::quoted(lines.record), words::quoted(previous)))) } } }
+            @else { li { "How it differs from the last run that passed: " (summary::command(&format!("swaprig report {}", words::quoted(&model.contents.began.scenario)))) } }
             @if !lines.dir.is_empty() { li { "The run's directory: " code { (lines.dir) } } }
         }
         (last_events(model, end))

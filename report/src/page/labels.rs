@@ -200,9 +200,9 @@ fn call_label(row: &Row, call: &Call) -> Label {
         html! {
             details {
                 summary { (what) }
-                @if show_request { pre { (pretty(&call.request)) } }
+                @if show_request { pre tabindex="0" { (pretty(&call.request)) } }
                 @if show_request && show_reply { p.dim { "answered:" } }
-                @if show_reply { pre { (pretty(&call.reply)) } }
+                @if show_reply { pre tabindex="0" { (pretty(&call.reply)) } }
             }
         }
     });
@@ -304,7 +304,7 @@ fn looks(model: &Model<'_>, all: &[usize]) -> Label {
             html! {
                 details {
                     summary { (words::count(all.len() as u64, "observation")) }
-                    ol.looks { @for look in all.iter().rev().take(50).rev().filter_map(seen) { li { (words::took(look.after_ms * 1000)) ": " (look.seen) } } }
+                    ol.looks tabindex="0" { @for look in all.iter().rev().take(50).rev().filter_map(seen) { li { (words::took(look.after_ms * 1000)) ": " (look.seen) } } }
                 }
             }
         }),

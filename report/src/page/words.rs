@@ -64,6 +64,15 @@ pub(super) fn short(id: &str) -> String {
     }
 }
 
+/// A word of a command line, in quotes where a shell would take it for something else.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@+=,#%".contains(c);
+    match !word.is_empty() && !word.starts_with('#') && word.chars().all(is_plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
 /// A text in which long hexadecimal numbers are cut to their ends. Of two that are alike, such as what was told and what is
 /// right, the place where they part stays.
 pub(super) fn readable(text: &str) -> String {
@@ -172,6 +181,17 @@ mod tests {
         assert_eq!(utc(951_782_400_000), "2000-02-29 00:00:00 UTC");
         assert_eq!(days(2000, 2, 29) * 86_400, 951_782_400);
         assert_eq!(days(2026, 11, 21) * 86_400, 1_795_219_200);
+    }
+
+    #[test]
+    fn words_of_commands_are_quoted_where_they_must_be() {
+        assert_eq!(
+            quoted("runs/9/claim#lbtc/record.jsonl"),
+            "runs/9/claim#lbtc/record.jsonl"
+        );
+        assert_eq!(quoted("my runs"), "'my runs'");
+        assert_eq!(quoted("it's; rm"), r"'it'\''s; rm'");
+        assert_eq!([quoted(""), quoted("#")], ["''", "'#'"]);
     }
 
     #[test]
