@@ -21,7 +21,7 @@ mod history;
 mod json;
 mod junit;
 mod ldk_cli;
-
+mod live;
 mod new;
 mod record;
 mod reference;
@@ -36,8 +36,10 @@ mod stats;
 mod status_text;
 mod status_view;
 mod step_in;
+mod tail;
 mod terminal;
 mod up;
+mod verbose;
 mod world;
 
 use std::path::PathBuf;

@@ -1,8 +1,6 @@
 //! The commands that ask a standing world: `status`, `mine`, `fund`, `pay`, `fault`, `logs`.
 
-use std::io::{
-    BufRead as _, BufReader, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _,
-};
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,6 +15,7 @@ use swaprig_harness::units::{Msat, Sat};
 use super::control::{Answer, Question, Request};
 use super::select::wants_colour;
 use super::status_view::live;
+use super::tail::Tail;
 use super::up::{Standing, UP, WORLD, is_up, standing};
 use super::{Exit, runtime};
 
@@ -404,13 +403,13 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     let wanted = standing.logs.iter();
     let wanted = wanted.filter(|(name, ..)| args.name.as_ref().is_none_or(|only| only == name));
     let width = known.iter().map(|name| name.len()).max().unwrap_or(0);
-    let mut tails: Vec<Tail> = wanted
+    let mut tails: Vec<Printed> = wanted
         .flat_map(|(name, stdout, stderr)| {
             let prefix = match args.name {
                 Some(_) => String::new(),
                 None => format!("{name:<width$} | "),
             };
-            [Tail::new(stdout, &prefix), Tail::new(stderr, &prefix)]
+            [Printed::new(stdout, &prefix), Printed::new(stderr, &prefix)]
         })
         .collect();
     let printed = match args.follow {
@@ -428,7 +427,7 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     }
 }
 
-fn follow(tails: &mut [Tail], standing: &Standing) -> std::io::Result<()> {
+fn follow(tails: &mut [Printed], standing: &Standing) -> std::io::Result<()> {
     let state = standing.socket.with_extension("json");
     let runtime = runtime();
     loop {
@@ -447,7 +446,7 @@ fn follow(tails: &mut [Tail], standing: &Standing) -> std::io::Result<()> {
                 "more log",
                 Deadline::after(LOOK),
                 || async {
-                    match tails.iter().any(Tail::has_more) || !is_up(&state) {
+                    match tails.iter().any(|printed| printed.tail.has_more()) || !is_up(&state) {
                         true => Probe::Ready(()),
                         false => Probe::Pending(String::new()),
                     }
@@ -459,45 +458,27 @@ fn follow(tails: &mut [Tail], standing: &Standing) -> std::io::Result<()> {
 }
 
 /// A log that is printed as it grows.
-struct Tail {
-    path: PathBuf,
+struct Printed {
+    tail: Tail,
     prefix: String,
-    at: u64,
-    /// The beginning of a line whose end has not come.
-    begun: Vec<u8>,
 }
 
-impl Tail {
+impl Printed {
     fn new(path: &Path, prefix: &str) -> Self {
-        Tail {
-            path: path.to_owned(),
+        Printed {
+            tail: Tail::new(path),
             prefix: prefix.to_owned(),
-            at: 0,
-            begun: Vec::new(),
         }
     }
 
-    fn has_more(&self) -> bool {
-        self.path.metadata().is_ok_and(|meta| meta.len() > self.at)
-    }
-
-    /// Prints the lines that have come; whether there was something.
+    /// Prints the lines that have come; whether there were any.
     fn print(&mut self) -> std::io::Result<bool> {
-        // The directory goes away with the world.
-        let Ok(mut file) = std::fs::File::open(&self.path) else {
-            return Ok(false);
-        };
-        file.seek(SeekFrom::Start(self.at))?;
-        let read = file.read_to_end(&mut self.begun)?;
-        self.at += read as u64;
-        let whole = self.begun.iter().rposition(|byte| *byte == b'\n');
-        let rest = self.begun.split_off(whole.map_or(0, |end| end + 1));
-        let lines = std::mem::replace(&mut self.begun, rest);
+        let lines = self.tail.take()?;
         let mut out = std::io::stdout().lock();
-        for line in String::from_utf8_lossy(&lines).lines() {
+        for line in &lines {
             writeln!(out, "{}{line}", self.prefix)?;
         }
         out.flush()?;
-        Ok(read > 0)
+        Ok(!lines.is_empty())
     }
 }
