@@ -11,11 +11,11 @@ use rustix::stdio::stdin;
 use rustix::termios::QueueSelector;
 use swaprig_harness::World;
 use swaprig_harness::binary::Passport;
-use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
+use swaprig_harness::time::{Deadline, Probe, WaitError, Waiting, poll_until};
 use swaprig_harness::world::WAIT;
 use swaprig_scenarios::lang::{Entity, Plan, PlannedStep, Value};
 use swaprig_scenarios::run::{
-    BoxFuture, Failure, Outcome, Reached, Stay, StepIn, Stop, Verdict, Watch,
+    BoxFuture, Failure, Outcome, Reached, RunEnded, Stay, StepIn, Stop, Verdict, Watch,
 };
 
 use super::exit::complain;
@@ -345,6 +345,18 @@ impl<W: Watch> Watch for OnFailure<W> {
 
     fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
         self.to.step(plan, round, step);
+    }
+
+    fn stands(&self, plan: &Plan, round: u32, world: &World) {
+        self.to.stands(plan, round, world);
+    }
+
+    fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {
+        self.to.waits(plan, round, step, waiting);
+    }
+
+    fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
+        self.to.ended(plan, ended);
     }
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {
