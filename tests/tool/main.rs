@@ -9,6 +9,7 @@ mod junit;
 mod new;
 mod outcomes;
 mod reference;
+mod reports;
 mod schema;
 mod selection;
 mod setup;
