@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use swaprig_scenarios::run::Tally;
+
 /// How the program ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -31,6 +33,28 @@ impl Exit {
             Exit::Nothing => 4,
             Exit::Code(code) => code,
             Exit::Signalled(signal) => 128 + signal,
+        }
+    }
+}
+
+impl Exit {
+    /// How a run with these outcomes ends. A verdict on what was tested outranks what could not be tested.
+    pub(super) fn of(tally: Tally, allow_flaky: bool, require_all: bool) -> Self {
+        let Tally {
+            failed,
+            broken,
+            flaky,
+            skipped,
+            interrupted,
+            passed: _,
+            known: _,
+        } = tally;
+        if failed > 0 || (flaky > 0 && !allow_flaky) {
+            Exit::Failed
+        } else if broken + interrupted > 0 || (skipped > 0 && require_all) {
+            Exit::Environment
+        } else {
+            Exit::Passed
         }
     }
 }

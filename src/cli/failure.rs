@@ -1,11 +1,13 @@
 //! A failure on one screen: where, what was seen, what was said last, how to run it again.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 
 use swaprig_harness::binary::Passport;
 use swaprig_scenarios::lang::{Plan, Problem};
 use swaprig_scenarios::run::{Failure, Outcome};
 
+use super::pages::PAGE;
 use super::run::{head, shown};
 use super::select::{WIDTH, render};
 
@@ -65,6 +67,9 @@ impl Screen<'_> {
             line(process, words);
         }
         line("daemons", &self.passport.to_string());
+        if let Some(page) = page(outcome) {
+            line("report", &shown(&page));
+        }
         if let Some(dir) = &outcome.dir {
             line("logs", &format!("{}/*.log", shown(dir)));
         }
@@ -80,4 +85,10 @@ impl Screen<'_> {
         text.truncate(text.trim_end().len());
         text
     }
+}
+
+/// The page in the directory that a scenario left, if there is one.
+pub(super) fn page(outcome: &Outcome) -> Option<PathBuf> {
+    let page = outcome.dir.as_ref()?.join(PAGE);
+    page.is_file().then_some(page)
 }

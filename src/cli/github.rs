@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::record::{Run, State, Told};
+use super::record::{Case, Run, State, Told};
 use super::select::count;
 
 /// When to tell GitHub.
@@ -23,6 +23,8 @@ pub(super) struct GitHub {
     /// Paths of annotations begin there.
     workspace: Option<PathBuf>,
     summary: Option<PathBuf>,
+    /// Where somebody who reads the summary finds what the workflow keeps.
+    artifacts: Option<String>,
 }
 
 impl GitHub {
@@ -41,9 +43,18 @@ impl GitHub {
             let value = std::env::var_os(name).filter(|value| !value.is_empty());
             value.map(PathBuf::from)
         };
+        let text = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let artifacts = || {
+            let server = text("GITHUB_SERVER_URL")?;
+            let (repository, run) = (text("GITHUB_REPOSITORY")?, text("GITHUB_RUN_ID")?);
+            Some(format!(
+                "{server}/{repository}/actions/runs/{run}#artifacts"
+            ))
+        };
         wanted.then(|| GitHub {
             workspace: path("GITHUB_WORKSPACE"),
             summary: path("GITHUB_STEP_SUMMARY"),
+            artifacts: artifacts(),
         })
     }
 
@@ -99,54 +110,68 @@ impl GitHub {
             .create(true)
             .append(true)
             .open(path)?;
-        file.write_all(summary(run, totals).as_bytes())
+        file.write_all(self.text(run, totals).as_bytes())
+    }
+
+    fn text(&self, run: &Run, totals: &str) -> String {
+        let mut text = format!(
+            "### swaprig: {totals}\n\n`{}` · seed {}\n",
+            run.programs.text, run.seed
+        );
+        let (mut table, mut screens, mut has_pages) = (String::new(), String::new(), false);
+        for case in &run.cases {
+            let Some(word) = word(case) else { continue };
+            let told = case.state.told();
+            let title = told.and_then(|told| told.title.lines().next());
+            let step = told.and_then(|told| told.step.as_deref());
+            let page = case.page.as_ref().map(|page| self.in_workspace(page));
+            has_pages |= page.is_some();
+            let page = page.map_or(String::new(), |page| format!("`{}`", cell(&page)));
+            let _ = writeln!(
+                table,
+                "| `{}` | {} | {} | {:.1} s | {} | {page} |",
+                cell(&case.name()),
+                cell(&word),
+                cell(step.unwrap_or_default()),
+                case.took.as_secs_f64(),
+                cell(title.unwrap_or_default()),
+            );
+            if let (State::Failed(_) | State::Broken(_), Some(told)) = (&case.state, told) {
+                let _ = write!(
+                    screens,
+                    "\n<details><summary><code>{}</code></summary>\n\n````\n{}\n````\n\n</details>\n",
+                    case.id, told.text
+                );
+            }
+        }
+        if !table.is_empty() {
+            let _ = write!(
+                text,
+                "\n| scenario | outcome | step | time | first line | page |\n|---|---|---|---|---|---|\n{table}"
+            );
+        }
+        if let (Some(artifacts), true) = (&self.artifacts, has_pages) {
+            let _ = writeln!(
+                text,
+                "\nThe pages tell each failure with its logs: they are in [the artifacts of this run]({artifacts})."
+            );
+        }
+        text + &screens + "\n"
     }
 }
 
-fn summary(run: &Run, totals: &str) -> String {
-    let mut text = format!(
-        "### swaprig: {totals}\n\n`{}` · seed {}\n",
-        run.passport, run.seed
-    );
-    let mut table = String::new();
-    let mut screens = String::new();
-    for case in &run.cases {
-        let (word, told) = match &case.state {
-            State::Passed => continue,
-            State::Failed(told) => ("failed".to_owned(), Some(told)),
-            State::Broken(told) => ("could not run".to_owned(), Some(told)),
-            State::Flaky(told) => (
-                format!("flaky, {}", count(case.attempts as usize, "attempt")),
-                Some(told),
-            ),
-            State::Known { issue, told } => (format!("known failure {issue}"), Some(told)),
-            State::Skipped(why) => (format!("skipped: {why}"), None),
-            State::Interrupted | State::Running => ("interrupted".to_owned(), None),
-            State::Waiting => ("not begun".to_owned(), None),
-        };
-        let title = told.map_or(String::new(), |told| cell(&told.title));
-        let seconds = case.took.as_secs_f64();
-        let _ = writeln!(
-            table,
-            "| `{}` | {} | {seconds:.1} s | {title} |",
-            cell(&case.id),
-            cell(&word)
-        );
-        if let (State::Failed(_) | State::Broken(_), Some(told)) = (&case.state, told) {
-            let _ = write!(
-                screens,
-                "\n<details><summary><code>{}</code></summary>\n\n````\n{}\n````\n\n</details>\n",
-                case.id, told.text
-            );
-        }
-    }
-    if !table.is_empty() {
-        let _ = write!(
-            text,
-            "\n| scenario | outcome | time | |\n|---|---|---|---|\n{table}"
-        );
-    }
-    text + &screens + "\n"
+/// What came out of a case that somebody may want to look at.
+fn word(case: &Case) -> Option<String> {
+    Some(match &case.state {
+        State::Passed => return None,
+        State::Failed(_) => "failed".to_owned(),
+        State::Broken(_) => "could not run".to_owned(),
+        State::Flaky(_) => format!("flaky, {}", count(case.attempts as usize, "attempt")),
+        State::Known { issue, .. } => format!("known failure {issue}"),
+        State::Skipped(why) => format!("skipped: {why}"),
+        State::Interrupted | State::Running => "interrupted".to_owned(),
+        State::Waiting => "not begun".to_owned(),
+    })
 }
 
 /// Text in a cell of a Markdown table.
@@ -175,6 +200,7 @@ mod tests {
         let github = GitHub {
             workspace: None,
             summary: None,
+            artifacts: None,
         };
         let told = Told {
             title: "100 %\nlost, really".to_owned(),

@@ -6,7 +6,10 @@ use clap::Command;
 
 /// The groups, and the commands of each in the order in which they are shown.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Scenarios", &["run", "check", "list", "new", "schema"]),
+    (
+        "Scenarios",
+        &["run", "check", "list", "report", "new", "schema"],
+    ),
     (
         "World",
         &[

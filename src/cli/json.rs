@@ -46,6 +46,8 @@ fn outcome(outcome: &Outcome) -> Value {
         "steps": outcome.steps,
         "steps_planned": outcome.steps_planned,
         "dir": outcome.dir,
+        "record": outcome.record,
+        "report": super::failure::page(outcome),
         "failure": detail,
     })
 }

@@ -8,17 +8,33 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::exit::complain;
 use super::record::{Case, Run, State, Told};
 
-/// Writes the report. The file is whole or as it was before; directories on the way are made.
-pub(super) fn write(path: &Path, run: &Run) -> io::Result<()> {
+/// Writes the report.
+fn write(path: &Path, run: &Run) -> io::Result<()> {
+    whole_file(path, xml(run, &timestamp()).as_bytes())
+}
+
+/// Writes the report, and says why when that is not possible.
+pub(super) fn write_said(path: &Path, run: &Run) -> io::Result<()> {
+    write(path, run).map_err(|error| {
+        let text = format!("could not write {}: {error}", path.display());
+        let error = io::Error::new(error.kind(), text);
+        complain(&error);
+        error
+    })
+}
+
+/// Writes a file that is whole or as it was before; directories on the way are made.
+pub(super) fn whole_file(path: &Path, content: &[u8]) -> io::Result<()> {
     let parent = path.parent().filter(|dir| !dir.as_os_str().is_empty());
     let dir = parent.unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir)?;
     let whole = tempfile::Builder::new()
         .permissions(readable())
         .tempfile_in(dir)?;
-    std::fs::write(whole.path(), xml(run, &timestamp()))?;
+    std::fs::write(whole.path(), content)?;
     whole.persist(path).map_err(|error| error.error)?;
     Ok(())
 }
@@ -65,14 +81,10 @@ fn xml(run: &Run, timestamp: &str) -> String {
             escaped(value)
         );
     };
-    property("seed", &run.seed.to_string());
-    property("passport", &run.passport.to_string());
-    for stamp in run.passport.stamps() {
-        property(&format!("{}.version", stamp.role), &stamp.version);
-        property(
-            &format!("{}.path", stamp.role),
-            &stamp.path.display().to_string(),
-        );
+    property("seed", &run.seed);
+    property("passport", &run.programs.text);
+    for (name, value) in &run.programs.properties {
+        property(name, value);
     }
     text.push_str("</properties>\n");
     for case in &run.cases {
@@ -111,16 +123,16 @@ fn testcase(text: &mut String, case: &Case, allow_flaky: bool) {
         }
     }
     let mut out = format!("{}\n{}", case.title, case.path.display());
-    if let Some((line, column)) = told(&case.state).and_then(|told| told.place) {
+    if let Some((line, column)) = case.state.told().and_then(|told| told.place) {
         let _ = write!(out, ":{line}:{column}");
     }
     if case.attempts > 1 {
         let _ = write!(out, "\n{} attempts", case.attempts);
     }
-    for path in told(&case.state)
-        .into_iter()
-        .flat_map(|told| &told.attachments)
-    {
+    // The page first: it has the logs in it, by time.
+    let logs = case.state.told().into_iter();
+    let logs = logs.flat_map(|told| &told.attachments);
+    for path in case.page.iter().chain(logs) {
         let _ = write!(out, "\n[[ATTACHMENT|{}]]", path.display());
     }
     let _ = writeln!(
@@ -128,20 +140,6 @@ fn testcase(text: &mut String, case: &Case, allow_flaky: bool) {
         "<system-out>{}</system-out>\n</testcase>",
         escaped(&out)
     );
-}
-
-fn told(state: &State) -> Option<&Told> {
-    match state {
-        State::Failed(told)
-        | State::Broken(told)
-        | State::Flaky(told)
-        | State::Known { told, .. } => Some(told),
-        State::Waiting
-        | State::Running
-        | State::Passed
-        | State::Skipped(_)
-        | State::Interrupted => None,
-    }
 }
 
 fn verdict(text: &mut String, element: &str, kind: &str, told: &Told) {
@@ -202,7 +200,7 @@ fn timestamp() -> String {
 }
 
 /// Civil time from seconds since 1970, with years that begin in March so that the leap day comes last.
-fn date_time(seconds: u64) -> String {
+pub(super) fn date_time(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     // Days since 1 March 0000, and 400 years of them at a time.
     let shifted = days + 719_468;

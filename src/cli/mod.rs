@@ -4,8 +4,10 @@ mod bench;
 mod bench_desk;
 mod bench_liquid;
 mod bench_proxy;
+mod bench_record;
 mod bench_swap;
 mod client;
+mod compare;
 mod conformance;
 mod control;
 mod core_cli;
@@ -15,25 +17,36 @@ mod exec;
 mod exit;
 mod failure;
 mod filter;
+mod flakes;
 mod github;
 mod help;
 mod history;
 mod json;
 mod junit;
 mod ldk_cli;
+mod live;
+mod merge;
 mod new;
+mod pages;
 mod record;
 mod reference;
 mod remote;
+mod report;
 mod run;
 mod select;
 mod server;
 mod shell;
 mod signals;
+mod state;
 mod stats;
+mod status_text;
+mod status_view;
 mod step_in;
+mod stored;
+mod tail;
 mod terminal;
 mod up;
+mod verbose;
 mod world;
 
 use std::path::PathBuf;
@@ -70,6 +83,8 @@ enum Command {
     List(select::ListArgs),
     /// Write a first scenario of your own, which runs as it is
     New(new::NewArgs),
+    /// Tell what event records of runs have: pages, where two runs part, shards as one, flakes
+    Report(report::ReportArgs),
     /// Print the JSON Schema of scenario files, for editors
     Schema(select::SchemaArgs),
     /// Run another program in a fresh world, with its endpoints in the environment
@@ -201,6 +216,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check(args) => select::check(&args),
         Command::List(args) => select::list(&args),
         Command::New(args) => new::new(&args),
+        Command::Report(args) => report::report(&args),
         Command::Schema(args) => select::schema(&args),
         Command::Exec(args) => exec::exec(&args),
         Command::Up(args) => up::up(&args),

@@ -11,7 +11,9 @@ use clap::Args;
 use swaprig_harness::binary::{Passport, Settings, Stderr};
 use swaprig_harness::doctor::suggested_jobs;
 use swaprig_harness::run_dir::RunDir;
+use swaprig_harness::time::unix_ms;
 use swaprig_harness::world::{Binaries, Needs};
+use swaprig_report::flakes as flakes_of;
 use swaprig_scenarios::lang::Plan;
 use swaprig_scenarios::run::{
     Outcome, Random, RunSettings, StepIn, Tally, Verdict, Watch, run_all,
@@ -21,15 +23,16 @@ use super::exit::complain;
 use super::failure::Screen;
 use super::filter::FilterFlags;
 use super::github::{GitHub, When};
-use super::record::{Recorder, Recording};
+use super::live::Live;
+use super::pages::Pages;
+use super::record::{Recorder, Recording, Wanted};
 use super::select::{count, selected};
 use super::signals::Signals;
 use super::step_in::{OnFailure, Scene, nobody_there};
-use super::terminal::{Lines, Live};
-use super::{DaemonFlags, Exit, RunDirFlags, json, runtime};
-
-/// The directory beside the numbered ones of the runs that has the event records.
-const RECORDS: &str = "records";
+use super::stored::{self, RecordsFlag};
+use super::terminal::Lines;
+use super::verbose::{Say, Verbose};
+use super::{DaemonFlags, Exit, RunDirFlags, flakes, json, runtime};
 
 #[derive(Debug, Args)]
 pub(super) struct RunArgs {
@@ -64,6 +67,9 @@ pub(super) struct RunArgs {
     /// Fail when a scenario cannot run here, instead of skipping it
     #[arg(long)]
     require_all: bool,
+    /// Print what the daemons and servers say as they say it, each line under the name of who says it
+    #[arg(long, short)]
+    verbose: bool,
     #[command(flatten)]
     filter: FilterFlags,
     #[command(flatten)]
@@ -72,6 +78,8 @@ pub(super) struct RunArgs {
     daemons: DaemonFlags,
     #[command(flatten)]
     run_dir: RunDirFlags,
+    #[command(flatten)]
+    records: RecordsFlag,
 }
 
 impl RunArgs {
@@ -100,6 +108,13 @@ struct ReportFlags {
     /// Write a JUnit report, also when the run is interrupted or cannot begin
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
+    /// Write the page of a scenario that is run once; else a table of all, with their pages in a directory beside it.
+    /// A failure always leaves its page in its run directory
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Keep no event records, and make no pages from them
+    #[arg(long, conflicts_with = "html")]
+    no_record: bool,
     /// Annotate files and summarize the step on GitHub; `auto`: where GITHUB_ACTIONS=true
     #[arg(long, value_name = "WHEN", num_args = 0..=1, default_value = "auto", default_missing_value = "always", require_equals = true)]
     github: When,
@@ -171,9 +186,8 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     if args.shuffle {
         Random::new(seed, "order").shuffle(&mut plans);
     }
-    let junit = args.reports.junit.clone();
-    let base = &place.base;
-    let recorder = Recorder::new(&plans, args.repeat, seed, args.allow_flaky, junit, base);
+    let records = (!args.reports.no_record).then(|| args.records.dir(&args.run_dir.base));
+    let recorder = recorder(args, &plans, seed, &place.base, records.as_deref());
     let lines = Lines::new(args.reports.json);
     let dir = match RunDir::numbered(&place.base, place.keep) {
         Ok(dir) => dir,
@@ -188,7 +202,7 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         }
     };
     let passport = binaries.passport();
-    recorder.uses(&passport);
+    recorder.begins(&passport, &plans, args.repeat, args.require_all);
     let shown_dir = shown(dir.path());
     lines.say(&format!(
         "{passport}   seed {seed}   run directory {shown_dir}"
@@ -196,7 +210,8 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     if let Some(missing) = missing {
         lines.say(&missing);
     }
-    let watch = watch(args, lines, &passport, seed);
+    let several = jobs.get() > 1 && plans.len() * args.repeat as usize > 1;
+    let watch = watch(args, lines, &passport, seed, several);
     let run = RunSettings {
         jobs,
         rounds: args.repeat,
@@ -205,16 +220,49 @@ pub(super) fn run(args: &RunArgs) -> Exit {
         seed,
         binaries,
         settings,
-        records: Some(place.base.join(RECORDS)),
+        records: records.clone(),
         step_in: watch.step_in,
     };
+    let ids: Vec<String> = plans.iter().map(|plan| plan.id().to_owned()).collect();
     let recorder = Arc::new(recorder);
     let report = runtime().block_on(run_plans(plans, run, dir, watch.to, recorder.clone()));
     let (report, signal) = match report {
         Ok(done) => done,
         Err(error) => return cannot_run(args, &recorder, &error, lines),
     };
-    finish(args, &report, &recorder, signal, lines)
+    let exit = finish(args, &report, &recorder, signal, lines);
+    if let Some(records) = records
+        && let Err(error) = stored::rotate(&records, ids.iter().map(String::as_str))
+    {
+        complain(&error);
+    }
+    exit
+}
+
+/// What is written about the run, and what is known of it before it begins.
+fn recorder(
+    args: &RunArgs,
+    plans: &[Arc<Plan>],
+    seed: u64,
+    base: &Path,
+    records: Option<&Path>,
+) -> Recorder {
+    let runs = plans.len() * args.repeat as usize;
+    // Without its log a run can be told from its records, if less well.
+    let log = records.and_then(|records| match stored::Log::create(records, unix_ms()) {
+        Ok(log) => Some(log),
+        Err(error) => {
+            complain(&error);
+            None
+        }
+    });
+    let wanted = Wanted {
+        junit: args.reports.junit.clone(),
+        pages: Pages::new(args.reports.html.clone(), runs),
+        base: base.to_owned(),
+        log,
+    };
+    Recorder::new(plans, args.repeat, seed, args.allow_flaky, wanted)
 }
 
 /// Says why nothing can be run, in the reports too.
@@ -250,21 +298,31 @@ struct Told {
     step_in: Option<Arc<dyn StepIn>>,
 }
 
-fn watch(args: &RunArgs, lines: Lines, passport: &Passport, seed: u64) -> Told {
-    let outcome_lines = lines.with_passport(passport.clone(), seed);
-    let to: Arc<dyn Watch> = match (args.step_in, std::io::stderr().is_terminal()) {
+/// `several`: whether worlds run side by side.
+fn watch(args: &RunArgs, lines: Lines, passport: &Passport, seed: u64, several: bool) -> Told {
+    let plain = lines.with_passport(passport.clone(), seed);
+    // With `-v` the logs are said, too.
+    let loud = |to: Arc<dyn Watch>, say: Say| match args.verbose {
+        true => Arc::new(Verbose::new(to, say, several)),
+        false => to,
+    };
+    let say: Say = Arc::new(move |line| lines.say(line));
+    let mut step_in = None::<Arc<dyn StepIn>>;
+    let to = match (args.step_in, std::io::stderr().is_terminal()) {
         (true, _) => {
             let scene = Scene::new(passport.clone(), seed, lines);
-            let both = Arc::new(OnFailure::new(outcome_lines, scene));
-            return Told {
-                to: both.clone(),
-                step_in: Some(both),
-            };
+            let both = Arc::new(OnFailure::new(plain, scene));
+            step_in = Some(both.clone());
+            loud(both, say)
         }
-        (false, true) => Arc::new(Live::new(outcome_lines)),
-        (false, false) => Arc::new(outcome_lines),
+        (false, true) => {
+            let live = Arc::new(Live::new(plain));
+            let above = live.clone();
+            loud(live, Arc::new(move |line| above.say(line)))
+        }
+        (false, false) => loud(Arc::new(plain), say),
     };
-    Told { to, step_in: None }
+    Told { to, step_in }
 }
 
 async fn run_plans(
@@ -324,32 +382,30 @@ fn finish(
     if args.reports.json {
         println!("{:#}", json::report(report));
     }
-    let totals = summary(report);
+    let totals = summary(report.tally, report.took);
+    if args.repeat > 1 && report.tally.failed + report.tally.broken + report.tally.flaky > 0 {
+        let flakes = flakes_of(&recorder.attempts());
+        lines.say(&flakes::table(&flakes));
+    }
     lines.say(&totals);
     if let Some(kept) = &report.kept {
         lines.say(&format!("kept {}", kept.display()));
     }
+    recorder.over(&totals);
     let written = recorder.write();
     tell_github(args, recorder, &totals, lines);
-    let Tally {
-        failed,
-        broken,
-        flaky,
-        skipped,
-        ..
-    } = report.tally;
     match signal {
         Some(signal) => signal,
-        None if failed > 0 || (flaky > 0 && !args.allow_flaky) => Exit::Failed,
-        None if broken > 0 || (skipped > 0 && args.require_all) => Exit::Environment,
-        // A report that was asked for and is not there must not look like a success.
-        None if written.is_err() => Exit::Environment,
-        None => Exit::Passed,
+        None => match Exit::of(report.tally, args.allow_flaky, args.require_all) {
+            // A report that was asked for and is not there must not look like a success.
+            Exit::Passed if written.is_err() => Exit::Environment,
+            exit => exit,
+        },
     }
 }
 
-fn summary(report: &Report) -> String {
-    let tally = report.tally;
+/// What came out, on one line.
+pub(super) fn summary(tally: Tally, took: std::time::Duration) -> String {
     let mut parts = Vec::new();
     for (n, word) in [
         (tally.failed, "failed"),
@@ -369,11 +425,8 @@ fn summary(report: &Report) -> String {
     } else {
         parts.join(", ")
     };
-    format!(
-        "{parts} of {}, {:.1} s",
-        count(tally.total(), "run"),
-        report.took.as_secs_f64()
-    )
+    let runs = count(tally.total(), "run");
+    format!("{parts} of {runs}, {:.1} s", took.as_secs_f64())
 }
 
 /// The id of an outcome, with its round if that is not the first.
@@ -396,7 +449,13 @@ pub(super) fn outcome_text(
     let (word, failure) = match &outcome.verdict {
         Verdict::Passed => return format!("PASS {head}   {seconds:.2} s"),
         Verdict::Skipped(why) => return format!("SKIP {head}   {why}"),
-        Verdict::Interrupted => return format!("STOP {head}   interrupted after {seconds:.2} s"),
+        Verdict::Interrupted => {
+            let mut text = format!("STOP {head}   interrupted after {seconds:.2} s");
+            if let Some(page) = super::failure::page(outcome) {
+                text += &format!("\n  report    {}", shown(&page));
+            }
+            return text;
+        }
         Verdict::KnownFailure { issue, failure } => {
             let title = &failure.failure.title;
             return format!("KNOWN {head}   {issue}: {title}   {seconds:.2} s");

@@ -9,9 +9,12 @@ mod junit;
 mod new;
 mod outcomes;
 mod reference;
+mod reports;
 mod schema;
 mod selection;
 mod setup;
+#[cfg(target_os = "linux")]
+mod step_in;
 mod worlds;
 
 use serde_json::Value;
