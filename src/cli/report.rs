@@ -78,7 +78,7 @@ enum ReportError {
     ScenarioFile(PathBuf),
     #[error("{}: this is a directory; name a record in it, or use --merge or --flakes", .0.display())]
     Directory(PathBuf),
-    #[error("{}: there is no event record in it; `swaprig run` keeps them in .swaprig/records", .0.display())]
+    #[error("{}: there is no event record in it; `swaprig run` keeps them in .swaprig/records, or where --records says", .0.display())]
     NoRecords(PathBuf),
     #[error("{}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -341,7 +341,11 @@ fn merge_shards(args: &ReportArgs) -> Result<Exit, ReportError> {
 }
 
 fn tell_flakes(args: &ReportArgs) -> Result<Exit, ReportError> {
-    let kept = vec![args.records.dir(&args.base)];
+    let records = args.records.dir(&args.base);
+    if args.what.is_empty() && !records.exists() {
+        return Err(ReportError::NoRecords(records));
+    }
+    let kept = vec![records];
     let roots = if args.what.is_empty() {
         &kept
     } else {
