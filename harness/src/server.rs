@@ -177,6 +177,11 @@ impl Server {
         &self.dir
     }
 
+    /// How it shows that it is ready.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
     /// The messages of its gRPC API, as the world was told them.
     pub fn api(&self) -> Option<&DescriptorPool> {
         self.api.as_ref()

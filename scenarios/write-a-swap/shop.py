@@ -124,11 +124,15 @@ class Shop:
         }  # fmt: skip
         with self.lock:
             self.save(swap)  # the keys of the HTLC, before there are coins in it
-            invoice = self.lightning.hold_invoice(payment_hash, price, f"swap {swap['id']}")
-            coins = f"{locked_sat // 10**8}.{locked_sat % 10**8:08}"
-            txid = self.elements.call("sendtoaddress", swap["address"], coins)
-            self.save(swap, state="locked", invoice=invoice, lock_txid=txid)
             self.swaps[swap["id"]] = swap
+            try:
+                invoice = self.lightning.hold_invoice(payment_hash, price, f"swap {swap['id']}")
+                coins = f"{locked_sat // 10**8}.{locked_sat % 10**8:08}"
+                txid = self.elements.call("sendtoaddress", swap["address"], coins)
+            except BaseException:
+                self.save(swap, state="closing")  # as after a crash
+                raise
+            self.save(swap, state="locked", invoice=invoice, lock_txid=txid)
         return self.told(swap)
 
     def told(self, swap):
@@ -201,7 +205,7 @@ def handler(shop):
             if self.path == "/health":
                 self.answer(200, {})
             elif self.path == "/swaps":
-                self.answer(200, {"swaps": [shop.told(swap) for swap in shop.swaps.values()]})
+                self.answer(200, {"swaps": [shop.told(swap) for swap in list(shop.swaps.values())]})
             elif swap is not None:
                 self.answer(200, shop.told(swap))
             else:
@@ -211,8 +215,10 @@ def handler(shop):
             try:
                 request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 self.answer(201, shop.open(request.get("sat"), request.get("claim_key"), request.get("lie")))
-            except (Refused, LightningError) as error:
+            except (Refused, ValueError, AttributeError) as error:
                 self.answer(400, {"error": str(error)})
+            except (LightningError, OSError) as error:
+                self.answer(502, {"error": str(error)})
 
         def log_message(self, *_):
             pass

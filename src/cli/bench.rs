@@ -16,7 +16,9 @@ use swaprig_scenarios::run::Oracle;
 
 use super::exit::complain;
 use super::stats::Samples;
-use super::{DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, bench_swap, runtime};
+use super::{
+    DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, bench_record, bench_swap, runtime,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct BenchArgs {
@@ -48,6 +50,8 @@ enum Bench {
     Liquid,
     /// The swap server and the buyer's library
     Swap,
+    /// The event record: one event, and a scenario with and without
+    Record,
 }
 
 impl Bench {
@@ -58,6 +62,7 @@ impl Bench {
             Bench::Proxy => "proxy",
             Bench::Liquid => "liquid",
             Bench::Swap => "swap",
+            Bench::Record => "record",
         }
     }
 }
@@ -71,7 +76,7 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
     let settings = args.daemons.settings();
     let needs = match args.name {
         Bench::Liquid => Needs::of(false, true, &[Chain::Liquid].into()),
-        Bench::Swap => Needs::of(true, true, &[Chain::Liquid].into()),
+        Bench::Swap | Bench::Record => Needs::of(true, true, &[Chain::Liquid].into()),
         Bench::World | Bench::Oracle | Bench::Proxy => Needs::of(true, false, &[].into()),
     };
     let binaries = match Binaries::resolve(&settings, &needs, &Stderr::default()) {
@@ -102,6 +107,10 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
                 let base = RunDirSettings::from_env(Path::new(RUNS)).base;
                 let counts = (args.runs, args.soak.unwrap_or(bench_swap::SOAK));
                 bench_swap::swaps(counts, &base, &settings, &binaries, &mut samples).await
+            }
+            Bench::Record => {
+                let base = RunDirSettings::from_env(Path::new(RUNS)).base;
+                bench_record::record(args.runs, &base, &settings, &binaries, &mut samples).await
             }
             Bench::Proxy => bench_proxy::calls(args.runs, &settings, &binaries, &mut samples).await,
         }

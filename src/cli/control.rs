@@ -2,17 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use swaprig_harness::bitcoind::RpcError;
 use swaprig_harness::elementsd::AssetAmount;
-use swaprig_harness::ldk_server::{LdkServer, NodeError};
+use swaprig_harness::ldk_server::LdkServer;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
-use swaprig_harness::world::{Liquid, Recipient, WAIT, liquid_address};
+use swaprig_harness::world::{Recipient, WAIT, liquid_address};
 use swaprig_harness::{World, WorldError};
 use swaprig_scenarios::lang::{self, Action, Bindings, Source};
 use swaprig_scenarios::run::{Random, Run};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixStream;
+
+use super::state::state;
 
 /// Columns of a message.
 const WIDTH: usize = 100;
@@ -135,7 +136,7 @@ async fn perform(question: &Question, world: &World) -> Result<Value, WorldError
                 "fee_msat": paid.fee.map(|fee| fee.0),
             }))
         }
-        Question::Status {} => status(world).await,
+        Question::Status {} => Ok(state(world).await),
     }
 }
 
@@ -193,79 +194,4 @@ async fn fault(step: &str, world: &World) -> Result<(), String> {
             .map_err(|failure| failure.to_string())?;
     }
     Ok(())
-}
-
-async fn status(world: &World) -> Result<Value, WorldError> {
-    let height = match world.bitcoind().running().exit() {
-        Some(_) => None,
-        None => {
-            let height = world.bitcoind().height().await;
-            Some(height.map_err(|error| world.error(error))?.0)
-        }
-    };
-    let mut nodes = Vec::new();
-    for node in world.nodes() {
-        if let Some(exit) = node.running().exit() {
-            nodes.push(json!({ "name": node.name(), "ended": exit.to_string() }));
-            continue;
-        }
-        let look = async {
-            let (info, balances) = (node.info().await?, node.balances().await?);
-            Ok((info, balances, node.channels().await?))
-        };
-        let (info, balances, channels) =
-            look.await.map_err(|error: NodeError| world.error(error))?;
-        let usable = channels.iter().filter(|channel| channel.is_usable).count();
-        nodes.push(json!({
-            "name": node.name(),
-            "node_id": info.node_id.to_string(),
-            "height": info.height.0,
-            "onchain_sat": balances.onchain_total.0,
-            "lightning_sat": balances.lightning.0,
-            "channels": channels.len(),
-            "usable_channels": usable,
-        }));
-    }
-    let mut answer = json!({ "height": height, "nodes": nodes });
-    if let Ok(liquid) = world.liquid() {
-        answer["liquid"] = liquid_status(world, liquid).await?;
-    }
-    let mut indexes = Vec::new();
-    for index in world.indexes() {
-        indexes.push(match index.running().exit() {
-            Some(exit) => json!({ "name": index.name(), "ended": exit.to_string() }),
-            None => {
-                let height = index.height(Deadline::after(WAIT)).await;
-                let height = height.map_err(|error| world.error(error))?;
-                json!({ "name": index.name(), "height": height.0 })
-            }
-        });
-    }
-    answer["indexes"] = json!(indexes);
-    Ok(answer)
-}
-
-async fn liquid_status(world: &World, liquid: &Liquid) -> Result<Value, WorldError> {
-    let elementsd = liquid.elementsd();
-    if let Some(exit) = elementsd.running().exit() {
-        return Ok(json!({ "ended": exit.to_string() }));
-    }
-    let look = async {
-        let height = elementsd.height().await?;
-        let mut wallets = Vec::new();
-        for name in elementsd.wallets() {
-            let balances = elementsd
-                .rpc()
-                .balances(name, Deadline::after(WAIT))
-                .await?;
-            let balances: serde_json::Map<_, _> = balances
-                .into_iter()
-                .map(|(asset, parts)| (asset.to_string(), json!(parts)))
-                .collect();
-            wallets.push(json!({ "name": name, "balances": balances }));
-        }
-        Ok((height, wallets))
-    };
-    let (height, wallets) = look.await.map_err(|error: RpcError| world.error(error))?;
-    Ok(json!({ "height": height.0, "wallets": wallets }))
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use swaprig_harness::http::{self, HttpError, Request};
 use swaprig_harness::time::Deadline;
 
-use super::shell::Variables;
+use super::shell::{Variables, say};
 use super::{Exit, runtime};
 
 /// As long as Core's client waits (`-rpcclienttimeout`).
@@ -84,7 +84,7 @@ pub(super) fn core_cli(node: Node, words: &[String], variables: &Variables) -> E
     let wanted = match parse(words) {
         Ok(Some(wanted)) => wanted,
         Ok(None) => {
-            println!("{}", usage(node));
+            say(&usage(node));
             return Exit::Passed;
         }
         Err(why) => return failed(&format!("error: {why}")),
@@ -325,8 +325,8 @@ fn print(node: Node, body: &str) -> Exit {
         return Exit::Passed;
     };
     match serde_json::from_str::<String>(result.get()) {
-        Ok(text) => println!("{text}"),
-        Err(_) => println!("{}", indented(result.get())),
+        Ok(text) => say(&text),
+        Err(_) => say(&indented(result.get())),
     }
     Exit::Passed
 }

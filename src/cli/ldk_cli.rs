@@ -10,7 +10,7 @@ use swaprig_harness::error_chain;
 use swaprig_harness::grpc;
 use swaprig_harness::proxy::ldk_server_descriptors;
 
-use super::shell::Variables;
+use super::shell::{Variables, say};
 use super::{Exit, runtime};
 
 /// Why nothing was called, or what the node answered.
@@ -24,12 +24,12 @@ pub(super) fn ldk_cli(words: &[String], variables: &Variables) -> Exit {
     let nodes = variables.nodes();
     let wants_help = words.iter().any(|word| word == "--help" || word == "-h");
     if words.is_empty() || wants_help {
-        println!("{}", usage(&nodes));
+        say(&usage(&nodes));
         return Exit::Passed;
     }
     match call(words, &nodes, variables) {
         Ok(answer) => {
-            println!("{answer:#}");
+            say(&format!("{answer:#}"));
             Exit::Passed
         }
         Err(Trouble::Usage(why)) => {

@@ -80,7 +80,7 @@ fn written(args: &NewArgs) -> Result<Exit, NewError> {
     let server = args.server.as_deref();
     let server = server.map(|line| words(line, &path)).transpose()?;
     let preset = lang::preset(&args.preset).expect("clap takes no other");
-    let text = scenario(&path, &link, &preset, server.as_deref());
+    let text = scenario(&path, &link, preset, server.as_deref());
     // What stands in braces may be nothing that this world has.
     let source = Source::new("new", &path, text.as_str());
     if let Err(problems) = lang::check(&source, &registry()) {

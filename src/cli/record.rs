@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use swaprig_harness::World;
 use swaprig_harness::binary::Passport;
-use swaprig_harness::process::LogFiles;
 use swaprig_harness::time::{Waiting, unix_ms};
 use swaprig_report::{
     Attempt, AttemptEnded, CaseEnded, PlannedCase, RUN_LOG_VERSION, RunBegan, RunLine, brief,
@@ -439,8 +439,8 @@ impl Watch for Recording {
         self.to.step(plan, round, step);
     }
 
-    fn stands(&self, plan: &Plan, round: u32, logs: &[(String, LogFiles)]) {
-        self.to.stands(plan, round, logs);
+    fn stands(&self, plan: &Plan, round: u32, world: &World) {
+        self.to.stands(plan, round, world);
     }
 
     fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {

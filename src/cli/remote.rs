@@ -1,6 +1,6 @@
 //! The commands that ask a standing world: `status`, `mine`, `fund`, `pay`, `fault`, `logs`.
 
-use std::io::{BufRead as _, BufReader, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,6 +13,9 @@ use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{Msat, Sat};
 
 use super::control::{Answer, Question, Request};
+use super::select::wants_colour;
+use super::status_view::live;
+use super::tail::Tail;
 use super::up::{Standing, UP, WORLD, is_up, standing};
 use super::{Exit, runtime};
 
@@ -88,7 +91,12 @@ pub(super) struct FaultArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+On a terminal the world is looked at every second until `q` is pressed; elsewhere, and with --once or --json, it is told once.")]
 pub(super) struct StatusArgs {
+    /// Tell it once, also on a terminal
+    #[arg(long)]
+    once: bool,
     #[command(flatten)]
     which: Which,
 }
@@ -150,14 +158,27 @@ pub(super) fn fault(args: &FaultArgs) -> Exit {
 }
 
 pub(super) fn status(args: &StatusArgs) -> Exit {
+    let on_terminal = std::io::stdin().is_terminal() && std::io::stdout().is_terminal();
+    if on_terminal && !args.once && !args.which.json {
+        return match chosen(args.which.world.as_ref()) {
+            Ok(standing) => live(&standing, wants_colour()),
+            Err((exit, why)) => {
+                eprintln!("swaprig: {why}");
+                exit
+            }
+        };
+    }
     ask(&args.which, &Request::Ask(Question::Status {}), |answer| {
-        let mut lines = vec![match answer["height"].as_u64() {
-            Some(height) => format!("bitcoind  height {height}"),
-            None => "bitcoind  has ended".to_owned(),
-        }];
+        let mut lines = vec![
+            match (answer["height"].as_u64(), answer["error"].as_str()) {
+                (Some(height), _) => format!("bitcoind  height {height}"),
+                (None, Some(why)) => format!("bitcoind  {why}"),
+                (None, None) => "bitcoind  has ended".to_owned(),
+            },
+        ];
         for node in answer["nodes"].as_array().into_iter().flatten() {
             let name = text(&node["name"]);
-            lines.push(match node["ended"].as_str() {
+            lines.push(match not_there(node) {
                 Some(end) => format!("{name:<9} {end}"),
                 None => format!(
                     "{name:<9} height {}, {} sat on chain, {} sat in {} of {} channels usable, {}",
@@ -171,6 +192,11 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
             });
         }
         lines.extend(liquid_lines(answer));
+        for server in answer["servers"].as_array().into_iter().flatten() {
+            let name = text(&server["name"]);
+            let there = not_there(server).unwrap_or(text(&server["address"]));
+            lines.push(format!("{name:<9} {there}"));
+        }
         lines.join("\n")
     })
 }
@@ -179,7 +205,7 @@ pub(super) fn status(args: &StatusArgs) -> Exit {
 fn liquid_lines(answer: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     let liquid = &answer["liquid"];
-    if let Some(end) = liquid["ended"].as_str() {
+    if let Some(end) = not_there(liquid) {
         lines.push(format!("elementsd {end}"));
     } else if let Some(height) = liquid["height"].as_u64() {
         lines.push(format!("elementsd height {height}"));
@@ -200,7 +226,7 @@ fn liquid_lines(answer: &Value) -> Vec<String> {
     }
     for index in answer["indexes"].as_array().into_iter().flatten() {
         let name = text(&index["name"]);
-        lines.push(match index["ended"].as_str() {
+        lines.push(match not_there(index) {
             Some(end) => format!("{name:<9} {end}"),
             None => format!("{name:<9} height {}", index["height"]),
         });
@@ -208,7 +234,12 @@ fn liquid_lines(answer: &Value) -> Vec<String> {
     lines
 }
 
-fn text(value: &Value) -> &str {
+/// Why a part of a world tells nothing: it has ended, or does not answer.
+pub(super) fn not_there(part: &Value) -> Option<&str> {
+    part["ended"].as_str().or_else(|| part["error"].as_str())
+}
+
+pub(super) fn text(value: &Value) -> &str {
     value.as_str().unwrap_or_default()
 }
 
@@ -372,13 +403,13 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     let wanted = standing.logs.iter();
     let wanted = wanted.filter(|(name, ..)| args.name.as_ref().is_none_or(|only| only == name));
     let width = known.iter().map(|name| name.len()).max().unwrap_or(0);
-    let mut tails: Vec<Tail> = wanted
+    let mut tails: Vec<Printed> = wanted
         .flat_map(|(name, stdout, stderr)| {
             let prefix = match args.name {
                 Some(_) => String::new(),
                 None => format!("{name:<width$} | "),
             };
-            [Tail::new(stdout, &prefix), Tail::new(stderr, &prefix)]
+            [Printed::new(stdout, &prefix), Printed::new(stderr, &prefix)]
         })
         .collect();
     let printed = match args.follow {
@@ -396,7 +427,7 @@ pub(super) fn logs(args: &LogsArgs) -> Exit {
     }
 }
 
-fn follow(tails: &mut [Tail], standing: &Standing) -> std::io::Result<()> {
+fn follow(tails: &mut [Printed], standing: &Standing) -> std::io::Result<()> {
     let state = standing.socket.with_extension("json");
     let runtime = runtime();
     loop {
@@ -415,7 +446,7 @@ fn follow(tails: &mut [Tail], standing: &Standing) -> std::io::Result<()> {
                 "more log",
                 Deadline::after(LOOK),
                 || async {
-                    match tails.iter().any(Tail::has_more) || !is_up(&state) {
+                    match tails.iter().any(|printed| printed.tail.has_more()) || !is_up(&state) {
                         true => Probe::Ready(()),
                         false => Probe::Pending(String::new()),
                     }
@@ -427,45 +458,27 @@ fn follow(tails: &mut [Tail], standing: &Standing) -> std::io::Result<()> {
 }
 
 /// A log that is printed as it grows.
-struct Tail {
-    path: PathBuf,
+struct Printed {
+    tail: Tail,
     prefix: String,
-    at: u64,
-    /// The beginning of a line whose end has not come.
-    begun: Vec<u8>,
 }
 
-impl Tail {
+impl Printed {
     fn new(path: &Path, prefix: &str) -> Self {
-        Tail {
-            path: path.to_owned(),
+        Printed {
+            tail: Tail::new(path),
             prefix: prefix.to_owned(),
-            at: 0,
-            begun: Vec::new(),
         }
     }
 
-    fn has_more(&self) -> bool {
-        self.path.metadata().is_ok_and(|meta| meta.len() > self.at)
-    }
-
-    /// Prints the lines that have come; whether there was something.
+    /// Prints the lines that have come; whether there were any.
     fn print(&mut self) -> std::io::Result<bool> {
-        // The directory goes away with the world.
-        let Ok(mut file) = std::fs::File::open(&self.path) else {
-            return Ok(false);
-        };
-        file.seek(SeekFrom::Start(self.at))?;
-        let read = file.read_to_end(&mut self.begun)?;
-        self.at += read as u64;
-        let whole = self.begun.iter().rposition(|byte| *byte == b'\n');
-        let rest = self.begun.split_off(whole.map_or(0, |end| end + 1));
-        let lines = std::mem::replace(&mut self.begun, rest);
+        let lines = self.tail.take()?;
         let mut out = std::io::stdout().lock();
-        for line in String::from_utf8_lossy(&lines).lines() {
+        for line in &lines {
             writeln!(out, "{}{line}", self.prefix)?;
         }
         out.flush()?;
-        Ok(read > 0)
+        Ok(!lines.is_empty())
     }
 }

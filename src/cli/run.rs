@@ -23,13 +23,15 @@ use super::exit::complain;
 use super::failure::Screen;
 use super::filter::FilterFlags;
 use super::github::{GitHub, When};
+use super::live::Live;
 use super::pages::Pages;
 use super::record::{Recorder, Recording, Wanted};
 use super::select::{count, selected};
 use super::signals::Signals;
 use super::step_in::{OnFailure, Scene, nobody_there};
 use super::stored::{self, RecordsFlag};
-use super::terminal::{Lines, Live};
+use super::terminal::Lines;
+use super::verbose::{Say, Verbose};
 use super::{DaemonFlags, Exit, RunDirFlags, flakes, json, runtime};
 
 #[derive(Debug, Args)]
@@ -65,6 +67,9 @@ pub(super) struct RunArgs {
     /// Fail when a scenario cannot run here, instead of skipping it
     #[arg(long)]
     require_all: bool,
+    /// Print what the daemons and servers say as they say it, each line under the name of who says it
+    #[arg(long, short)]
+    verbose: bool,
     #[command(flatten)]
     filter: FilterFlags,
     #[command(flatten)]
@@ -205,7 +210,8 @@ pub(super) fn run(args: &RunArgs) -> Exit {
     if let Some(missing) = missing {
         lines.say(&missing);
     }
-    let watch = watch(args, lines, &passport, seed);
+    let several = jobs.get() > 1 && plans.len() * args.repeat as usize > 1;
+    let watch = watch(args, lines, &passport, seed, several);
     let run = RunSettings {
         jobs,
         rounds: args.repeat,
@@ -292,21 +298,31 @@ struct Told {
     step_in: Option<Arc<dyn StepIn>>,
 }
 
-fn watch(args: &RunArgs, lines: Lines, passport: &Passport, seed: u64) -> Told {
-    let outcome_lines = lines.with_passport(passport.clone(), seed);
-    let to: Arc<dyn Watch> = match (args.step_in, std::io::stderr().is_terminal()) {
+/// `several`: whether worlds run side by side.
+fn watch(args: &RunArgs, lines: Lines, passport: &Passport, seed: u64, several: bool) -> Told {
+    let plain = lines.with_passport(passport.clone(), seed);
+    // With `-v` the logs are said, too.
+    let loud = |to: Arc<dyn Watch>, say: Say| match args.verbose {
+        true => Arc::new(Verbose::new(to, say, several)),
+        false => to,
+    };
+    let say: Say = Arc::new(move |line| lines.say(line));
+    let mut step_in = None::<Arc<dyn StepIn>>;
+    let to = match (args.step_in, std::io::stderr().is_terminal()) {
         (true, _) => {
             let scene = Scene::new(passport.clone(), seed, lines);
-            let both = Arc::new(OnFailure::new(outcome_lines, scene));
-            return Told {
-                to: both.clone(),
-                step_in: Some(both),
-            };
+            let both = Arc::new(OnFailure::new(plain, scene));
+            step_in = Some(both.clone());
+            loud(both, say)
         }
-        (false, true) => Arc::new(Live::new(outcome_lines)),
-        (false, false) => Arc::new(outcome_lines),
+        (false, true) => {
+            let live = Arc::new(Live::new(plain));
+            let above = live.clone();
+            loud(live, Arc::new(move |line| above.say(line)))
+        }
+        (false, false) => loud(Arc::new(plain), say),
     };
-    Told { to, step_in: None }
+    Told { to, step_in }
 }
 
 async fn run_plans(

@@ -263,13 +263,17 @@ pub(super) fn render(problem: &Problem) -> String {
 }
 
 /// Whether standard error is a terminal that wants colour (`NO_COLOR`).
+pub(super) fn colour() -> bool {
+    std::io::stderr().is_terminal() && wants_colour()
+}
+
+/// Whether colour is wanted where there is a terminal.
 #[expect(
     clippy::disallowed_methods,
     reason = "the command line reads NO_COLOR for its own output"
 )]
-pub(super) fn colour() -> bool {
-    std::io::stderr().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+pub(super) fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// `1 file`, `2 files`.

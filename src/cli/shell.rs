@@ -1,7 +1,7 @@
 //! `swaprig shell`: a shell, or one command, in a standing world; and the clients that are on its PATH.
 
 use std::ffi::{OsStr, OsString};
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -132,6 +132,11 @@ pub(super) fn cli(args: CliArgs) -> Exit {
         Client::Elements(args) => core_cli(Node::Elements, &args.words, &variables),
         Client::Ldk(args) => ldk_cli(&args.words, &variables),
     }
+}
+
+/// Prints an answer. Whoever has closed the pipe, as `head` does, has seen enough.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 pub(super) fn shell(args: &ShellArgs) -> Exit {

@@ -54,7 +54,10 @@ impl Scene {
     /// Where the scenario stands, what it has done and bound, and what comes next.
     async fn text(&self, stay: &Stay<'_>, round: u32) -> String {
         let mut text = self.head(stay, round);
-        let mut line = |name: &str, lines: Vec<String>| {
+        let mut line = |name: &str, mut lines: Vec<String>| {
+            if lines.is_empty() {
+                lines.push("nothing".to_owned());
+            }
             for (at, line) in lines.iter().enumerate() {
                 let name = if at == 0 { name } else { "" };
                 let _ = write!(text, "\n  {name:<9} {line}");
@@ -152,10 +155,7 @@ fn done(stay: &Stay<'_>) -> Vec<String> {
     }
     let mut lines = Vec::new();
     collect(stay, &stay.plan.steps, &mut lines);
-    match lines.is_empty() {
-        true => vec!["nothing".to_owned()],
-        false => lines,
-    }
+    lines
 }
 
 /// The first of the steps that the scenario would do now.
@@ -242,6 +242,8 @@ pub(super) struct Until {
     pub scene: Scene,
     /// Whether it came to stand.
     pub stood: AtomicBool,
+    /// Whether that was at a failure, which has then been told.
+    pub told: AtomicBool,
 }
 
 impl StepIn for Until {
@@ -251,7 +253,9 @@ impl StepIn for Until {
 
     fn stay<'a>(&'a self, stay: Stay<'a>) -> BoxFuture<'a, ()> {
         Box::pin(async move {
+            let failed = matches!(stay.reached, Reached::Failure(_));
             self.stood.store(true, Ordering::Relaxed);
+            self.told.store(failed, Ordering::Relaxed);
             let scene = self.scene.text(&stay, 1).await;
             let ready = |standing: &Standing| tell(standing, stay.world, Some(&scene));
             let served = serve(stay.world, &self.claim, ready).await;

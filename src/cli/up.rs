@@ -173,6 +173,7 @@ fn up_scenario(args: &UpArgs, path: &Path) -> Result<Exit, Exit> {
         stop,
         scene: Scene::new(passport, seed, Lines::new(false)),
         stood: AtomicBool::new(false),
+        told: AtomicBool::new(false),
     });
     let run = RunSettings {
         jobs: std::num::NonZeroUsize::MIN,
@@ -220,8 +221,9 @@ async fn run_and_stay(
         (Verdict::Broken(_) | Verdict::Skipped(_), _) => Exit::Environment,
         (_, exit) => exit,
     };
-    let is_told = matches!(outcome.verdict, Verdict::Interrupted) || stood;
-    if !is_told {
+    // What went wrong while it stood, or before it could.
+    let is_news = !until.told.load(Ordering::Relaxed);
+    if is_news && !matches!(outcome.verdict, Verdict::Interrupted | Verdict::Passed) {
         let Scene { passport, seed, .. } = &until.scene;
         eprintln!("{}", outcome_text(plan, &outcome, passport, *seed));
     }

@@ -11,6 +11,7 @@ use swaprig::chain::Seed;
 use swaprig::client::{Stage, Wish};
 use swaprig::swap::{Coin, FeeRate, Htlc, Locked, SwapSeed, claim};
 use swaprig_harness::elementsd::{FAUCET, lbtc};
+use swaprig_harness::process::Stopped;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, Msat, Units};
 use swaprig_proto::v1::{self, SwapPhase, SwapStatus};
@@ -83,6 +84,30 @@ async fn statuses(desk: &Desk, id: &str) -> JoinHandle<Vec<SwapStatus>> {
         }
         seen
     })
+}
+
+/// A server that is asked to stop tells those who listen, and does not wait for them to go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_subscriptions_at_once() {
+    let Some(desk) = Desk::open(Plan::default()).await else {
+        return;
+    };
+    let swap_id = create(&desk, &Desk::request(AMOUNT)).await.unwrap().swap_id;
+    let request = v1::SubscribeSwapRequest { swap_id };
+    let stream = desk.swaps().await.subscribe_swap(request).await.unwrap();
+    let mut stream = stream.into_inner();
+    assert!(stream.message().await.unwrap().unwrap().swap.is_some());
+    let server = desk.world.server("desk").unwrap();
+    let (stopped, end) = tokio::join!(server.stop(soon()), async {
+        loop {
+            if let Err(status) = stream.message().await {
+                return status;
+            }
+        }
+    });
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
+    assert!(end.message().contains("stops"), "{end}");
+    assert_eq!(stopped, Stopped::Terminated);
 }
 
 /// The last block is gone, and what was in it waits for the next one.

@@ -20,7 +20,7 @@ use swaprig_harness::world::{Chain, Recipient};
 use swaprig_proto::v1;
 use swaprig_proto::v1::admin_service_client::AdminServiceClient;
 use swaprig_proto::v1::swap_service_client::SwapServiceClient;
-use swaprig_scenarios::lang::{HtlcBooks, JsonPath, JsonPaths, LiquidBooks, ServerBooks};
+use swaprig_scenarios::lang::{HtlcBooks, HtlcList, JsonPath, JsonPaths, LiquidBooks, ServerBooks};
 use swaprig_scenarios::run::Oracle;
 use tokio::sync::Mutex;
 use tonic::transport::Channel;
@@ -109,13 +109,15 @@ fn books() -> ServerBooks {
         bitcoin: None,
         liquid: Some(LiquidBooks::DescriptorFile("{dir}/descriptor.txt".into())),
         htlcs: Some(HtlcBooks {
-            rpc: "ln_liquid_swap.v1.SwapService/ListSwaps".into(),
-            send: serde_json::json!({}),
+            list: HtlcList::Grpc {
+                rpc: "ln_liquid_swap.v1.SwapService/ListSwaps".into(),
+                send: serde_json::json!({}),
+                next: Some((
+                    "page_token".into(),
+                    JsonPath::parse("$.next_page_token").unwrap(),
+                )),
+            },
             addresses: JsonPaths::parse("$.swaps[*].htlc.address").unwrap(),
-            next: Some((
-                "page_token".into(),
-                JsonPath::parse("$.next_page_token").unwrap(),
-            )),
         }),
     }
 }

@@ -13,6 +13,8 @@ mod reports;
 mod schema;
 mod selection;
 mod setup;
+#[cfg(target_os = "linux")]
+mod step_in;
 mod worlds;
 
 use serde_json::Value;

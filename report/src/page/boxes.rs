@@ -8,14 +8,12 @@ use super::lanes::title;
 use super::model::Model;
 use super::words;
 
-/// How much of the page the boxes may take, in bytes of markup.
-const BUDGET: usize = 230_000;
-
 /// Outputs of a box that are shown without unfolding: a wallet that makes coins ready makes dozens.
 const OUTPUTS: usize = 6;
 
-pub(super) fn section(model: &Model<'_>) -> Markup {
-    let (boxes, left_out) = boxes(model);
+/// All HTLCs, and the boxes that `budget` bytes of markup have room for.
+pub(super) fn section(model: &Model<'_>, budget: usize) -> Markup {
+    let (boxes, left_out) = boxes(model, budget);
     html! {
         section #transactions aria-labelledby="h-transactions" {
             h2 #h-transactions { "HTLCs and transactions" }
@@ -31,7 +29,7 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
 }
 
 /// Boxes in the order of their transactions; when there is no room for all, those that concern HTLCs and channels go first.
-fn boxes(model: &Model<'_>) -> (Vec<Markup>, usize) {
+fn boxes(model: &Model<'_>, budget: usize) -> (Vec<Markup>, usize) {
     let all = &model.txs.all;
     let mut order: Vec<usize> = (0..all.len()).collect();
     order.sort_by_key(|at| (!matters(&all[*at]), std::cmp::Reverse(*at)));
@@ -40,18 +38,24 @@ fn boxes(model: &Model<'_>) -> (Vec<Markup>, usize) {
     for at in order {
         let markup = tx_box(model, at);
         used += markup.0.len();
-        if used > BUDGET {
+        if used > budget {
             break;
         }
         drawn.push((at, markup));
     }
     drawn.sort_by_key(|(at, _)| *at);
     let left_out = all.len() - drawn.len();
-    (drawn.into_iter().map(|(_, markup)| markup).collect(), left_out)
+    (
+        drawn.into_iter().map(|(_, markup)| markup).collect(),
+        left_out,
+    )
 }
 
 fn matters(info: &TxInfo<'_>) -> bool {
-    !info.funds.is_empty() || !info.spends.is_empty() || info.opens.is_some() || info.closes.is_some()
+    !info.funds.is_empty()
+        || !info.spends.is_empty()
+        || info.opens.is_some()
+        || info.closes.is_some()
 }
 
 fn card(model: &Model<'_>, info: &HtlcInfo<'_>) -> Markup {
@@ -64,10 +68,10 @@ fn card(model: &Model<'_>, info: &HtlcInfo<'_>) -> Markup {
                 @if info.funded.is_empty() { li.not { "not funded" } }
                 @for (at, vout) in &info.funded {
                     li { "funded by " (link(model, htlc.chain, &txs.all[*at].tx.txid)) " with " (value(model, htlc.chain, &txs.all[*at].tx.outputs[*vout]))
-                        (standing(&txs.all[*at])) @if is_wrong(info, &txs.all[*at].tx.outputs[*vout]) { " " strong.err { "✗ not what was agreed on" } } }
+                        (standing(model, &txs.all[*at])) @if is_wrong(info, &txs.all[*at].tx.outputs[*vout]) { " " strong.err { "✗ not what was agreed on" } } }
                 }
                 @for (at, path) in &info.spent {
-                    li class=(path_class(path)) { (path_words(path)) " by " (link(model, htlc.chain, &txs.all[*at].tx.txid)) (standing(&txs.all[*at])) }
+                    li class=(path_class(path)) { (path_words(path)) " by " (link(model, htlc.chain, &txs.all[*at].tx.txid)) (standing(model, &txs.all[*at])) }
                 }
                 @if !info.funded.is_empty() && info.spent.is_empty() { li.not { "not spent in this run" } }
             }
@@ -124,9 +128,9 @@ fn standing_words(info: &TxInfo<'_>) -> String {
     }
 }
 
-fn standing(info: &TxInfo<'_>) -> Markup {
+fn standing(model: &Model<'_>, info: &TxInfo<'_>) -> Markup {
     html! {
-        @if let Some((n, height)) = info.confirmed.last() { ", " a href={ "#e" (n) } { "block " (words::grouped((*height).into())) } }
+        @if let Some((n, height)) = info.confirmed.last() { ", " a href=(model.href(*n)) { "block " (words::grouped((*height).into())) } }
         @else if info.dropped { ", " strong.err { "gone" } }
         @else { ", unconfirmed" }
     }
@@ -163,8 +167,8 @@ fn tx_box(model: &Model<'_>, at: usize) -> Markup {
                 dt { "Id" } dd.id { (tx.txid) }
                 dt { "Size" } dd { (words::grouped(tx.vsize)) " vB" @if let Some(fee) = tx.fee_sat { ", fee " (words::grouped(fee)) " sat" (rate(fee, tx.vsize)) } }
                 @if tx.lock_time > 0 { dt { "Lock time" } dd { (words::grouped(tx.lock_time.into())) } }
-                dt { "First seen" } dd { a href={ "#e" (info.n) } { (words::moment(info.t)) " s" } @if let Some(by) = model.txs.sender(at) { ", by " (by) } }
-                @if !info.confirmed.is_empty() { dt { "In block" } dd { @for (n, height) in &info.confirmed { a href={ "#e" (n) } { (words::grouped((*height).into())) } " " } } }
+                dt { "First seen" } dd { a href=(model.href(info.n)) { (words::moment(info.t)) " s" } @if let Some(by) = model.txs.sender(at) { ", by " (by) } }
+                @if !info.confirmed.is_empty() { dt { "In block" } dd { @for (n, height) in &info.confirmed { a href=(model.href(*n)) { (words::grouped((*height).into())) } " " } } }
             }
             div.io {
                 div {
@@ -266,7 +270,13 @@ fn spent(model: &Model<'_>, chain: Chain, kind: &str, spenders: &[(usize, usize)
 
 /// The two ends of an address, which are what people compare.
 fn short_address(address: &str) -> String {
-    match (address.get(..8), address.len().checked_sub(6).and_then(|at| address.get(at..))) {
+    match (
+        address.get(..8),
+        address
+            .len()
+            .checked_sub(6)
+            .and_then(|at| address.get(at..)),
+    ) {
         (Some(head), Some(tail)) if address.len() > 20 => format!("{head}…{tail}"),
         _ => address.to_owned(),
     }

@@ -78,6 +78,7 @@ impl HtlcInfo<'_> {
 pub(super) struct Txs<'a> {
     pub all: Vec<TxInfo<'a>>,
     pub htlcs: Vec<HtlcInfo<'a>>,
+    by_address: HashMap<(Chain, &'a str), usize>,
     by_id: HashMap<(Chain, &'a str), usize>,
     /// Who spends an output: transaction and input.
     spenders: HashMap<(Chain, &'a str, u32), Vec<(usize, usize)>>,
@@ -119,13 +120,17 @@ impl<'a> Txs<'a> {
 
     /// What an HTLC is called.
     pub(super) fn htlc_name(&self, htlc: &Htlc) -> String {
-        let same = |known: &&HtlcInfo<'_>| known.htlc.address == htlc.address;
-        let known = self.htlcs.iter().find(same);
-        known.map_or_else(|| super::words::short(&htlc.hash), HtlcInfo::name)
+        let known = self.by_address.get(&(htlc.chain, &*htlc.address));
+        known.map_or_else(String::new, |at| self.htlcs[*at].name())
     }
 
     /// Who spends output `vout` of `txid`: transactions and their inputs.
-    pub(super) fn spenders<'b>(&'b self, chain: Chain, txid: &'b str, vout: usize) -> &'b [(usize, usize)] {
+    pub(super) fn spenders<'b>(
+        &'b self,
+        chain: Chain,
+        txid: &'b str,
+        vout: usize,
+    ) -> &'b [(usize, usize)] {
         u32::try_from(vout)
             .ok()
             .and_then(|vout| self.spenders.get(&(chain, txid, vout)))
@@ -204,10 +209,8 @@ impl<'a> Txs<'a> {
     }
 
     fn add_htlc(&mut self, n: usize, htlc: &'a Htlc) {
-        let same = |known: &HtlcInfo<'_>| {
-            known.htlc.chain == htlc.chain && known.htlc.address == htlc.address
-        };
-        if !self.htlcs.iter().any(same) {
+        let next = self.htlcs.len();
+        if *(self.by_address.entry((htlc.chain, &htlc.address))).or_insert(next) == next {
             self.htlcs.push(HtlcInfo {
                 n,
                 htlc,
@@ -219,16 +222,13 @@ impl<'a> Txs<'a> {
     }
 
     fn name_htlcs(&mut self) {
-        let by_address: HashMap<(Chain, &str), usize> = (self.htlcs.iter().enumerate())
-            .map(|(at, info)| ((info.htlc.chain, &*info.htlc.address), at))
-            .collect();
         for at in 0..self.all.len() {
             let tx = self.all[at].tx;
             for (vout, output) in tx.outputs.iter().enumerate() {
                 let Some(address) = output.address.as_deref() else {
                     continue;
                 };
-                let Some(&htlc) = by_address.get(&(tx.chain, address)) else {
+                let Some(&htlc) = self.by_address.get(&(tx.chain, address)) else {
                     continue;
                 };
                 self.all[at].funds.push((vout, htlc));
@@ -237,7 +237,9 @@ impl<'a> Txs<'a> {
                     let spending = self.all[spender].tx;
                     let path = path(spending, &spending.inputs[input], self.htlcs[htlc].htlc);
                     self.htlcs[htlc].spent.push((spender, path.clone()));
-                    self.all[spender].spends.push(HtlcSpend { input, htlc, path });
+                    self.all[spender]
+                        .spends
+                        .push(HtlcSpend { input, htlc, path });
                 }
             }
         }

@@ -7,11 +7,8 @@ use maud::{Markup, PreEscaped, html};
 use swaprig_record::{Event, PaymentState};
 
 use super::model::Model;
-use super::plan::{self, Row};
+use super::plan::Row;
 use super::{labels, words};
-
-/// How much of the page the rows may take, in bytes of markup.
-const BUDGET: usize = 430_000;
 
 /// How many rows of a long diagram are at its beginning; the others are at its end, where failures are.
 const AT_BEGINNING: usize = 60;
@@ -43,10 +40,18 @@ pub(super) struct Drawn {
     pub style: String,
 }
 
-pub(super) fn draw(model: &Model<'_>) -> Drawn {
-    let rows = plan::rows(model.contents);
+/// Draws the rows that `budget` bytes of markup have room for.
+pub(super) fn draw(model: &mut Model<'_>, budget: usize) -> Drawn {
     let mut places = BTreeSet::new();
-    let (head, tail, left_out) = within_budget(model, &rows, &mut places);
+    let (head, tail, left_out) = within_budget(model, budget, &mut places);
+    let at_beginning = model.rows.len().min(AT_BEGINNING);
+    let rows = std::mem::take(&mut model.rows);
+    model.set_anchors(
+        rows[..at_beginning]
+            .iter()
+            .chain(&rows[at_beginning + left_out..]),
+    );
+    model.rows = rows;
     let lanes = &model.lanes;
     let markup = html! {
         section #diagram aria-labelledby="h-diagram" {
@@ -95,9 +100,10 @@ fn toggles() -> Markup {
 /// Draws rows from the end backwards, and a few at the beginning, until the budget is used up.
 fn within_budget(
     model: &Model<'_>,
-    rows: &[Row],
+    budget: usize,
     places: &mut BTreeSet<(usize, usize)>,
 ) -> (String, String, usize) {
+    let rows = model.rows.as_slice();
     let at_beginning = rows.len().min(AT_BEGINNING);
     let (head, mut tail) = rows.split_at(at_beginning);
     let head: Vec<String> = (head.iter())
@@ -108,7 +114,7 @@ fn within_budget(
     for row in tail.iter().rev() {
         let markup = draw_row(model, row, places).into_string();
         used += markup.len();
-        if used > BUDGET {
+        if used > budget {
             break;
         }
         drawn.push(markup);

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::logs::{Level, LogLine, Lines};
+use super::logs::{Level, Lines, LogLine};
 use super::model::{Model, Step};
 use super::{labels, plan, sources, summary, words};
 
@@ -51,7 +51,7 @@ fn where_it_failed(model: &Model<'_>, step: &Step<'_>) -> Markup {
     let (_, outcome) = labels::outcome(step);
     html! {
         p.where {
-            "Step " a href={ "#e" (step.n) } { b { (step.began.step) } } ", " code { (step.began.key) } ", " (outcome)
+            "Step " a href=(model.href(step.n)) { b { (step.began.step) } } ", " code { (step.began.key) } ", " (outcome)
             ", begun at " (words::moment(step.t)) " s, " (sources::link(model, &step.began.file, step.began.line))
         }
     }
@@ -124,7 +124,7 @@ fn read_next(model: &Model<'_>, lines: &Lines<'_>, step: Option<&Step<'_>>) -> M
                 li.js { a.tolog href="#logs" data-t=(end) data-lane=(party) { "The log of " (party) " around " (words::moment(end)) " s" } }
             }
             li.js { a.tolog href="#logs" data-t=(start) { "All logs from the beginning of the step, " (words::moment(start)) " s" } }
-            @if let Some(step) = step { li { a href={ "#e" (step.n) } { "The step in the diagram" } } }
+            @if let Some(step) = step { li { a href=(model.href(step.n)) { "The step in the diagram" } } }
             @if let Some(previous) = &lines.previous { li { "The last run of it that passed: " code { (previous) } @if !lines.record.is_empty() { "; " (summary::command(&format!("swaprig report {previous} {}", lines.record))) } } }
             @else { li { "No record of an earlier run that passed is kept. With one: " code { "swaprig report THIS.jsonl GREEN.jsonl" } " points at the first step where they part." } }
             @if !lines.dir.is_empty() { li { "The run's directory: " code { (lines.dir) } } }
@@ -139,7 +139,11 @@ fn read_next(model: &Model<'_>, lines: &Lines<'_>, step: Option<&Step<'_>>) -> M
 fn moment(model: &Model<'_>, step: Option<&Step<'_>>) -> u64 {
     let done = step.and_then(|step| step.done).map(|(n, _)| n);
     let last = || model.contents.lines.len().saturating_sub(1);
-    model.contents.lines.get(done.unwrap_or_else(last)).map_or(0, |line| line.t)
+    model
+        .contents
+        .lines
+        .get(done.unwrap_or_else(last))
+        .map_or(0, |line| line.t)
 }
 
 /// The parties that the failure is about: those that the step or the failure names, or that something happened to during the
@@ -157,11 +161,17 @@ fn concerned<'a>(model: &'a Model<'_>, step: Option<&Step<'_>>) -> Vec<&'a str> 
             text.push_str(&seen.wait);
         }
     }
-    let words: Vec<&str> = text.split(|c: char| !c.is_alphanumeric() && c != '-').collect();
+    let words: Vec<&str> = text
+        .split(|c: char| !c.is_alphanumeric() && c != '-')
+        .collect();
     let lanes = || model.lanes.lanes.iter().map(|lane| &*lane.name);
     let mut found: Vec<&str> = lanes().filter(|name| words.contains(name)).collect();
-    let chain = |name: &&str| text.to_lowercase().contains(&name.to_lowercase()) && !found.contains(name);
-    let chains: Vec<&str> = lanes().filter(|name| ["Bitcoin", "Liquid"].contains(name)).filter(chain).collect();
+    let chain =
+        |name: &&str| text.to_lowercase().contains(&name.to_lowercase()) && !found.contains(name);
+    let chains: Vec<&str> = lanes()
+        .filter(|name| ["Bitcoin", "Liquid"].contains(name))
+        .filter(chain)
+        .collect();
     found.extend(chains);
     if let Some(step) = step {
         for line in model.contents.lines[step.n..].iter() {
@@ -176,7 +186,11 @@ fn concerned<'a>(model: &'a Model<'_>, step: Option<&Step<'_>>) -> Vec<&'a str> 
     }
     // A swap's server is what most steps of swaps are about, though they name it by their swap alone.
     if found.is_empty() {
-        let servers = model.lanes.lanes.iter().filter(|lane| lane.what == "server");
+        let servers = model
+            .lanes
+            .lanes
+            .iter()
+            .filter(|lane| lane.what == "server");
         found.extend(servers.map(|lane| &*lane.name));
     }
     found.truncate(4);
@@ -184,12 +198,16 @@ fn concerned<'a>(model: &'a Model<'_>, step: Option<&Step<'_>>) -> Vec<&'a str> 
 }
 
 fn last_events(model: &Model<'_>, end: u64) -> Markup {
-    let rows: Vec<_> = (plan::rows(model.contents).into_iter())
+    let rows: Vec<_> = (model.rows.iter())
         .filter(|row| !matches!(row, plan::Row::Looks(_) | plan::Row::Answered(_)))
         .filter_map(|row| Some((row.n()?, row)))
         .filter(|(n, _)| {
             let line = &model.contents.lines[*n];
-            line.t <= end && !matches!(line.event, swaprig_record::Event::Step(_) | swaprig_record::Event::Ended(_))
+            line.t <= end
+                && !matches!(
+                    line.event,
+                    swaprig_record::Event::Step(_) | swaprig_record::Event::Ended(_)
+                )
         })
         .collect();
     let last = &rows[rows.len().saturating_sub(EVENTS)..];
@@ -199,7 +217,7 @@ fn last_events(model: &Model<'_>, end: u64) -> Markup {
             ol.events {
                 @for (n, row) in last {
                     @let line = &model.contents.lines[*n];
-                    li { a.num href={ "#e" (n) } { (words::moment(line.t)) } " " (heights(line)) " " @let label = labels::label(model, row); (label.text) @if let Some(more) = label.more { (more) } }
+                    li { a.num href=(model.href(*n)) { (words::moment(line.t)) } " " (heights(line)) " " @let label = labels::label(model, row); (label.text) @if let Some(more) = label.more { (more) } }
                 }
             }
         }
@@ -219,7 +237,13 @@ fn heights(line: &swaprig_record::Line) -> Markup {
 fn excerpts(lines: &Lines<'_>, parties: &[&str], start: u64, end: u64) -> Markup {
     let (start, end) = (signed(start) - 500_000, signed(end));
     let within = |line: &&LogLine<'_>| line.t >= start && line.t <= end;
-    let warnings = distinct(lines.all.iter().filter(within).filter(|line| line.level >= Level::Warn));
+    let warnings = distinct(
+        lines
+            .all
+            .iter()
+            .filter(within)
+            .filter(|line| line.level >= Level::Warn),
+    );
     html! {
         @if !warnings.is_empty() {
             h3 { "Warnings and errors during the step" }
@@ -246,7 +270,9 @@ where
 {
     let mut found: Vec<(&LogLine<'_>, usize)> = Vec::new();
     for line in lines {
-        let same = found.iter().position(|(other, _)| other.who == line.who && other.words() == line.words());
+        let same = found
+            .iter()
+            .position(|(other, _)| other.who == line.who && other.words() == line.words());
         let times = same.map_or(0, |at| found.remove(at).1);
         found.push((line, times + 1));
         if found.len() > 2 * LINES {

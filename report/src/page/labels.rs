@@ -156,7 +156,11 @@ fn other_label(model: &Model<'_>, n: usize) -> Label {
             },
         ),
         Event::Ended(ended) => Label::new(
-            if ended.verdict == "passed" { "end ok" } else { "fault end" },
+            if ended.verdict == "passed" {
+                "end ok"
+            } else {
+                "fault end"
+            },
             html! { "The run ends: " b { (ended.verdict) } ", " (words::took(ended.took_us)) },
         ),
         _ => Label::new("", html! {}),
@@ -286,7 +290,9 @@ fn looks(model: &Model<'_>, all: &[usize]) -> Label {
         return Label::new("look", html! {});
     };
     // Of the step that failed they are what one came for.
-    let is_failing = model.failing().is_some_and(|step| step.began.step == last.step);
+    let is_failing = model
+        .failing()
+        .is_some_and(|step| step.began.step == last.step);
     Label {
         kind: if is_failing { "look keep" } else { "look" },
         text: html! { "waits for " (last.wait) ", sees: " b { (last.seen) } },

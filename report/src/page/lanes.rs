@@ -38,7 +38,10 @@ impl Lanes {
                 _ => {}
             }
         }
-        for (name, _, node) in parties.iter().filter(|(_, role, _)| *role == PartyRole::Server) {
+        for (name, _, node) in parties
+            .iter()
+            .filter(|(_, role, _)| *role == PartyRole::Server)
+        {
             lanes.add(name, "server");
             if let Some(node) = node {
                 lanes.add(node, "Lightning node");

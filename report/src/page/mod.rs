@@ -39,6 +39,12 @@ const SIZE_MAX: usize = 1_000_000;
 /// What the logs get at least, in bytes, however large the rest is.
 const LOGS_MIN: usize = 100_000;
 
+/// What the rows of the diagram get at most, in bytes of markup; the boxes of the transactions get half as much.
+const ROWS_MAX: usize = 400_000;
+
+/// What the script, the list of log files and the rest of the document take, in bytes, generously.
+const REST: usize = SCRIPT.len() + 20_000;
+
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
@@ -74,37 +80,65 @@ pub fn write_page(record: &Path, run_dir: &Path, out: &Path) -> Result<(), PageE
 
 /// The page of a record and the logs of its run.
 pub fn page(contents: &Contents, logs: &Logs) -> String {
-    let model = Model::of(contents);
+    let mut model = Model::of(contents);
     let lines = Lines::of(&model, logs);
-    let diagram = diagram::draw(&model);
-    let failed = !model.passed();
-    let mut names = vec![("summary", "Summary"), ("diagram", "Diagram"), ("ruler", "Heights"), ("transactions", "Transactions"), ("money", "Money"), ("steps", "Steps")];
-    if failed {
-        names.insert(0, ("failure", "Failure"));
-    }
-    if !contents.began.sources.is_empty() {
-        names.push(("sources", "Source"));
-    }
-    names.push(("logs", "Logs"));
-    let style = format!("{STYLE}\n{}", diagram.style);
-    let before = html! {
-        a.skip href="#main" { "Skip to what happened" }
-        (summary::header(&model, &names))
-        main #main tabindex="-1" {
-            @if failed { (failure::section(&model, &lines)) }
-            (summary::section(&model))
-            (diagram.markup)
-            (ruler::section(&model))
-            (boxes::section(&model))
-            (money::section(&model))
-            (steps::section(&model))
-            (sources::section(&model))
+    let room = SIZE_MAX - LOGS_MIN - REST;
+    // Nearly every run fits at once.
+    let mut rows = ROWS_MAX;
+    let (body, style) = loop {
+        let (body, style) = body(&mut model, &lines, rows);
+        if body.0.len() + style.len() <= room || rows < ROWS_MAX / 10 {
+            break (body, style);
         }
+        rows /= 3;
     };
-    let used = before.0.len() + style.len() + SCRIPT.len() + 12_000;
+    let used = body.0.len() + style.len() + REST;
     let budget = SIZE_MAX.saturating_sub(used).max(LOGS_MIN);
     let logs = logs::section(&model, logs, &lines, budget);
-    document(&model, &style, &before, &logs).into_string()
+    document(&model, &style, &body, &logs).into_string()
+}
+
+/// Everything but the logs, and the style sheet, with a diagram of about `rows` bytes.
+fn body(model: &mut Model<'_>, lines: &Lines<'_>, rows: usize) -> (Markup, String) {
+    let diagram = diagram::draw(model, rows);
+    let failed = !model.passed();
+    let style = format!("{STYLE}\n{}", diagram.style);
+    let markup = html! {
+        a.skip href="#main" { "Skip to what happened" }
+        (summary::header(model, &parts(model)))
+        main #main tabindex="-1" {
+            @if failed { (failure::section(model, lines)) }
+            (summary::section(model))
+            (diagram.markup)
+            (ruler::section(model))
+            (boxes::section(model, rows / 2))
+            (money::section(model))
+            (steps::section(model))
+            (sources::section(model))
+        }
+    };
+    (markup, style)
+}
+
+/// The sections that the head of the page leads to.
+fn parts(model: &Model<'_>) -> Vec<(&'static str, &'static str)> {
+    let mut parts = vec![
+        ("failure", "Failure"),
+        ("summary", "Summary"),
+        ("diagram", "Diagram"),
+        ("ruler", "Heights"),
+        ("transactions", "Transactions"),
+        ("money", "Money"),
+        ("steps", "Steps"),
+        ("sources", "Source"),
+        ("logs", "Logs"),
+    ];
+    parts.retain(|(part, _)| match *part {
+        "failure" => !model.passed(),
+        "sources" => !model.contents.began.sources.is_empty(),
+        _ => true,
+    });
+    parts
 }
 
 fn document(model: &Model<'_>, style: &str, before: &Markup, logs: &Markup) -> Markup {

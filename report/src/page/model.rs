@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 
 use swaprig_record::{
-    Chain, Contents, Ended, Event, Failure, Money, PartyRole, PaymentState, Seen, StepBegan, StepDone,
-    StepOutcome,
+    Chain, Contents, Ended, Event, Failure, Money, PartyRole, PaymentState, Seen, StepBegan,
+    StepDone, StepOutcome,
 };
 
 use super::chain::Txs;
 use super::lanes::Lanes;
+use super::money::{self, Series};
+use super::plan::{self, Row};
 use super::words;
 
 /// A record, seen as a page needs it.
@@ -20,10 +22,18 @@ pub(super) struct Model<'a> {
     pub txs: Txs<'a>,
     /// The sums of the money oracle: event, time, what it said.
     pub money: Vec<(usize, u64, &'a Money)>,
+    /// What everybody had when.
+    pub series: Vec<Series<'a>>,
     /// The end, if the record has one.
     pub ended: Option<&'a Ended>,
     /// The other end of each payment, by node and hash, where it is known.
     others: HashMap<(&'a str, &'a str), &'a str>,
+    /// The rows of the diagram.
+    pub rows: Vec<Row>,
+    /// The row in which an event is drawn, by the event that the row stands for.
+    anchors: HashMap<usize, usize>,
+    /// The step that failed.
+    failing: Option<usize>,
     /// The events in which payments arrive that nobody was seen to send.
     pub arrivals: HashSet<usize>,
     /// What the scenario calls a value that is too long to be read: `$swap.claim_txid`.
@@ -63,9 +73,13 @@ impl<'a> Model<'a> {
             steps: Vec::new(),
             txs: Txs::of(contents),
             money: Vec::new(),
+            series: Vec::new(),
             ended: None,
             others: others(contents),
             arrivals: arrivals(contents),
+            rows: plan::rows(contents),
+            anchors: HashMap::new(),
+            failing: None,
             names: HashMap::new(),
         };
         let mut open: HashMap<&str, usize> = HashMap::new();
@@ -98,16 +112,22 @@ impl<'a> Model<'a> {
             }
         }
         model.name_htlcs();
+        model.series = money::series(&model);
+        model.failing = model.find_failing();
         model
     }
 
     /// An HTLC that the record names by its hash alone is called as the step is in which it was agreed on.
     fn name_htlcs(&mut self) {
         for info in &mut self.txs.htlcs {
-            let around = |step: &&Step<'_>| {
-                step.n < info.n && step.done.is_none_or(|(end, _)| info.n < end)
-            };
-            let named = self.steps.iter().rev().filter(around).find_map(|step| step.began.name.as_ref());
+            let before = self.steps.partition_point(|step| step.n < info.n);
+            let near = &self.steps[before.saturating_sub(16)..before];
+            let around = |step: &&Step<'_>| step.done.is_none_or(|(end, _)| info.n < end);
+            let named = near
+                .iter()
+                .rev()
+                .filter(around)
+                .find_map(|step| step.began.name.as_ref());
             if let (None, Some(name)) = (&info.htlc.name, named) {
                 info.called = Some(format!("${}", name.replace("__", ".")));
             }
@@ -116,18 +136,40 @@ impl<'a> Model<'a> {
 
     /// The step that failed: the innermost one of those that did; of a run that was cut short, the one that it was in.
     pub(super) fn failing(&self) -> Option<&Step<'a>> {
+        self.failing.map(|at| &self.steps[at])
+    }
+
+    /// Says in which rows events are drawn.
+    pub(super) fn set_anchors<'r>(&mut self, rows: impl Iterator<Item = &'r Row>) {
+        let mut anchors = HashMap::new();
+        for row in rows {
+            if let Some(n) = row.n() {
+                anchors.extend(row.events().into_iter().map(|event| (event, n)));
+            }
+        }
+        self.anchors = anchors;
+    }
+
+    /// The place of an event on the page: its row, or the diagram when that is left out.
+    pub(super) fn href(&self, n: usize) -> String {
+        match self.anchors.get(&n) {
+            Some(row) => format!("#e{row}"),
+            None => "#diagram".to_owned(),
+        }
+    }
+
+    fn find_failing(&self) -> Option<usize> {
         if self.passed() {
             return None;
         }
         let named = self.ended.and_then(|ended| ended.step.as_deref());
-        let of_name = |step: &&Step<'_>| {
+        let of_name = |step: &Step<'_>| {
             named == Some(&*step.began.step) && (step.failed() || step.done.is_none())
         };
-        (self.steps.iter().rev().find(of_name))
-            .or_else(|| {
-                (self.steps.iter().filter(|step| step.failed())).max_by_key(|step| step.depth())
-            })
-            .or_else(|| self.steps.iter().rev().find(|step| step.done.is_none()))
+        let failed = || (0..self.steps.len()).filter(|at| self.steps[*at].failed());
+        (self.steps.iter().rposition(of_name))
+            .or_else(|| failed().max_by_key(|at| self.steps[*at].depth()))
+            .or_else(|| self.steps.iter().rposition(|step| step.done.is_none()))
     }
 
     /// Why the run did not pass, where that is told.
@@ -135,9 +177,7 @@ impl<'a> Model<'a> {
         if self.passed() {
             return None;
         }
-        let of_step = || {
-            (self.failing()?.done).and_then(|(_, done)| done.failure.as_ref())
-        };
+        let of_step = || (self.failing()?.done).and_then(|(_, done)| done.failure.as_ref());
         (self.ended.and_then(|ended| ended.failure.as_ref())).or_else(of_step)
     }
 
@@ -272,9 +312,12 @@ fn arrivals(contents: &Contents) -> HashSet<usize> {
 
 /// The parties of a record by name, with what they are.
 pub(super) fn roles(contents: &Contents) -> impl Iterator<Item = (&str, PartyRole, Option<&str>)> {
-    contents.lines.iter().flat_map(|line| match &line.event {
-        Event::Stands(stands) => stands.parties.as_slice(),
-        _ => &[],
-    })
-    .map(|party| (&*party.name, party.role, party.node.as_deref()))
+    contents
+        .lines
+        .iter()
+        .flat_map(|line| match &line.event {
+            Event::Stands(stands) => stands.parties.as_slice(),
+            _ => &[],
+        })
+        .map(|party| (&*party.name, party.role, party.node.as_deref()))
 }

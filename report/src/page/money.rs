@@ -12,8 +12,12 @@ use super::words;
 /// The points of a curve that is drawn at most.
 const POINTS: usize = 200;
 
+/// How many changes are listed.
+const CHANGES: usize = 200;
+
 /// What one owner had of one asset: at each sum of the oracle, 0 where it is not named.
-struct Series<'a> {
+#[derive(Debug)]
+pub(super) struct Series<'a> {
     owner: &'a str,
     asset: &'a str,
     /// Time and amount, where it changed.
@@ -25,7 +29,10 @@ struct Series<'a> {
 impl Series<'_> {
     /// What he had before the first swap.
     fn first(&self) -> u64 {
-        let before = self.changes.iter().take_while(|change| change.0 <= self.since);
+        let before = self
+            .changes
+            .iter()
+            .take_while(|change| change.0 <= self.since);
         before.last().map_or(0, |change| change.1)
     }
 
@@ -35,7 +42,7 @@ impl Series<'_> {
 }
 
 pub(super) fn section(model: &Model<'_>) -> Markup {
-    let series = all(model);
+    let series = &model.series;
     let first = swap_begins(model).map_or("At first", |_| "Before the first swap");
     html! {
         section #money aria-labelledby="h-money" {
@@ -45,7 +52,7 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
                 table.money {
                     thead { tr { th scope="col" { "Who" } th scope="col" { "Of what" } th scope="col" { "Over time" } th.num scope="col" { (first) } th.num scope="col" { "At last" } th.num scope="col" { "Change" } } }
                     tbody {
-                        @for one in &series {
+                        @for one in series {
                             tr {
                                 th scope="row" { (one.owner) }
                                 td title=(one.asset) { (model.unit(one.asset)) }
@@ -58,11 +65,12 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
                     }
                 }
                 details {
-                    summary { "Every change" }
+                    @let changes = changes(series);
+                    summary { @if changes.len() > CHANGES { "The last " (CHANGES) " changes" } @else { "Every change" } }
                     table {
                         thead { tr { th scope="col" { "At" } th scope="col" { "Who" } th.num scope="col" { "Has" } th scope="col" { "Of what" } } }
                         tbody {
-                            @for (t, owner, amount, asset) in changes(&series).iter().take(500) {
+                            @for (t, owner, amount, asset) in changes.iter().skip(changes.len().saturating_sub(CHANGES)) {
                                 tr { td.num { (words::moment(*t)) } td { (owner) } td.num { (words::grouped(*amount)) } td { (model.unit(asset)) } }
                             }
                         }
@@ -81,7 +89,7 @@ pub(super) fn line(model: &Model<'_>) -> Markup {
         @match (model.money.is_empty(), bad) {
             (true, _) => { "The money oracle did not look." }
             (_, None) => { "Conserved: everything that exists had an owner, each of the " (looks) " that the oracle looked." }
-            (_, Some((n, t, _))) => { strong.err { "Not conserved" } " from " a href={ "#e" (n) } { (words::moment(*t)) " s" } " on." }
+            (_, Some((n, t, _))) => { strong.err { "Not conserved" } " from " a href=(model.href(*n)) { (words::moment(*t)) " s" } " on." }
         }
     }
 }
@@ -89,7 +97,7 @@ pub(super) fn line(model: &Model<'_>) -> Markup {
 /// The changes of whom the run is about, as one line: `seller −50 269 sat L-BTC`.
 pub(super) fn balance(model: &Model<'_>) -> String {
     let mut parts = Vec::new();
-    for one in all(model) {
+    for one in &model.series {
         if one.first() != one.last() && !["miner", "faucet"].contains(&one.owner) {
             let change = words::change(one.first(), one.last());
             parts.push(format!("{} {change} {}", one.owner, model.unit(one.asset)));
@@ -98,11 +106,16 @@ pub(super) fn balance(model: &Model<'_>) -> String {
     parts.join(", ")
 }
 
-fn all<'a>(model: &Model<'a>) -> Vec<Series<'a>> {
+/// Works out who had what when.
+pub(super) fn series<'a>(model: &Model<'a>) -> Vec<Series<'a>> {
     let mut series: BTreeMap<(&str, &str), Vec<(u64, u64)>> = BTreeMap::new();
     let first = model.money.first().map_or(0, |(_, t, _)| *t);
     let since = swap_begins(model).unwrap_or(first);
     for (at, (_, t, money)) in model.money.iter().enumerate() {
+        // After most steps nobody has more or less than before.
+        if at > 0 && model.money[at - 1].2.holdings == money.holdings {
+            continue;
+        }
         let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
         for holding in &money.holdings {
             let sum = sums.entry((&holding.owner, &holding.asset)).or_default();
@@ -145,9 +158,7 @@ fn swap_begins(model: &Model<'_>) -> Option<u64> {
 
 fn changes<'a>(series: &[Series<'a>]) -> Vec<(u64, &'a str, u64, &'a str)> {
     let mut all: Vec<_> = (series.iter())
-        .flat_map(|one| {
-            (one.changes.iter()).map(|(t, amount)| (*t, one.owner, *amount, one.asset))
-        })
+        .flat_map(|one| (one.changes.iter()).map(|(t, amount)| (*t, one.owner, *amount, one.asset)))
         .collect();
     all.sort_unstable();
     all
@@ -155,8 +166,16 @@ fn changes<'a>(series: &[Series<'a>]) -> Vec<(u64, &'a str, u64, &'a str)> {
 
 /// A curve of steps over the time of the run, from 0 to the most that it reached.
 fn chart(series: &Series<'_>, took: u64) -> Markup {
-    let most = series.changes.iter().map(|change| change.1).max().unwrap_or(0).max(1);
-    let took = took.max(series.changes.last().map_or(1, |change| change.0)).max(1);
+    let most = series
+        .changes
+        .iter()
+        .map(|change| change.1)
+        .max()
+        .unwrap_or(0)
+        .max(1);
+    let took = took
+        .max(series.changes.last().map_or(1, |change| change.0))
+        .max(1);
     let x = |t: u64| u128::from(t) * 1000 / u128::from(took);
     let y = |amount: u64| 100 - u128::from(amount) * 96 / u128::from(most);
     let skip = series.changes.len().div_ceil(POINTS).max(1);

@@ -104,6 +104,7 @@
       chunks.push(chunk);
     }
     list.replaceChildren(...chunks);
+    if (chunks.length) fill(chunks[0]);
     for (const chunk of chunks) watcher.observe(chunk);
     const n = (number) => number.toLocaleString("en").replaceAll(",", "\u202f");
     count.textContent = n(shown.length) + " of " + n(lines.length) + " lines";

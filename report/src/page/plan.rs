@@ -24,13 +24,21 @@ pub(super) enum Row {
 }
 
 impl Row {
+    /// All events that the row shows.
+    pub(super) fn events(&self) -> Vec<usize> {
+        match self {
+            Row::Block(n, took_in) => std::iter::once(n).chain(took_in).copied().collect(),
+            Row::Looks(all) | Row::Processes(all) | Row::EmptyBlocks(all) => all.clone(),
+            Row::Event(n) | Row::Asked(n) => vec![*n],
+            Row::Answered(_) => Vec::new(),
+        }
+    }
+
     /// The event that the row stands for, the first one of several.
     pub(super) fn n(&self) -> Option<usize> {
         match self {
             Row::Event(n) | Row::Asked(n) | Row::Answered(n) | Row::Block(n, _) => Some(*n),
-            Row::Looks(all) | Row::Processes(all) | Row::EmptyBlocks(all) => {
-                all.first().copied()
-            }
+            Row::Looks(all) | Row::Processes(all) | Row::EmptyBlocks(all) => all.first().copied(),
         }
     }
 }

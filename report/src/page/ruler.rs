@@ -12,7 +12,10 @@ use super::model::Model;
 use super::words;
 
 /// How many heights of a chain are drawn one by one.
-const HEIGHTS: usize = 150;
+const HEIGHTS: usize = 80;
+
+/// How many marks a height has: of many swaps at once, one height is the timeout of dozens.
+const MARKS: usize = 6;
 
 /// Something at a height, or at a moment.
 struct Mark {
@@ -36,7 +39,7 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
             p.hint { "Filled: a block of this run. Hollow: a height that was not reached. Long stretches are compressed, as they say." }
             div.rulers {
                 @for (chain, heights) in &chains {
-                    @if !heights.is_empty() { (ruler(title(*chain), heights)) }
+                    @if !heights.is_empty() { (ruler(model, title(*chain), heights)) }
                 }
                 (clock(model))
             }
@@ -44,7 +47,7 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
     }
 }
 
-fn ruler(name: &str, heights: &BTreeMap<u32, Height>) -> Markup {
+fn ruler(model: &Model<'_>, name: &str, heights: &BTreeMap<u32, Height>) -> Markup {
     let left_out = heights.len().saturating_sub(HEIGHTS);
     let shown: Vec<_> = (heights.iter()).skip(left_out).collect();
     html! {
@@ -58,9 +61,10 @@ fn ruler(name: &str, heights: &BTreeMap<u32, Height>) -> Markup {
                         li class={ "gap g" (gap.ilog10().min(4)) } { span { "⋮ " (words::count(gap.into(), "block")) " not drawn" } }
                     }
                     li class={ (if what.block.is_some() { "has" } else { "not" }) (if what.marks.is_empty() { "" } else { " marked" }) } {
-                        @if let Some(n) = what.block { a href={ "#e" (n) } { (words::grouped((**height).into())) } }
+                        @if let Some(n) = what.block { a href=(model.href(n)) { (words::grouped((**height).into())) } }
                         @else { span { (words::grouped((**height).into())) } }
-                        @for mark in &what.marks { " " span class={ "mark " (mark.class) } { (mark.text) } }
+                        @for mark in what.marks.iter().take(MARKS) { " " span class={ "mark " (mark.class) } { (mark.text) } }
+                        @if what.marks.len() > MARKS { " and " (words::grouped((what.marks.len() - MARKS) as u64)) " more" }
                     }
                 }
             }
@@ -83,13 +87,15 @@ fn heights(model: &Model<'_>, chain: Chain) -> BTreeMap<u32, Height> {
                 blocks.insert(many.to, n);
             }
             Event::Orphaned(block) if block.chain == chain => {
-                let text = html! { a href={ "#e" (n) } { "block taken away" } };
+                let text = html! { a href=(model.href(n)) { "block taken away" } };
                 let mark = Mark { class: "bad", text };
                 heights.entry(block.height).or_default().marks.push(mark);
             }
-            Event::Payment(payment) if payment.state == PaymentState::Held && chain == Chain::Bitcoin => {
+            Event::Payment(payment)
+                if payment.state == PaymentState::Held && chain == Chain::Bitcoin =>
+            {
                 if let Some(height) = payment.claim_deadline {
-                    let text = html! { a href={ "#e" (n) } { (payment.node) " lets go of " (words::short(&payment.hash)) } };
+                    let text = html! { a href=(model.href(n)) { (payment.node) " lets go of " (words::short(&payment.hash)) } };
                     let mark = Mark { class: "due", text };
                     // A payment that is tried again is held again.
                     if held.insert((height, &payment.hash)) {
@@ -129,7 +135,11 @@ fn mark_htlc(model: &Model<'_>, info: &HtlcInfo<'_>, heights: &mut BTreeMap<u32,
     let txid = |at: usize| &*model.txs.all[at].tx.txid;
     for (at, _) in &info.funded {
         if let Some((_, height)) = model.txs.all[*at].confirmed.last() {
-            mark(*height, "tx", html! { a href={ "#tx-" (txid(*at)) } { (name) " funded" } });
+            mark(
+                *height,
+                "tx",
+                html! { a href={ "#tx-" (txid(*at)) } { (name) " funded" } },
+            );
         }
     }
     for (at, path) in &info.spent {
@@ -140,10 +150,18 @@ fn mark_htlc(model: &Model<'_>, info: &HtlcInfo<'_>, heights: &mut BTreeMap<u32,
         };
         if let Some((_, height)) = model.txs.all[*at].confirmed.last() {
             let class = if verb == "refunded" { "bad" } else { "ok" };
-            mark(*height, class, html! { a href={ "#tx-" (txid(*at)) } { (name) " " (verb) } });
+            mark(
+                *height,
+                class,
+                html! { a href={ "#tx-" (txid(*at)) } { (name) " " (verb) } },
+            );
         }
     }
-    mark(info.htlc.timeout, "due", html! { a href={ "#htlc-" (info.n) } { (name) " timeout: refund possible" } });
+    mark(
+        info.htlc.timeout,
+        "due",
+        html! { a href={ "#htlc-" (info.n) } { (name) " timeout: refund possible" } },
+    );
 }
 
 /// Channels that opened and closed.
@@ -172,9 +190,15 @@ fn clock(model: &Model<'_>) -> Markup {
         if let Event::Invoice(invoice) = &line.event {
             invoices += 1;
             let name = words::short(&invoice.hash);
-            let since = invoice.expires_unix_ms.saturating_sub(model.contents.began.unix_ms);
+            let since = invoice
+                .expires_unix_ms
+                .saturating_sub(model.contents.began.unix_ms);
             if invoices <= 20 {
-                moments.push((line.t, "has", html! { a href={ "#e" (n) } { "invoice " (name) " made" } }));
+                moments.push((
+                    line.t,
+                    "has",
+                    html! { a href=(model.href(n)) { "invoice " (name) " made" } },
+                ));
                 let over = since.saturating_mul(1000) <= end;
                 let class = if over { "has" } else { "not" };
                 let text = html! { span.mark.due { "invoice " (name) " expires" } };

@@ -9,7 +9,9 @@ const LINES: usize = 2_000;
 
 pub(super) fn section(model: &Model<'_>) -> Markup {
     let sources = &model.contents.began.sources;
-    let failing = model.failing().map(|step| (&*step.began.file, step.began.line as usize));
+    let failing = model
+        .failing()
+        .map(|step| (&*step.began.file, step.began.line as usize));
     html! {
         @if !sources.is_empty() {
             section #sources aria-labelledby="h-sources" {

@@ -8,7 +8,7 @@ use super::model::Model;
 use super::{sources, words};
 
 /// How many steps the table has: a step that is repeated thousands of times is one to look up in the record.
-const STEPS: usize = 400;
+const STEPS: usize = 250;
 
 pub(super) fn section(model: &Model<'_>) -> Markup {
     let longest = (model.steps.iter())
@@ -29,7 +29,7 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
                         @for step in &model.steps[left_out..] {
                             @let (class, outcome) = outcome(step);
                             tr class=(class) {
-                                th scope="row" { a href={ "#e" (step.n) } { (step.began.step) } }
+                                th scope="row" { a href=(model.href(step.n)) { (step.began.step) } }
                                 td.what { code { (step.began.text) }
                                     @if let Some(reason) = &step.began.fails { " " span.dim { "must fail: " (reason) } } }
                                 td.at { (sources::link(model, &step.began.file, step.began.line)) }
@@ -68,7 +68,7 @@ fn faults(model: &Model<'_>) -> Markup {
                 thead { tr { th scope="col" { "At" } th scope="col" { "Link" } th scope="col" { "What is done to it" } } }
                 tbody {
                     @for (n, t, fault) in faults.iter().take(200) {
-                        tr { td.num { a href={ "#e" (n) } { (words::moment(*t)) } } td { (fault.link) } td { (fault.what) } }
+                        tr { td.num { a href=(model.href(*n)) { (words::moment(*t)) } } td { (fault.link) } td { (fault.what) } }
                     }
                 }
             }

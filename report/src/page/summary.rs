@@ -78,11 +78,18 @@ fn balance_of_events(model: &Model<'_>) -> String {
 
 fn machine(model: &Model<'_>) -> String {
     let machine = &model.contents.began.machine;
-    let mut text = format!("{}, {}", machine.system, words::count(machine.cores.into(), "core"));
+    let mut text = format!(
+        "{}, {}",
+        machine.system,
+        words::count(machine.cores.into(), "core")
+    );
     if let Some(load) = machine.load_milli {
         text.push_str(&format!(", load {}.{:02}", load / 1000, load / 10 % 100));
     }
-    text.push_str(&format!(", {} at once", words::count(machine.jobs.into(), "scenario")));
+    text.push_str(&format!(
+        ", {} at once",
+        words::count(machine.jobs.into(), "scenario")
+    ));
     text
 }
 

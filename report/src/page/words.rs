@@ -154,10 +154,7 @@ mod tests {
         assert_eq!(grouped(0), "0");
         assert_eq!(grouped(999), "999");
         assert_eq!(grouped(50_000), "50\u{202f}000");
-        assert_eq!(
-            grouped(2_100_000_000),
-            "2\u{202f}100\u{202f}000\u{202f}000"
-        );
+        assert_eq!(grouped(2_100_000_000), "2\u{202f}100\u{202f}000\u{202f}000");
         assert_eq!(change(500, 500), "0");
         assert_eq!(change(1500, 500), "−1\u{202f}000");
         assert_eq!(msat(1_001), "1.001 sat");
@@ -181,11 +178,18 @@ mod tests {
     fn of_long_numbers_stays_what_differs() {
         let (head, tail) = ("ab".repeat(20), "cd".repeat(20));
         let said = format!("told `{head}1122{tail}`, not `{head}3344{tail}`");
-        let expected = "told `abababab…ababab1122cdcdcd…cdcdcdcd`, not `abababab…ababab3344cdcdcd…cdcdcdcd`";
+        let expected =
+            "told `abababab…ababab1122cdcdcd…cdcdcdcd`, not `abababab…ababab3344cdcdcd…cdcdcdcd`";
         assert_eq!(readable(&said), expected);
-        assert_eq!(readable(&format!("no {head}{tail}")), "no abababababababab…cdcdcdcd");
+        assert_eq!(
+            readable(&format!("no {head}{tail}")),
+            "no abababababababab…cdcdcdcd"
+        );
         assert_eq!(readable("é is no number"), "é is no number");
-        assert_eq!([within(1999), within(58_713), within(499), within(3)], ["2 s", "58.71 s", "500 ms", "3 ms"]);
+        assert_eq!(
+            [within(1999), within(58_713), within(499), within(3)],
+            ["2 s", "58.71 s", "500 ms", "3 ms"]
+        );
     }
 
     #[test]

@@ -15,7 +15,11 @@ type Arrow = (usize, String, String);
 fn drawn(rows: &[Tag]) -> BTreeSet<Arrow> {
     let arrow = |row: &Tag| {
         let own = |name: &str| row.get(name).map(str::to_owned);
-        let arrow = (own("data-n")?.parse().ok()?, own("data-from")?, own("data-to")?);
+        let arrow = (
+            own("data-n")?.parse().ok()?,
+            own("data-from")?,
+            own("data-to")?,
+        );
         (row.get("data-part") != Some("answer")).then_some(arrow)
     };
     rows.iter().filter_map(arrow).collect()
@@ -64,7 +68,9 @@ fn sender(contents: &Contents, tx: &Tx) -> Option<String> {
             Event::Tx(tx) if tx.txid == txid => Some(tx),
             _ => None,
         })?;
-        htlcs.get(funding.outputs.get(vout as usize)?.address.as_deref()?).copied()
+        htlcs
+            .get(funding.outputs.get(vout as usize)?.address.as_deref()?)
+            .copied()
     };
     for input in &tx.inputs {
         if let Some(htlc) = at(&input.txid, input.vout) {
@@ -75,10 +81,17 @@ fn sender(contents: &Contents, tx: &Tx) -> Option<String> {
                 bytes.is_some_and(|bytes| sha256::Hash::hash(&bytes).to_string() == htlc.hash)
             };
             let claims = input.witness.iter().any(is_preimage);
-            return if claims { htlc.claimer.clone() } else { htlc.refunder.clone() };
+            return if claims {
+                htlc.claimer.clone()
+            } else {
+                htlc.refunder.clone()
+            };
         }
     }
-    let mut addresses = tx.outputs.iter().filter_map(|output| output.address.as_deref());
+    let mut addresses = tx
+        .outputs
+        .iter()
+        .filter_map(|output| output.address.as_deref());
     addresses.find_map(|address| htlcs.get(address)?.refunder.clone())
 }
 
@@ -92,15 +105,29 @@ fn the_arrows_of_a_page_are_those_of_its_record() {
         assert_eq!(drawn, expected, "{name}");
     }
     let claim = expected(&record("claim"));
-    assert!(claim.iter().any(|(_, from, to)| from == "alice" && to == "Liquid"), "the claim");
-    assert!(claim.iter().any(|(_, from, to)| from == "bob" && to == "alice"), "the preimage");
+    assert!(
+        claim
+            .iter()
+            .any(|(_, from, to)| from == "alice" && to == "Liquid"),
+        "the claim"
+    );
+    assert!(
+        claim
+            .iter()
+            .any(|(_, from, to)| from == "bob" && to == "alice"),
+        "the preimage"
+    );
 }
 
 #[test]
 fn rows_stand_in_the_order_of_time_and_a_long_call_has_its_answer() {
     let mut contents = record("claim");
     let is_call = |event: &Event| matches!(event, Event::Call(_));
-    let n = contents.lines.iter().position(|line| is_call(&line.event)).unwrap();
+    let n = contents
+        .lines
+        .iter()
+        .position(|line| is_call(&line.event))
+        .unwrap();
     // As if the first call had been asked at the beginning of the run.
     let asked = contents.lines[n].t;
     if let Event::Call(call) = &mut contents.lines[n].event {
@@ -114,9 +141,21 @@ fn rows_stand_in_the_order_of_time_and_a_long_call_has_its_answer() {
     assert!(times.is_sorted(), "{times:?}");
     let own = |tag: &&Tag| tag.get("data-n") == Some(&*n.to_string());
     let ends: Vec<_> = (rows.iter().filter(own))
-        .map(|row| (row.get("data-from").unwrap(), row.get("data-to").unwrap(), row.get("data-part")))
+        .map(|row| {
+            (
+                row.get("data-from").unwrap(),
+                row.get("data-to").unwrap(),
+                row.get("data-part"),
+            )
+        })
         .collect();
-    assert_eq!(ends, [("harness", "seller", None), ("seller", "harness", Some("answer"))]);
+    assert_eq!(
+        ends,
+        [
+            ("harness", "seller", None),
+            ("seller", "harness", Some("answer"))
+        ]
+    );
 }
 
 #[test]
@@ -127,8 +166,14 @@ fn a_transaction_of_a_stranger_is_a_note_in_its_chain() {
         if let Event::Tx(tx) = &line.event
             && tx.chain == Chain::Bitcoin
         {
-            let row = rows.iter().find(|tag| tag.get("data-n") == Some(&*n.to_string())).unwrap();
-            assert_eq!((row.get("data-lane"), row.get("data-from")), (Some("Bitcoin"), None));
+            let row = rows
+                .iter()
+                .find(|tag| tag.get("data-n") == Some(&*n.to_string()))
+                .unwrap();
+            assert_eq!(
+                (row.get("data-lane"), row.get("data-from")),
+                (Some("Bitcoin"), None)
+            );
         }
     }
 }

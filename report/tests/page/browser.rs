@@ -43,7 +43,10 @@ fn browser() -> Option<PathBuf> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let mut files = std::env::split_paths(&path).flat_map(|dir| names.map(|name| dir.join(name)));
     let found = files.find(|file| file.is_file());
-    assert!(found.is_some() || !wanted, "RUN_LDK_E2E=1 asks for a browser, and there is no chromium on PATH");
+    assert!(
+        found.is_some() || !wanted,
+        "RUN_LDK_E2E=1 asks for a browser, and there is no chromium on PATH"
+    );
     if found.is_none() {
         skipped("there is no chromium on PATH");
     }
@@ -56,7 +59,10 @@ fn axe() -> Option<String> {
     let file = std::env::var_os("SWAPRIG_AXE").map_or(placed, PathBuf::from);
     let source = std::fs::read_to_string(&file).ok();
     if source.is_none() {
-        skipped(&format!("no accessibility check: {} is not there", file.display()));
+        skipped(&format!(
+            "no accessibility check: {} is not there",
+            file.display()
+        ));
     }
     source
 }
@@ -70,7 +76,13 @@ fn skipped(why: &str) {
 /// The document after its scripts ran, and what the browser said.
 fn opened(browser: &Path, file: &Path, profile: &Path, options: &[&str]) -> (String, String) {
     let mut child = Command::new(browser)
-        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom", "--enable-logging=stderr"])
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--dump-dom",
+            "--enable-logging=stderr",
+        ])
         .args(["--virtual-time-budget=20000", "--no-first-run"])
         .arg(format!("--user-data-dir={}", profile.display()))
         .args(options)
@@ -96,11 +108,16 @@ fn opened(browser: &Path, file: &Path, profile: &Path, options: &[&str]) -> (Str
     let _ = child.kill();
     let _ = child.wait();
     let said = said.join().unwrap();
-    (dom.unwrap_or_else(|_| panic!("no page within {SOON:?}\n{said}")), said)
+    (
+        dom.unwrap_or_else(|_| panic!("no page within {SOON:?}\n{said}")),
+        said,
+    )
 }
 
 fn console(said: &str) -> Vec<&str> {
-    said.lines().filter(|line| line.contains(":CONSOLE")).collect()
+    said.lines()
+        .filter(|line| line.contains(":CONSOLE"))
+        .collect()
 }
 
 #[test]
@@ -114,12 +131,26 @@ fn a_browser_shows_the_arrows_and_unpacks_the_logs() {
         std::fs::write(&file, &page).unwrap();
         let (dom, said) = opened(&browser, &file, &dir.path().join("profile"), &[]);
         assert_eq!(console(&said), [] as [&str; 0], "{name}");
-        let arrows = |html: &str| tags(html).iter().filter(|tag| tag.get("data-from").is_some()).count();
+        let arrows = |html: &str| {
+            tags(html)
+                .iter()
+                .filter(|tag| tag.get("data-from").is_some())
+                .count()
+        };
         assert_eq!(arrows(&dom), arrows(&page), "{name}");
-        assert!(dom.contains("600 of 600 lines"), "{name}: the logs are unpacked and counted");
-        let drawn = tags(&dom).iter().filter(|tag| tag.name == "p" && tag.get("class") == Some("l1")).count();
+        assert!(
+            dom.contains("600 of 600 lines"),
+            "{name}: the logs are unpacked and counted"
+        );
+        let drawn = tags(&dom)
+            .iter()
+            .filter(|tag| tag.name == "p" && tag.get("class") == Some("l1"))
+            .count();
         assert!(drawn >= 150, "{name}: {drawn} lines are drawn");
-        assert!(dom.contains("&lt;b&gt;handled&lt;/b&gt;"), "{name}: what logs say is text");
+        assert!(
+            dom.contains("&lt;b&gt;handled&lt;/b&gt;"),
+            "{name}: what logs say is text"
+        );
     }
 }
 
@@ -141,14 +172,30 @@ fn pages_are_accessible_and_fit_their_window() {
         );
         let file = dir.path().join(name).with_extension("html");
         std::fs::write(&file, probed).unwrap();
-        for (window, scheme) in [("1280,900", "1"), ("768,1000", "1"), ("390,844", "1"), ("1280,900", "0")] {
-            let options = [&*format!("--window-size={window}"), &format!("--blink-settings=preferredColorScheme={scheme}")];
+        for (window, scheme) in [
+            ("1280,900", "1"),
+            ("768,1000", "1"),
+            ("390,844", "1"),
+            ("1280,900", "0"),
+        ] {
+            let options = [
+                &*format!("--window-size={window}"),
+                &format!("--blink-settings=preferredColorScheme={scheme}"),
+            ];
             let (dom, said) = opened(&browser, &file, &dir.path().join("profile"), &options);
-            let (_, probe) = dom.split_once("<pre id=\"probe\">").unwrap_or_else(|| panic!("{said}"));
-            let probe: String = probe[..probe.find("</pre>").unwrap()].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+            let (_, probe) = dom
+                .split_once("<pre id=\"probe\">")
+                .unwrap_or_else(|| panic!("{said}"));
+            let probe: String = probe[..probe.find("</pre>").unwrap()]
+                .replace("&lt;", "<")
+                .replace("&gt;", ">")
+                .replace("&amp;", "&");
             let probe: serde_json::Value = serde_json::from_str(&probe).unwrap();
             println!("{name} at {window}: {probe}");
-            assert!(probe["overflow"].as_i64().unwrap() <= 0, "{name} at {window}: {probe}");
+            assert!(
+                probe["overflow"].as_i64().unwrap() <= 0,
+                "{name} at {window}: {probe}"
+            );
             assert_eq!(probe["dark"], scheme == "0", "{name} at {window}: {probe}");
             if axe.is_some() {
                 assert!(probe["rules"].as_u64().unwrap() > 15, "{name}: {probe}");

@@ -35,9 +35,14 @@ fn texts(value: &Value, path: &mut String, paths: &mut Vec<String>) {
         path.truncate(length);
     };
     match value {
-        Value::Object(members) => members.iter().for_each(|(key, inner)| step(key.clone(), inner)),
+        Value::Object(members) => members
+            .iter()
+            .for_each(|(key, inner)| step(key.clone(), inner)),
         Value::Array(items) => {
-            items.iter().enumerate().for_each(|(at, inner)| step(at.to_string(), inner));
+            items
+                .iter()
+                .enumerate()
+                .for_each(|(at, inner)| step(at.to_string(), inner));
         }
         Value::String(_) => paths.push(path.clone()),
         _ => {}
@@ -51,16 +56,68 @@ fn poisoned_record(name: &str) -> Contents {
         swaprig_record::Event::Began(began) => (**began).clone(),
         other => panic!("{other:?}"),
     };
-    Contents { began, lines, ..clean }
+    Contents {
+        began,
+        lines,
+        ..clean
+    }
 }
 
 #[test]
 fn nothing_that_a_record_says_becomes_markup() {
     let allowed = [
-        "a", "article", "b", "body", "br", "button", "code", "dd", "details", "div", "dl", "dt", "figcaption", "figure",
-        "footer", "h1", "h2", "h3", "head", "header", "html", "i", "input", "label", "li", "main", "meta", "nav", "noscript",
-        "ol", "option", "p", "path", "pre", "rect", "script", "section", "select", "span", "strong", "style", "summary", "svg",
-        "table", "tbody", "td", "th", "thead", "time", "title", "tr", "ul",
+        "a",
+        "article",
+        "b",
+        "body",
+        "br",
+        "button",
+        "code",
+        "dd",
+        "details",
+        "div",
+        "dl",
+        "dt",
+        "figcaption",
+        "figure",
+        "footer",
+        "h1",
+        "h2",
+        "h3",
+        "head",
+        "header",
+        "html",
+        "i",
+        "input",
+        "label",
+        "li",
+        "main",
+        "meta",
+        "nav",
+        "noscript",
+        "ol",
+        "option",
+        "p",
+        "path",
+        "pre",
+        "rect",
+        "script",
+        "section",
+        "select",
+        "span",
+        "strong",
+        "style",
+        "summary",
+        "svg",
+        "table",
+        "tbody",
+        "td",
+        "th",
+        "thead",
+        "time",
+        "title",
+        "tr",
+        "ul",
     ];
     for name in ["claim", "tampered"] {
         let contents = poisoned_record(name);
@@ -68,7 +125,8 @@ fn nothing_that_a_record_says_becomes_markup() {
         for file in &mut logs.files {
             file.party.push_str(HOSTILE);
             file.path.push_str(HOSTILE);
-            file.text.push_str(&format!("2026-11-21T22:22:39.0Z ERROR {HOSTILE}\n"));
+            file.text
+                .push_str(&format!("2026-11-21T22:22:39.0Z ERROR {HOSTILE}\n"));
         }
         logs.dir.push_str(HOSTILE);
         logs.record.push_str(HOSTILE);

@@ -36,12 +36,16 @@ pub(crate) fn tags(html: &str) -> Vec<Tag> {
 }
 
 fn tag(text: &str) -> (Tag, &str) {
-    let end = text.find(|c: char| c.is_whitespace() || c == '>').expect("a tag ends");
+    let end = text
+        .find(|c: char| c.is_whitespace() || c == '>')
+        .expect("a tag ends");
     let name = text[..end].to_ascii_lowercase();
     let mut attributes = HashMap::new();
     let mut rest = text[end..].trim_start();
     while !rest.starts_with('>') {
-        let end = rest.find(|c: char| c.is_whitespace() || "=>".contains(c)).expect("a name ends");
+        let end = rest
+            .find(|c: char| c.is_whitespace() || "=>".contains(c))
+            .expect("a name ends");
         let (attribute, after) = rest.split_at(end);
         let mut value = String::new();
         rest = after;
@@ -58,5 +62,8 @@ fn tag(text: &str) -> (Tag, &str) {
 }
 
 fn unescape(text: &str) -> String {
-    text.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&amp;", "&")
+    text.replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&amp;", "&")
 }

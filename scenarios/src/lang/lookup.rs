@@ -9,6 +9,7 @@ use super::reference::Reference;
 use super::scope::{Name, NameKind, State};
 use super::types::Type;
 use super::words::{Node, all_of, nearest, one_of, one_of_quoted};
+use crate::entities::Invoice;
 
 impl StepCx<'_> {
     /// Whether it was most likely written for an input: values of those stand where no other reference can.
@@ -225,7 +226,14 @@ impl StepCx<'_> {
             wanted.a_name()
         );
         let label = self.whose();
-        let help = self.instead_of(reference, wanted);
+        let invoice = Invoice::ENTITY_TYPE.name;
+        let is_invoice = matches!(wanted, Type::Entity(entity) if entity.name == invoice);
+        let help = match is_invoice && matches!(found, Type::Text) {
+            true => format!(
+                "read it first, {{ read_invoice = \"{reference}\", as = \"invoice\" }}, and write \"$invoice\""
+            ),
+            false => self.instead_of(reference, wanted),
+        };
         let problem = self.report.push(node.span(), title);
         problem.label(label);
         problem.help(help);

@@ -31,7 +31,9 @@ pub fn schema(registry: &Registry) -> Json {
     let world = |name: &str, schema: Json| described(WORLD_KEYS, name, schema);
     let presets: Vec<&str> = PRESETS.iter().map(|preset| preset.name).collect();
     let name = json!({ "type": "string", "pattern": NAME });
-    let row = json!({ "type": "object", "propertyNames": { "pattern": BINDING } });
+    let row = json!({
+        "type": "object", "propertyNames": { "pattern": BINDING }, "additionalProperties": true,
+    });
     let axis = json!({ "anyOf": [
         { "type": "array", "minItems": 1, "items": { "type": ["string", "integer"] } },
         { "type": "object", "minProperties": 1, "propertyNames": { "pattern": CASE } },
@@ -314,7 +316,13 @@ fn fields(entry: &StepEntry) -> Map<String, Json> {
     let mut properties = Map::new();
     for field in &entry.fields {
         let mut schema = or_input(field.ty.schema.clone());
-        schema["description"] = json!(format!("{} ({})", tidy(field.doc), field.ty.name));
+        let must = if field.required {
+            "; must be there"
+        } else {
+            ""
+        };
+        let doc = format!("{} ({}{must})", tidy(field.doc), field.ty.name);
+        schema["description"] = json!(doc);
         if let Some(example) = as_json(&field.ty.example) {
             schema["examples"] = json!([example]);
         }
@@ -332,18 +340,13 @@ fn step(entry: &StepEntry) -> Json {
     if let Some(within) = entry.within {
         properties["within"]["default"] = json!(swaprig_units::show_duration(within));
     }
-    let required: Vec<&str> = entry
-        .fields
-        .iter()
-        .filter(|field| field.required)
-        .map(|field| field.name)
-        .collect();
     json!({
         "title": entry.name,
         "description": tidy(entry.doc),
         "type": "object",
         "additionalProperties": false,
-        "required": required,
+        // Its first key alone makes a table this step, so that an editor knows which keys can follow. `check` tells which must.
+        "required": [entry.name],
         "properties": properties,
     })
 }

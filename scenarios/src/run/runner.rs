@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use swaprig_harness::World;
 use swaprig_harness::binary::{Role, Settings};
-use swaprig_harness::process::LogFiles;
 use swaprig_harness::run_dir::RunDir;
 use swaprig_harness::time::Waiting;
 use swaprig_harness::world::Binaries;
@@ -27,8 +27,8 @@ pub trait Watch: Send + Sync {
     fn step(&self, plan: &Plan, round: u32, step: &PlannedStep);
     /// It has an outcome.
     fn finished(&self, plan: &Plan, outcome: &Outcome);
-    /// Its world stands, with these processes and their logs.
-    fn stands(&self, _plan: &Plan, _round: u32, _logs: &[(String, LogFiles)]) {}
+    /// Its world stands.
+    fn stands(&self, _plan: &Plan, _round: u32, _world: &World) {}
     /// A step, by its place, waits for something and has seen something else than before.
     fn waits(&self, _plan: &Plan, _round: u32, _step: &str, _waiting: Waiting<'_>) {}
     /// An attempt has ended. Its world is gone, its directory is still there; whatever is made of it is made now.

@@ -98,7 +98,7 @@ impl Telling {
 
     /// The world stands.
     pub(super) fn stands(&self, world: &World) {
-        self.watch.stands(&self.plan, self.round, &world.logs());
+        self.watch.stands(&self.plan, self.round, world);
     }
 
     /// A step begins; it may take so long.

@@ -145,7 +145,10 @@ impl<'a> Lines<'a> {
     fn who(&mut self, model: &Model<'_>, name: &'a str) -> usize {
         let known = self.who.iter().position(|who| who.name == name);
         known.unwrap_or_else(|| {
-            let lane = model.lanes.of_name(name).map(|lane| model.lanes.lanes[lane].name.clone());
+            let lane = model
+                .lanes
+                .of_name(name)
+                .map(|lane| model.lanes.lanes[lane].name.clone());
             self.who.push(Who { name, lane });
             self.who.len() - 1
         })

@@ -61,7 +61,10 @@ fn by_worth(contents: &Contents, lines: &Lines<'_>) -> Vec<Ranked> {
         let next = events.partition_point(|event| *event < t);
         let near = [next.checked_sub(1), Some(next)];
         let distances = near.into_iter().flatten().filter_map(|at| events.get(at));
-        distances.map(|event| event.abs_diff(t)).min().unwrap_or(u64::MAX)
+        distances
+            .map(|event| event.abs_diff(t))
+            .min()
+            .unwrap_or(u64::MAX)
     };
     let mut order: Vec<Ranked> = (lines.all.iter().enumerate())
         .map(|(at, line)| Ranked {
@@ -89,14 +92,26 @@ fn text(lines: &Lines<'_>, kept: &[Ranked]) -> String {
 
     let mut places: Vec<usize> = kept.iter().map(|ranked| ranked.line).collect();
     places.sort_unstable();
-    let who: Vec<_> = (lines.who.iter()).map(|who| (who.name, who.lane.as_deref())).collect();
+    let who: Vec<_> = (lines.who.iter())
+        .map(|who| (who.name, who.lane.as_deref()))
+        .collect();
     let mut text = serde_json::to_string(&who).unwrap_or_default();
     // Times are written as differences: they are short, and alike.
     let mut before = 0;
     for place in places {
         let line = &lines.all[place];
-        let _ = write!(text, "\n{}\t{}\t{}\t", line.t - before, line.who, line.level as u8);
-        text.extend(line.words().chars().map(|c| if c.is_control() { ' ' } else { c }));
+        let _ = write!(
+            text,
+            "\n{}\t{}\t{}\t",
+            line.t - before,
+            line.who,
+            line.level as u8
+        );
+        text.extend(
+            line.words()
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c }),
+        );
         before = line.t;
     }
     text
@@ -109,7 +124,10 @@ fn cut(lines: &Lines<'_>, order: &[Ranked], keep: usize) -> Option<String> {
     let others = gone.iter().filter(|ranked| !ranked.is_detail).count() as u64;
     let (which, nearest) = match others {
         0 => ("debug lines that are", gone[0].far),
-        _ => ("all debug lines, and others that are", gone.iter().find(|r| !r.is_detail)?.far),
+        _ => (
+            "all debug lines, and others that are",
+            gone.iter().find(|r| !r.is_detail)?.far,
+        ),
     };
     Some(format!(
         "{number} of {total} lines are not in this page: {which} farther than {} from any event of the record.",
@@ -142,12 +160,27 @@ mod tests {
         // Numbers that no compression foresees.
         let (mut text, mut number) = (String::new(), 1_u64);
         for line in 0..lines {
-            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            number = number
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let level = if line % 10 == 0 { "INFO" } else { "DEBUG" };
-            let _ = writeln!(text, "2026-11-21T21:53:{:02}.{:06}Z {level} {number:x}", line / 1000 % 60, line % 1000);
+            let _ = writeln!(
+                text,
+                "2026-11-21T21:53:{:02}.{:06}Z {level} {number:x}",
+                line / 1000 % 60,
+                line % 1000
+            );
         }
-        let file = LogFile { party: "bob".to_owned(), path: "bob.log".to_owned(), text, skipped: 0 };
-        Logs { files: vec![file], ..Logs::default() }
+        let file = LogFile {
+            party: "bob".to_owned(),
+            path: "bob.log".to_owned(),
+            text,
+            skipped: 0,
+        };
+        Logs {
+            files: vec![file],
+            ..Logs::default()
+        }
     }
 
     #[test]
@@ -159,11 +192,18 @@ mod tests {
         assert!(packed.base64.len() <= 100_000, "{}", packed.base64.len());
         assert!(packed.base64.len() > 50_000, "{}", packed.base64.len());
         let said = packed.cut.expect("most of it is left out");
-        assert!(said.contains("of 20\u{202f}000 lines are not in this page"), "{said}");
+        assert!(
+            said.contains("of 20\u{202f}000 lines are not in this page"),
+            "{said}"
+        );
         let bytes = STANDARD.decode(&packed.base64).unwrap();
-        let text = String::from_utf8(miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap()).unwrap();
+        let text = String::from_utf8(miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap())
+            .unwrap();
         // What is no detail stays as long as there is detail to leave out.
-        let informs = text.lines().filter(|line| line.split('\t').nth(2) == Some("2")).count();
+        let informs = text
+            .lines()
+            .filter(|line| line.split('\t').nth(2) == Some("2"))
+            .count();
         assert_eq!(informs, 2_000);
     }
 
@@ -175,7 +215,8 @@ mod tests {
         let packed = pack(&contents, &lines, 100_000);
         assert_eq!(packed.cut, None);
         let bytes = STANDARD.decode(&packed.base64).unwrap();
-        let text = String::from_utf8(miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap()).unwrap();
+        let text = String::from_utf8(miniz_oxide::inflate::decompress_to_vec_zlib(&bytes).unwrap())
+            .unwrap();
         assert_eq!(text.lines().count(), 51);
         assert_eq!(text.lines().next(), Some(r#"[["bob",null]]"#));
     }

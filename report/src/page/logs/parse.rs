@@ -136,8 +136,14 @@ fn stamp(line: &str) -> Option<(Stamp, &str)> {
         let days = days(number(0, 4)?, number(5, 7)?, number(8, 10)?);
         let seconds = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
         let (fraction, rest) = fraction(line.get(19..)?);
-        let rest = rest.strip_prefix('Z').or_else(|| rest.strip_prefix("+00:00")).unwrap_or(rest);
-        return Some((Stamp::Unix((days * 86_400 + seconds) * 1_000_000 + fraction), rest));
+        let rest = rest
+            .strip_prefix('Z')
+            .or_else(|| rest.strip_prefix("+00:00"))
+            .unwrap_or(rest);
+        return Some((
+            Stamp::Unix((days * 86_400 + seconds) * 1_000_000 + fraction),
+            rest,
+        ));
     }
     let (seconds, rest) = line.split_once('.')?;
     let is_short = (1..=7).contains(&seconds.len());
@@ -156,7 +162,9 @@ fn fraction(text: &str) -> (i64, &str) {
     let Some(digits) = text.strip_prefix('.') else {
         return (0, text);
     };
-    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    let end = digits
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(digits.len());
     let (digits, rest) = digits.split_at(end);
     let six: String = digits.chars().chain("000000".chars()).take(6).collect();
     (six.parse().unwrap_or(0), rest)
@@ -165,7 +173,9 @@ fn fraction(text: &str) -> (i64, &str) {
 /// Reads the level behind the time, and gives what follows.
 fn leveled(text: &str) -> (Level, &str) {
     let text = text.trim_start_matches([' ', '-', '[', ']']);
-    let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
+    let end = text
+        .find(|c: char| !c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
     match Level::of(&text[..end]) {
         // `Error: …` is how bitcoind says it, and part of the sentence.
         Some(level) => {
@@ -218,22 +228,64 @@ mod tests {
         };
         let mut lines = Vec::new();
         read(&contents, &file, 0, &mut lines);
-        (lines.iter()).map(|line| (line.t, line.level, line.text.to_owned())).collect()
+        (lines.iter())
+            .map(|line| (line.t, line.level, line.text.to_owned()))
+            .collect()
     }
 
     #[test]
     fn each_daemon_is_understood() {
         let table = [
-            ("[2026-11-21T21:53:44.905Z INFO  ldk_server:92] made", 905_000, Level::Info, "ldk_server:92] made"),
-            ("2026-11-21T21:53:44.708272Z [miner] ok", 708_272, Level::Info, "miner] ok"),
+            (
+                "[2026-11-21T21:53:44.905Z INFO  ldk_server:92] made",
+                905_000,
+                Level::Info,
+                "ldk_server:92] made",
+            ),
+            (
+                "2026-11-21T21:53:44.708272Z [miner] ok",
+                708_272,
+                Level::Info,
+                "miner] ok",
+            ),
             ("2026-11-21T21:53:44Z Error: no", 0, Level::Error, "no"),
-            ("2026-11-21T21:53:45.038621Z  WARN swaprig::api: x=1", 1_038_621, Level::Warn, "swaprig::api: x=1"),
-            ("2026-11-21T21:53:45.5+00:00 - DEBUG - at it", 1_500_000, Level::Debug, "at it"),
-            ("2026-11-21 21:53:43 TRACE gone", -1_000_000, Level::Trace, "gone"),
+            (
+                "2026-11-21T21:53:45.038621Z  WARN swaprig::api: x=1",
+                1_038_621,
+                Level::Warn,
+                "swaprig::api: x=1",
+            ),
+            (
+                "2026-11-21T21:53:45.5+00:00 - DEBUG - at it",
+                1_500_000,
+                Level::Debug,
+                "at it",
+            ),
+            (
+                "2026-11-21 21:53:43 TRACE gone",
+                -1_000_000,
+                Level::Trace,
+                "gone",
+            ),
             ("0.005 INFO up", 5_100, Level::Info, "up"),
-            ("listening on 127.0.0.1:29932", 100, Level::Info, "listening on 127.0.0.1:29932"),
-            ("2026 is no date, nor is 3.14", 100, Level::Info, "2026 is no date, nor is 3.14"),
-            ("2026-á1-21T21:53:44Z odd", 100, Level::Info, "2026-á1-21T21:53:44Z odd"),
+            (
+                "listening on 127.0.0.1:29932",
+                100,
+                Level::Info,
+                "listening on 127.0.0.1:29932",
+            ),
+            (
+                "2026 is no date, nor is 3.14",
+                100,
+                Level::Info,
+                "2026 is no date, nor is 3.14",
+            ),
+            (
+                "2026-á1-21T21:53:44Z odd",
+                100,
+                Level::Info,
+                "2026-á1-21T21:53:44Z odd",
+            ),
         ];
         for (line, t, level, text) in table {
             assert_eq!(parsed(line), [(t, level, text.to_owned())], "{line}");
@@ -242,7 +294,10 @@ mod tests {
 
     #[test]
     fn times_from_the_start_follow_a_restart() {
-        let times: Vec<_> = parsed("1.0 INFO a\n  more\n0.5 INFO b\n").iter().map(|line| line.0).collect();
+        let times: Vec<_> = parsed("1.0 INFO a\n  more\n0.5 INFO b\n")
+            .iter()
+            .map(|line| line.0)
+            .collect();
         assert_eq!(times, [1_000_100, 1_000_100, 9_500_000]);
     }
 }
