@@ -259,10 +259,10 @@ impl<'a> Both<'a> {
             });
             deepest.unwrap_or(outer)
         });
-        let failed = all.clone().filter(|at| self.has_failed(&self.places[*at]));
+        let mut failed = all.clone().filter(|at| self.has_failed(&self.places[*at]));
         // Of nested steps the innermost: the last one that begins.
         let failed = failed
-            .last()
+            .next_back()
             .filter(|at| parted.is_some_and(|parted| parted < *at));
         let pair = |at: usize| self.pair(&self.places[at], differences[at].clone());
         let before = 0..parted.unwrap_or(self.places.len());

@@ -273,13 +273,24 @@ fn compare_with_green(
 
 fn tell_two(args: &ReportArgs, left: &Path, right: &Path) -> Result<Exit, ReportError> {
     let (left, right) = (find(args, left)?.brief, find(args, right)?.brief);
-    let (one, other) = (read_file(&left.record)?, read_file(&right.record)?);
+    let (one, other) = read_both(&left.record, &right.record)?;
     let compared = compare((&left.record, &one), (&right.record, &other))?;
     match args.json {
         true => println!("{:#}", json!(compared)),
         false => println!("{}", beside::text(&compared, width())),
     }
     Ok(Exit::Passed)
+}
+
+/// Two records, read side by side: that is most of what comparing long ones takes.
+fn read_both(left: &Path, right: &Path) -> Result<(Contents, Contents), ReportError> {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| read_file(right));
+        let one = read_file(left);
+        let other = other.join();
+        let other = other.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
+        Ok((one?, other?))
+    })
 }
 
 /// Columns of the terminal.
