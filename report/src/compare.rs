@@ -250,14 +250,13 @@ impl<'a> Both<'a> {
             Steps::is_inside(&self.places[*at].step, &self.places[outer].step)
         };
         let parted = outer.map(|outer| {
-            let inner = all.clone().skip(outer + 1);
-            let mut inner = inner.filter(|at| inside(at, outer) && decides(at));
-            let deepest = inner.next().map(|first| {
-                let deeper = all.clone().skip(first + 1);
-                let mut deeper = deeper.filter(|at| inside(at, first) && decides(at));
-                deeper.next().unwrap_or(first)
-            });
-            deepest.unwrap_or(outer)
+            let mut deepest = outer;
+            for at in all.clone().skip(outer + 1) {
+                if inside(&at, deepest) && decides(&at) {
+                    deepest = at;
+                }
+            }
+            deepest
         });
         let mut failed = all.clone().filter(|at| self.has_failed(&self.places[*at]));
         // Of nested steps the innermost: the last one that begins.
