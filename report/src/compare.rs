@@ -250,19 +250,18 @@ impl<'a> Both<'a> {
             Steps::is_inside(&self.places[*at].step, &self.places[outer].step)
         };
         let parted = outer.map(|outer| {
-            let inner = all.clone().skip(outer + 1);
-            let mut inner = inner.filter(|at| inside(at, outer) && decides(at));
-            let deepest = inner.next().map(|first| {
-                let deeper = all.clone().skip(first + 1);
-                let mut deeper = deeper.filter(|at| inside(at, first) && decides(at));
-                deeper.next().unwrap_or(first)
-            });
-            deepest.unwrap_or(outer)
+            let mut deepest = outer;
+            for at in all.clone().skip(outer + 1) {
+                if inside(&at, deepest) && decides(&at) {
+                    deepest = at;
+                }
+            }
+            deepest
         });
-        let failed = all.clone().filter(|at| self.has_failed(&self.places[*at]));
+        let mut failed = all.clone().filter(|at| self.has_failed(&self.places[*at]));
         // Of nested steps the innermost: the last one that begins.
         let failed = failed
-            .last()
+            .next_back()
             .filter(|at| parted.is_some_and(|parted| parted < *at));
         let pair = |at: usize| self.pair(&self.places[at], differences[at].clone());
         let before = 0..parted.unwrap_or(self.places.len());

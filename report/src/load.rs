@@ -74,10 +74,13 @@ pub fn load<'a>(roots: impl IntoIterator<Item = &'a Path>) -> io::Result<Loaded>
     Ok(loaded)
 }
 
+/// What one run is: scenario, round, attempt, seed and beginning.
+type Identity = (String, u32, u32, u64, u64);
+
 /// Briefs by what they are, each with the beginning of the oldest log that is kept with it.
 #[derive(Default)]
 struct Found {
-    briefs: BTreeMap<(String, u32, u32, u64, u64), (Brief, Option<u64>)>,
+    briefs: BTreeMap<Identity, (Brief, Option<u64>)>,
 }
 
 impl Found {

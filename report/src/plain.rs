@@ -83,12 +83,13 @@ fn number(before: &str, rest: &str) -> Option<usize> {
     }
     let is_whole_word = !after.starts_with(is_word);
     let said = before.trim_end_matches([' ', ':', '=']);
-    let word_at = said.rfind(|c| !is_word(c)).map_or(0, |at| at + 1);
-    let word = said[word_at..].to_ascii_lowercase();
+    let word = said.rsplit(|c| !is_word(c)).next().unwrap_or_default();
+    let word = word.to_ascii_lowercase();
     let named = matches!(word.as_str(), "pid" | "port" | "process" | "attempt")
         || word.starts_with("fee")
         || word.ends_with("_fee");
-    let address = ["127.0.0.1:", "localhost:", "[::1]:", "runs/"];
+    // After an id that was cut out it is the index of an output: where a wallet puts its change is chance.
+    let address = ["127.0.0.1:", "localhost:", "[::1]:", "runs/", "…:"];
     let after_address = address.iter().any(|address| before.ends_with(address));
     // Seconds and milliseconds since 1970, from 2017 to 2033.
     let is_clock = matches!(end, 10 | 13)
@@ -185,6 +186,7 @@ mod tests {
             ),
             ("at 2026-02-03T04:05:06.789Z: x", "at …: x"),
             ("1767225599 and 1767225599123", "… and …"),
+            ("9f3c2b1a77e0:1", "…:…"),
             (".swaprig/runs/41/a.log", ".swaprig/runs/…/a.log"),
             (
                 "TIMEOUT_TOO_NEAR_FOR_THE_PAYMENT_2",
@@ -192,6 +194,8 @@ mod tests {
             ),
             ("", ""),
             ("grüße – 3 µs", "grüße – …"),
+            // After what was cut out already, and after other characters of several bytes.
+            ("9f3c2b1a77e0 7 é8 →9", "… 7 é8 →9"),
         ] {
             assert_eq!(plain(text), expected, "{text}");
         }

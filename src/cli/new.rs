@@ -179,8 +179,9 @@ fn words(line: &str, path: &Path) -> Result<Vec<String>, NewError> {
     // The program is found from the directory of the file; everything else from the server's own directory.
     let up = depth(path).map(|depth| "../".repeat(depth));
     for (at, word) in words.iter_mut().enumerate() {
-        let program = at == 0 && word.contains('/');
-        if Path::new(word).is_absolute() || !(program || at > 0 && Path::new(word).exists()) {
+        let is_here = Path::new(word).is_file();
+        let program = at == 0 && (word.contains('/') || is_here);
+        if Path::new(word).is_absolute() || !(program || at > 0 && is_here) {
             continue;
         }
         let plain = word.trim_start_matches("./");

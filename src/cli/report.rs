@@ -78,7 +78,7 @@ enum ReportError {
     ScenarioFile(PathBuf),
     #[error("{}: this is a directory; name a record in it, or use --merge or --flakes", .0.display())]
     Directory(PathBuf),
-    #[error("{}: there is no event record in it; `swaprig run` keeps them in .swaprig/records", .0.display())]
+    #[error("{}: there is no event record in it; `swaprig run` keeps them in .swaprig/records, or where --records says", .0.display())]
     NoRecords(PathBuf),
     #[error("{}: {source}", path.display())]
     Unreadable { path: PathBuf, source: io::Error },
@@ -273,13 +273,24 @@ fn compare_with_green(
 
 fn tell_two(args: &ReportArgs, left: &Path, right: &Path) -> Result<Exit, ReportError> {
     let (left, right) = (find(args, left)?.brief, find(args, right)?.brief);
-    let (one, other) = (read_file(&left.record)?, read_file(&right.record)?);
+    let (one, other) = read_both(&left.record, &right.record)?;
     let compared = compare((&left.record, &one), (&right.record, &other))?;
     match args.json {
         true => println!("{:#}", json!(compared)),
         false => println!("{}", beside::text(&compared, width())),
     }
     Ok(Exit::Passed)
+}
+
+/// Two records, read side by side: that is most of what comparing long ones takes.
+fn read_both(left: &Path, right: &Path) -> Result<(Contents, Contents), ReportError> {
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| read_file(right));
+        let one = read_file(left);
+        let other = other.join();
+        let other = other.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked));
+        Ok((one?, other?))
+    })
 }
 
 /// Columns of the terminal.
@@ -341,7 +352,11 @@ fn merge_shards(args: &ReportArgs) -> Result<Exit, ReportError> {
 }
 
 fn tell_flakes(args: &ReportArgs) -> Result<Exit, ReportError> {
-    let kept = vec![args.records.dir(&args.base)];
+    let records = args.records.dir(&args.base);
+    if args.what.is_empty() && !records.exists() {
+        return Err(ReportError::NoRecords(records));
+    }
+    let kept = vec![records];
     let roots = if args.what.is_empty() {
         &kept
     } else {

@@ -6,16 +6,17 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use ratatui::crossterm::terminal;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::stdio::stdin;
 use rustix::termios::QueueSelector;
 use swaprig_harness::World;
 use swaprig_harness::binary::Passport;
-use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
+use swaprig_harness::time::{Deadline, Probe, WaitError, Waiting, poll_until};
 use swaprig_harness::world::WAIT;
 use swaprig_scenarios::lang::{Entity, Plan, PlannedStep, Value};
 use swaprig_scenarios::run::{
-    BoxFuture, Failure, Outcome, Reached, Stay, StepIn, Stop, Verdict, Watch,
+    BoxFuture, Failure, Outcome, Reached, RunEnded, Stay, StepIn, Stop, Verdict, Watch,
 };
 
 use super::exit::complain;
@@ -23,14 +24,16 @@ use super::failure::Screen;
 use super::run::outcome_text;
 use super::select::count;
 use super::terminal::Lines;
-use super::up::{Claim, Standing, UP, serve, tell};
+use super::up::{Claim, Standing, UP, serve, tell, ways_in};
 
 /// How long one wait for a person lasts; then the next begins.
 const LOOK: Duration = Duration::from_secs(3600);
 /// How many of the steps to come are shown.
 const NEXT_SHOWN: usize = 3;
-/// Columns of a step's text.
+/// Columns of a step's text where there is no terminal.
 const STEP_SHOWN: usize = 100;
+/// Columns before it.
+const BEFORE_STEP: usize = 18;
 
 /// What both ways of stepping in say.
 #[derive(Debug)]
@@ -186,11 +189,21 @@ fn next(stay: &Stay<'_>) -> Vec<String> {
 }
 
 /// A step with its place, on one line.
-pub(super) fn step_line(step: &PlannedStep) -> String {
+fn step_line(step: &PlannedStep) -> String {
     let words: Vec<&str> = step.source_text().split_whitespace().collect();
     let text = words.join(" ");
-    let cut: String = match text.chars().count() > STEP_SHOWN {
-        true => text.chars().take(STEP_SHOWN - 1).chain(['…']).collect(),
+    let room = match std::io::stderr().is_terminal() {
+        true => terminal::size().map_or(STEP_SHOWN, |(columns, _)| {
+            usize::from(columns).saturating_sub(BEFORE_STEP)
+        }),
+        false => STEP_SHOWN,
+    };
+    let cut: String = match text.chars().count() > room {
+        true => text
+            .chars()
+            .take(room.saturating_sub(1))
+            .chain(['…'])
+            .collect(),
         false => text,
     };
     format!("{:<5} {cut}", step.place)
@@ -300,10 +313,10 @@ impl<W: Watch> OnFailure<W> {
         let claim = Claim::new(Path::new(UP))?;
         let ready = |standing: &Standing| {
             let number = standing.number;
+            let ways = ways_in(standing);
             self.scene.lines.say(&format!(
-                "the world stands as world {number}: in another terminal here, `swaprig shell --world {number}`, or \
-                 `. {}`\nEnter ends it and goes on, Ctrl-C ends the run",
-                super::run::shown(&standing.env_file)
+                "\nworld {number} stands; in another terminal, in this directory:\n{ways}\n\
+                 Enter ends it and goes on, Ctrl-C ends the run"
             ));
         };
         tokio::select! {
@@ -345,6 +358,18 @@ impl<W: Watch> Watch for OnFailure<W> {
 
     fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
         self.to.step(plan, round, step);
+    }
+
+    fn stands(&self, plan: &Plan, round: u32, world: &World) {
+        self.to.stands(plan, round, world);
+    }
+
+    fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {
+        self.to.waits(plan, round, step, waiting);
+    }
+
+    fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
+        self.to.ended(plan, ended);
     }
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {

@@ -249,10 +249,17 @@ pub(super) fn tell(standing: &Standing, world: &World, scene: Option<&str>) {
     if let Some(scene) = scene {
         println!("\n{scene}\n");
     }
-    println!(
-        "ready; `swaprig shell --world {number}` opens a shell in it, `. {}` sets these variables, Ctrl-C ends the world",
-        shown(&standing.env_file)
-    );
+    println!("{}\nready; Ctrl-C ends the world", ways_in(standing));
+}
+
+/// How another terminal gets into a world.
+pub(super) fn ways_in(standing: &Standing) -> String {
+    let number = standing.number;
+    let source = format!(". {}", shown(&standing.env_file));
+    let shell = format!("swaprig shell --world {number}");
+    format!(
+        "  {shell:<26} a shell in it, with clients of its daemons\n  {source:<26} sets its variables"
+    )
 }
 
 /// Answers requests for `world` until this is dropped; calls `ready` as soon as it does.

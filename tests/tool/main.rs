@@ -8,6 +8,7 @@ mod ci;
 mod junit;
 mod new;
 mod outcomes;
+mod record;
 mod reference;
 mod reports;
 mod schema;

@@ -143,6 +143,11 @@ async fn a_server_is_started_and_asked_from_wherever_the_file_is() {
         ],
     );
     fits_the_schema_beside_it(&sandbox, &text);
+    // A program that is here and not on PATH, as somebody may type it.
+    let typed = ["new", "typed", "--server", "my-server"];
+    sandbox.swaprig(&typed).await.code(0);
+    let text = std::fs::read_to_string(sandbox.path().join("typed.scenario.toml")).unwrap();
+    assert_says(&text, &["run   = [\"./my-server\", \"--listen\""]);
     let done = sandbox
         .swaprig(&["new", "later", "--server", "./later"])
         .await;

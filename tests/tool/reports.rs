@@ -158,10 +158,10 @@ async fn two_shards_are_what_one_run_is() {
     sandbox.file("all/bad.scenario.toml", &scenario("Fails", "", FAILS));
     let skips = scenario("Skips", "needs = [\"no-such-program\"]", MINES);
     sandbox.file("all/skips.scenario.toml", &skips);
-    let known = "known_failure = { issue = \"#7\", matches = \"999\" }";
+    let known = "known_failure = { issue = \"#7\", match = \"999\" }";
     sandbox.file("all/known.scenario.toml", &scenario("Known", known, FAILS));
-    for shard in ["1", "2"] {
-        let (part, dir) = (format!("slice:{shard}/2"), format!("shards/{shard}"));
+    for shard in ["1", "2", "3"] {
+        let (part, dir) = (format!("hash:{shard}/3"), format!("shards/{shard}"));
         let run = [
             "run",
             "all",
@@ -334,7 +334,7 @@ async fn what_is_no_record_is_refused_with_a_reason() {
         &(began(1, "a") + "nonsense\n{\"t\":1}\n"),
     );
     for (args, says) in [
-        (&["report"] as &[&str], "--merge"),
+        (&["report"] as &[&str], "<RECORD|SCENARIO>"),
         (
             &["report", "none.jsonl"],
             "no such file, and no record of a scenario by that name",
@@ -369,7 +369,7 @@ async fn what_is_no_record_is_refused_with_a_reason() {
             &["report", "--merge", "empty", "one.jsonl"],
             "cannot be used with",
         ),
-        (&["report", "--flakes"], "records: No such file"),
+        (&["report", "--flakes"], "there is no event record in it"),
         (&["report", "one.jsonl", "--junit", "x"], "--merge"),
     ] {
         let done = sandbox.swaprig(args).await.code(2);

@@ -94,7 +94,7 @@ async fn a_scenario_that_fails_before_stays_where_it_failed() {
         &text,
         &[
             "FAIL f   step 2 of 3",
-            "last seen: height 102",
+            "did not become height 999",
             "next      2 ",
             "SWAPRIG_WORLD=",
         ],

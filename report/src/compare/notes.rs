@@ -83,6 +83,8 @@ pub(super) fn made(left: &Step<'_>, right: &Step<'_>, found: &mut Vec<Difference
     let (one, other) = (made(left), made(right));
     for (field, value) in &one {
         if let Some(there) = other.get(field)
+            // An answer is told field by field.
+            && !value.starts_with(['{', '['])
             && plain(value) != plain(there)
         {
             found.push(note(
@@ -98,8 +100,10 @@ pub(super) fn made(left: &Step<'_>, right: &Step<'_>, found: &mut Vec<Difference
 pub(super) fn last_seen(left: &Step<'_>, right: &Step<'_>, found: &mut Vec<Difference>) {
     let last = |step: &Step<'_>| step.seen.last().map(|seen| plain(&seen.seen));
     let (one, other) = (last(left), last(right));
+    // Of steps that saw in the end what they waited for, the look before is chance.
+    let has_failed = left.failure().is_some() || right.failure().is_some();
     // Where one of them did not have to look again, nothing can be said.
-    if one.is_some() && other.is_some() && one != other {
+    if has_failed && one.is_some() && other.is_some() && one != other {
         found.push(note("last seen".to_owned(), one, other));
     }
 }
@@ -171,7 +175,14 @@ fn walk(
             }
         }
         (Value::Array(left), Value::Array(right)) if left.len() == right.len() => {
-            for (at, (one, other)) in left.iter().zip(right).enumerate() {
+            // Many lists are in the order of ids, which is another one each time.
+            let in_order = |list: &[Value]| {
+                let mut list = list.to_vec();
+                list.sort_by_cached_key(|value| plain(&value.to_string()));
+                list
+            };
+            let (left, right) = (in_order(left), in_order(right));
+            for (at, (one, other)) in left.iter().zip(&right).enumerate() {
                 walk(&format!("{path}[{at}]"), one, other, found);
             }
         }

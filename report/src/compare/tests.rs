@@ -349,7 +349,7 @@ fn what_may_be_chance_is_noted_and_decides_nothing() {
             seen: state.to_owned(),
             after_ms: 10,
         }));
-        record.done();
+        record.ends(StepOutcome::FailedAsExpected, Some("not Claimed"), &[]);
         record.passed()
     };
     let compared = compared(&run("Funded", 1), &run("Paid", 2));

@@ -230,7 +230,7 @@ impl Field for Holder {
 impl Field for To {
     fn field_type() -> FieldType {
         FieldType::new(
-            "the name of a wallet on Liquid, or an address",
+            "the name of a wallet on Liquid, an address, or a reference to the text of one",
             "\"alice\"",
             json!({ "type": "string" }),
         )

@@ -182,7 +182,9 @@ fn uses(name: &str, text: &str) -> Vec<String> {
     });
     let whole = found.filter_map(|(at, _)| {
         let length = closing(&text[at..])?;
-        Some(indented(&text[at..at + length]))
+        let table = &text[at..at + length];
+        let is_whole = toml::from_str::<toml::Table>(&format!("step = {table}")).is_ok();
+        is_whole.then(|| indented(table))
     });
     whole.collect()
 }
