@@ -116,7 +116,7 @@ async fn a_claimed_swap_is_in_its_record_from_the_first_call_to_the_last_block()
     );
     // Its funding and what spends it, each seen before it is confirmed.
     let txs: HashMap<&str, _> = all(&contents, |event| match event {
-        Event::Tx(tx) => Some((tx.txid.as_str(), tx)),
+        Event::Tx(tx) => Some((tx.txid.as_str(), &**tx)),
         _ => None,
     })
     .collect();
@@ -131,7 +131,7 @@ async fn a_claimed_swap_is_in_its_record_from_the_first_call_to_the_last_block()
         .position(|o| pays_it(&o.address))
         .unwrap();
     assert_eq!(funding.outputs[vout].value, Some(50_000));
-    let spends = |tx: &&&Box<swaprig_record::Tx>| {
+    let spends = |tx: &&&swaprig_record::Tx| {
         tx.inputs
             .iter()
             .any(|i| i.txid == funding.txid && i.vout as usize == vout)

@@ -73,6 +73,9 @@ impl HtlcInfo<'_> {
     }
 }
 
+/// An output: its chain, transaction and place.
+type Outpoint<'a> = (Chain, &'a str, u32);
+
 /// All transactions of a run.
 #[derive(Debug, Default)]
 pub(super) struct Txs<'a> {
@@ -81,7 +84,7 @@ pub(super) struct Txs<'a> {
     by_address: HashMap<(Chain, &'a str), usize>,
     by_id: HashMap<(Chain, &'a str), usize>,
     /// Who spends an output: transaction and input.
-    spenders: HashMap<(Chain, &'a str, u32), Vec<(usize, usize)>>,
+    spenders: HashMap<Outpoint<'a>, Vec<(usize, usize)>>,
 }
 
 impl<'a> Txs<'a> {

@@ -1,6 +1,7 @@
 //! What a run that did not pass opens with: what was expected, what was seen instead, and what to read next.
 
 use maud::{Markup, html};
+use swaprig_record::{Event, Line};
 
 use super::logs::{Level, Lines, LogLine};
 use super::model::{Model, Step};
@@ -126,7 +127,7 @@ fn read_next(model: &Model<'_>, lines: &Lines<'_>, step: Option<&Step<'_>>) -> M
             li.js { a.tolog href="#logs" data-t=(start) { "All logs from the beginning of the step, " (words::moment(start)) " s" } }
             @if let Some(step) = step { li { a href=(model.href(step.n)) { "The step in the diagram" } } }
             @if let Some(previous) = &lines.previous { li { "The last run of it that passed: " code { (previous) } @if !lines.record.is_empty() { "; " (summary::command(&format!("swaprig report {previous} {}", lines.record))) } } }
-            @else { li { "No record of an earlier run that passed is kept. With one: " code { "swaprig report THIS.jsonl GREEN.jsonl" } " points at the first step where they part." } }
+            @else { li { "How it differs from the last run that passed: " (summary::command(&format!("swaprig report {}", model.contents.began.scenario))) } }
             @if !lines.dir.is_empty() { li { "The run's directory: " code { (lines.dir) } } }
         }
         (last_events(model, end))
@@ -134,6 +135,9 @@ fn read_next(model: &Model<'_>, lines: &Lines<'_>, step: Option<&Step<'_>>) -> M
         (last_words(model))
     }
 }
+
+/// What a node on regtest says at level ERROR all the time, because blocks without fees give no estimate; it falls back.
+const NOISE: &str = "Failed to retrieve fee rate estimates";
 
 /// When it failed: the end of the step, or of the run.
 fn moment(model: &Model<'_>, step: Option<&Step<'_>>) -> u64 {
@@ -176,8 +180,8 @@ fn concerned<'a>(model: &'a Model<'_>, step: Option<&Step<'_>>) -> Vec<&'a str> 
     if let Some(step) = step {
         for line in model.contents.lines[step.n..].iter() {
             let name = match &line.event {
-                swaprig_record::Event::Swap(swap) => &swap.party,
-                swaprig_record::Event::Call(call) => &call.to,
+                Event::Swap(swap) => &swap.party,
+                Event::Call(call) => &call.to,
                 _ => continue,
             };
             let lane = lanes().find(|lane| lane == name);
@@ -198,16 +202,15 @@ fn concerned<'a>(model: &'a Model<'_>, step: Option<&Step<'_>>) -> Vec<&'a str> 
 }
 
 fn last_events(model: &Model<'_>, end: u64) -> Markup {
+    let failed = (model.failing().and_then(|step| step.done)).map(|(n, _)| n);
     let rows: Vec<_> = (model.rows.iter())
         .filter(|row| !matches!(row, plan::Row::Looks(_) | plan::Row::Answered(_)))
         .filter_map(|row| Some((row.n()?, row)))
         .filter(|(n, _)| {
             let line = &model.contents.lines[*n];
             line.t <= end
-                && !matches!(
-                    line.event,
-                    swaprig_record::Event::Step(_) | swaprig_record::Event::Ended(_)
-                )
+                && !matches!(line.event, Event::Step(_) | Event::Ended(_))
+                && Some(*n) != failed
         })
         .collect();
     let last = &rows[rows.len().saturating_sub(EVENTS)..];
@@ -224,7 +227,7 @@ fn last_events(model: &Model<'_>, end: u64) -> Markup {
     }
 }
 
-fn heights(line: &swaprig_record::Line) -> Markup {
+fn heights(line: &Line) -> Markup {
     html! {
         span.dim {
             @if let Some(height) = line.liquid { "L " (words::grouped(height.into())) " " }
@@ -236,7 +239,8 @@ fn heights(line: &swaprig_record::Line) -> Markup {
 /// Warnings and errors of everybody during the step, and what the parties that are concerned said last before the failure.
 fn excerpts(lines: &Lines<'_>, parties: &[&str], start: u64, end: u64) -> Markup {
     let (start, end) = (signed(start) - 500_000, signed(end));
-    let within = |line: &&LogLine<'_>| line.t >= start && line.t <= end;
+    let is_noise = |line: &&LogLine<'_>| line.words().contains(NOISE);
+    let within = |line: &&LogLine<'_>| line.t >= start && line.t <= end && !is_noise(line);
     let warnings = distinct(
         lines
             .all
@@ -250,7 +254,7 @@ fn excerpts(lines: &Lines<'_>, parties: &[&str], start: u64, end: u64) -> Markup
             pre.log tabindex="0" aria-label="Warnings and errors" { @for (line, times) in &warnings { (log_line(lines, line, *times)) } }
         }
         @for party in parties {
-            @let own = distinct(lines.of_lane(party).filter(|line| line.t <= end && line.level > Level::Debug));
+            @let own = distinct(lines.of_lane(party).filter(|line| line.t <= end && line.level > Level::Debug && !is_noise(line)));
             @if !own.is_empty() {
                 h3 { "What " (party) " said last" }
                 pre.log tabindex="0" aria-label={ "Last lines of " (party) } { @for (line, times) in &own[own.len().saturating_sub(LINES)..] { (log_line(lines, line, *times)) } }

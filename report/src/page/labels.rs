@@ -128,6 +128,10 @@ fn other_label(model: &Model<'_>, n: usize) -> Label {
                 @if let Some(before) = &swap.before { (before) " → " } b { (swap.state) }
             },
         ),
+        Event::Fault(fault) if fault.what == "heal" => Label::new(
+            "healed",
+            html! { b { "healed" } ": no fault on " (fault.link) " any more" },
+        ),
         Event::Fault(fault) => Label::new(
             "fault",
             html! { b { "fault" } " on " (fault.link) ": " (fault.what) },
@@ -315,14 +319,33 @@ fn processes(model: &Model<'_>, all: &[usize]) -> Label {
         Event::Exited(exited) => html! { b { (exited.name) } " ended: " (exited.how) },
         _ => html! {},
     };
+    let names = |wanted: fn(&Event) -> Option<&str>| -> String {
+        let events = all.iter().map(|n| &model.contents.lines[*n].event);
+        events
+            .filter_map(wanted)
+            .take(12)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let started = names(|event| match event {
+        Event::Started(started) => Some(&started.name),
+        _ => None,
+    });
+    let ended = names(|event| match event {
+        Event::Exited(exited) => Some(&exited.name),
+        _ => None,
+    });
     match all {
         [n] => Label::new("proc", one(*n)),
         _ => Label {
             kind: "proc",
-            text: html! { (words::grouped(all.len() as u64)) " processes started or ended" },
+            text: html! {
+                @if !started.is_empty() { (started) " started" @if !ended.is_empty() { "; " } }
+                @if !ended.is_empty() { (ended) " ended" }
+            },
             more: Some(html! {
                 details {
-                    summary { "which" }
+                    summary { "when and how" }
                     ul { @for n in all { li { (words::moment(model.contents.lines[*n].t)) " " (one(*n)) } } }
                 }
             }),

@@ -1,6 +1,6 @@
 //! The lanes of the diagram: one for each actor that has something to show, and one for each chain.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use swaprig_record::{Chain, Contents, Event, PartyRole};
 
@@ -25,7 +25,8 @@ pub(super) struct Lane {
 impl Lanes {
     /// Buyers and whoever calls stand on the left, then each server with its own Lightning node, then the chains.
     pub(super) fn of(contents: &Contents) -> Self {
-        let parties: Vec<_> = roles(contents).collect();
+        let mut parties: Vec<_> = roles(contents).collect();
+        name_nodes(contents, &mut parties);
         let mut lanes = Lanes::default();
         let owned = |name: &str| parties.iter().any(|(_, _, node)| *node == Some(name));
         if calls_from(contents, "harness") {
@@ -86,7 +87,7 @@ impl Lanes {
     }
 
     /// Adds a chain's lane, which is that of its node and of its index, too.
-    fn add_chain(&mut self, chain: Chain, parties: &[(&str, PartyRole, Option<&str>)]) {
+    fn add_chain(&mut self, chain: Chain, parties: &[Known<'_>]) {
         self.add(title(chain), "chain");
         let lane = self.lanes.len() - 1;
         for (name, role, _) in parties {
@@ -98,6 +99,40 @@ impl Lanes {
             };
             if is_here {
                 self.by_name.entry((*name).to_owned()).or_insert(lane);
+            }
+        }
+    }
+}
+
+/// A party: its name, what it is, and its Lightning node.
+type Known<'a> = (&'a str, PartyRole, Option<&'a str>);
+
+/// Of a server that does not tell its Lightning node, the oracle does: it owns `seller (bob)`.
+fn name_nodes<'a>(contents: &'a Contents, parties: &mut [Known<'a>]) {
+    let is_node = |name: &str, all: &[Known<'_>]| {
+        all.iter()
+            .any(|(known, role, _)| *known == name && *role == PartyRole::Lightning)
+    };
+    let owners: BTreeSet<&str> = (contents.lines.iter())
+        .filter_map(|line| match &line.event {
+            Event::Money(money) => Some(money.holdings.iter().map(|holding| &*holding.owner)),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    for owner in owners {
+        let Some((server, node)) = owner
+            .strip_suffix(')')
+            .and_then(|owner| owner.split_once(" ("))
+        else {
+            continue;
+        };
+        if is_node(node, parties) {
+            let of_server = parties.iter_mut().find(|(name, role, own)| {
+                *name == server && *role == PartyRole::Server && own.is_none()
+            });
+            if let Some((_, _, own)) = of_server {
+                *own = Some(node);
             }
         }
     }
@@ -143,7 +178,7 @@ fn actors(contents: &Contents) -> Vec<&str> {
 }
 
 /// Whether there is something to show of Bitcoin and of Liquid.
-fn chains(contents: &Contents, parties: &[(&str, PartyRole, Option<&str>)]) -> [bool; 2] {
+fn chains(contents: &Contents, parties: &[Known<'_>]) -> [bool; 2] {
     let mut found = [false; 2];
     for (_, role, _) in parties {
         found[0] |= *role == PartyRole::Bitcoind;

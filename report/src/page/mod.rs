@@ -14,6 +14,7 @@ mod logs;
 mod model;
 mod money;
 mod plan;
+mod previous;
 mod ruler;
 mod sources;
 mod steps;
@@ -68,10 +69,14 @@ pub enum PageError {
 ///
 /// # Errors
 /// When the record cannot be read or the page not be written. Logs that are missing are passed over.
+///
+/// `run_dir` is the directory of this scenario's run, to which the logs in the record are relative. An earlier run of it that
+/// passed is named on the page when its record is still there.
 pub fn write_page(record: &Path, run_dir: &Path, out: &Path) -> Result<(), PageError> {
     let contents = read_file(record)?;
     let mut logs = Logs::read(&contents, run_dir);
     logs.record = record.display().to_string();
+    logs.previous = previous::green(record, run_dir).map(|record| record.display().to_string());
     fs::write(out, page(&contents, &logs)).map_err(|source| PageError::Write {
         path: out.to_owned(),
         source,

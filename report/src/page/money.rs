@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use maud::{Markup, html};
-use swaprig_record::Event;
+use swaprig_record::{Event, PaymentState};
 
 use super::model::Model;
 use super::words;
@@ -57,13 +57,14 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
                                 th scope="row" { (one.owner) }
                                 td title=(one.asset) { (model.unit(one.asset)) }
                                 td.chart { (chart(one, model.took())) }
-                                td.num { (words::grouped(one.first())) }
-                                td.num { (words::grouped(one.last())) }
-                                td.num { (words::change(one.first(), one.last())) }
+                                td.num data-label=(first) { (words::grouped(one.first())) }
+                                td.num data-label="At last" { (words::grouped(one.last())) }
+                                td.num data-label="Change" { (words::change(one.first(), one.last())) }
                             }
                         }
                     }
                 }
+                (lightning(model))
                 details {
                     @let changes = changes(series);
                     summary { @if changes.len() > CHANGES { "The last " (CHANGES) " changes" } @else { "Every change" } }
@@ -74,6 +75,43 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
                                 tr { td.num { (words::moment(*t)) } td { (owner) } td.num { (words::grouped(*amount)) } td { (model.unit(asset)) } }
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What each node paid and received over its channels: the oracle counts a channel as a whole.
+fn lightning(model: &Model<'_>) -> Markup {
+    // Paid, fees, received, in millisatoshi.
+    let mut nodes: BTreeMap<&str, [u64; 3]> = BTreeMap::new();
+    for line in &model.contents.lines {
+        let Event::Payment(payment) = &line.event else {
+            continue;
+        };
+        let (amount, fee) = (
+            payment.amount_msat.unwrap_or(0),
+            payment.fee_msat.unwrap_or(0),
+        );
+        let added = match payment.state {
+            PaymentState::Succeeded => [amount, fee, 0],
+            PaymentState::Received => [0, 0, amount],
+            _ => continue,
+        };
+        let sums = nodes.entry(&payment.node).or_default();
+        for (sum, more) in sums.iter_mut().zip(added) {
+            *sum = sum.saturating_add(more);
+        }
+    }
+    html! {
+        @if !nodes.is_empty() {
+            h3 { "Over Lightning" }
+            table {
+                thead { tr { th scope="col" { "Node" } th.num scope="col" { "Paid" } th.num scope="col" { "Fees" } th.num scope="col" { "Received" } } }
+                tbody {
+                    @for (node, sums) in &nodes {
+                        tr { th scope="row" { (node) } @for sum in sums { td.num { (words::msat(*sum)) } } }
                     }
                 }
             }

@@ -37,10 +37,6 @@
     target.scrollIntoView();
   };
   addEventListener("hashchange", reveal);
-  addEventListener("beforeprint", () => {
-    for (const folded of document.querySelectorAll("#diagram details, #transactions details.txbox[open] details, #sources details"))
-      folded.open = true;
-  });
 
   // Logs.
   const data = $("log-data");

@@ -283,6 +283,41 @@ fn a_run_that_was_killed_has_a_page_with_what_is_known() {
 }
 
 #[test]
+fn the_last_run_that_passed_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    // A copy of a record, as one of the same scenario.
+    let keep = |name: &str, record: &str| {
+        let path = dir.path().join(name);
+        let text = std::fs::read_to_string(record_file(record)).unwrap();
+        let text = text.replace("ln-to-liquid/tamper-fails", "ln-to-liquid/claim#lbtc");
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let out = dir.path().join("page.html");
+    let page_of = |record: &Path| {
+        write_page(record, record.parent().unwrap(), &out).unwrap();
+        std::fs::read_to_string(&out).unwrap()
+    };
+    let in_run = |number: u32| format!("runs/{number}/ln-to-liquid/claim#lbtc/record.jsonl");
+    let ninth = keep(&in_run(9), "tampered");
+    assert!(page_of(&ninth).contains("How it differs from the last run that passed"));
+    for (number, record) in [(6, "claim"), (7, "claim"), (8, "tampered"), (10, "claim")] {
+        keep(&in_run(number), record);
+    }
+    let page = page_of(&ninth);
+    assert!(
+        page.contains(&in_run(7)) && !page.contains(&in_run(6)),
+        "{page}"
+    );
+    // Records that are kept beside each other: the claim was recorded before.
+    let kept = keep("kept/1795299756609-1-1.jsonl", "tampered");
+    keep("kept/1795299750053-1-1.jsonl", "claim");
+    keep("kept/1795299756474-1-1.jsonl", "refund");
+    assert!(page_of(&kept).contains("kept/1795299750053-1-1.jsonl"));
+}
+
+#[test]
 fn a_page_is_written_with_the_logs_of_its_directory() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("page.html");
