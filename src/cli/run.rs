@@ -248,14 +248,7 @@ fn recorder(
     records: Option<&Path>,
 ) -> Recorder {
     let runs = plans.len() * args.repeat as usize;
-    // Without its log a run can be told from its records, if less well.
-    let log = records.and_then(|records| match stored::Log::create(records, unix_ms()) {
-        Ok(log) => Some(log),
-        Err(error) => {
-            complain(&error);
-            None
-        }
-    });
+    let log = records.map(|records| stored::Log::new(records, unix_ms()));
     let wanted = Wanted {
         junit: args.reports.junit.clone(),
         pages: Pages::new(args.reports.html.clone(), runs),

@@ -46,17 +46,29 @@ pub(super) fn records_of(base: &Path) -> PathBuf {
     }
 }
 
-/// The log of the run that goes on. What cannot be written is said once, and ends the log.
+/// The log of the run that goes on. It is made with its first line, so that a run which cannot begin leaves none. What
+/// cannot be written is said once, and ends the log.
 #[derive(Debug)]
-pub(super) struct Log(Mutex<Option<std::fs::File>>);
+pub(super) struct Log {
+    path: PathBuf,
+    state: Mutex<LogState>,
+}
+
+#[derive(Debug)]
+enum LogState {
+    Unmade,
+    Open(std::fs::File),
+    Ended,
+}
 
 impl Log {
-    /// A log in `records`; it begins at `unix_ms`.
-    pub(super) fn create(records: &Path, unix_ms: u64) -> io::Result<Self> {
-        std::fs::create_dir_all(records)?;
+    /// The log in `records` of a run that begins at `unix_ms`.
+    pub(super) fn new(records: &Path, unix_ms: u64) -> Self {
         let name = format!("{LOG_PREFIX}{unix_ms}-{}.jsonl", std::process::id());
-        let file = std::fs::File::create(records.join(name))?;
-        Ok(Log(Mutex::new(Some(file))))
+        Log {
+            path: records.join(name),
+            state: Mutex::new(LogState::Unmade),
+        }
     }
 
     /// Appends `line`, whole.
@@ -65,12 +77,22 @@ impl Log {
             return;
         };
         text.push(b'\n');
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(writer) = file.as_mut()
-            && let Err(error) = writer.write_all(&text)
-        {
-            eprintln!("swaprig: the log of this run cannot be written: {error}");
-            *file = None;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(error) = self.append(&mut state, &text) {
+            let path = self.path.display();
+            eprintln!("swaprig: the log of this run, {path}, cannot be written: {error}");
+            *state = LogState::Ended;
+        }
+    }
+
+    fn append(&self, state: &mut LogState, text: &[u8]) -> io::Result<()> {
+        if matches!(state, LogState::Unmade) {
+            std::fs::create_dir_all(self.path.parent().unwrap_or(Path::new(".")))?;
+            *state = LogState::Open(std::fs::File::create(&self.path)?);
+        }
+        match state {
+            LogState::Open(file) => file.write_all(text),
+            LogState::Unmade | LogState::Ended => Ok(()),
         }
     }
 }
