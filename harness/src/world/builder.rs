@@ -1,6 +1,6 @@
 //! How a world is described and started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -202,6 +202,7 @@ pub struct Builder {
     within: Option<Duration>,
     no_block_cache: bool,
     recorder: Recorder,
+    node_of: HashMap<String, String>,
 }
 
 impl Builder {
@@ -299,6 +300,12 @@ impl Builder {
     /// Records what happens in the world. Default: nothing is recorded.
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         self.recorder = recorder;
+        self
+    }
+
+    /// Says that a server of the world has a Lightning node of its own, for the record.
+    pub fn node_of(mut self, server: impl Into<String>, node: impl Into<String>) -> Self {
+        self.node_of.insert(server.into(), node.into());
         self
     }
 
@@ -409,7 +416,7 @@ impl Builder {
                     passport: binaries.passport_for(&needs),
                     recording,
                 };
-                world.record_parties().await;
+                world.record_parties(&self.node_of).await;
                 Ok(world)
             }
             Err(error) => {

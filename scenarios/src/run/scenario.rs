@@ -88,8 +88,11 @@ async fn attempt(
     let limit = settings.scaled(plan.world.deadline);
     let deadline = Deadline::after(limit);
     let servers = plan.world.servers.iter().cloned();
-    let start = servers
-        .fold(World::builder(), |world, server| world.server(server))
+    let world = servers.fold(World::builder(), |world, server| world.server(server));
+    let own = plan.world.books.iter();
+    let own = own.filter_map(|books| Some((&books.server, books.lightning.as_ref()?)));
+    let start = own
+        .fold(world, |world, (server, node)| world.node_of(server, node))
         .lightning(plan.world.lightning.clone())
         .parts(plan.world.liquid.clone(), plan.world.index.clone())
         .proxies(plan.world.proxies.clone())

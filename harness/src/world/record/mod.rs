@@ -90,8 +90,8 @@ impl World {
         lock(&self.recording.beside).spawn(work);
     }
 
-    /// Records who is in it.
-    pub(super) async fn record_parties(&self) {
+    /// Records who is in it, and which node is whose.
+    pub(super) async fn record_parties(&self, node_of: &HashMap<String, String>) {
         if !self.recorder().is_on() {
             return;
         }
@@ -103,7 +103,7 @@ impl World {
         for node in &self.nodes {
             node.record(self.recorder().clone(), names.clone());
         }
-        let parties = self.parties();
+        let parties = self.parties(node_of);
         self.recorder().record(Event::Stands(Stands { parties }));
         self.look().await;
     }
@@ -142,12 +142,12 @@ impl World {
         }
     }
 
-    fn parties(&self) -> Vec<Party> {
+    fn parties(&self, node_of: &HashMap<String, String>) -> Vec<Party> {
         let party = |name: &str, role, logs: Option<&LogFiles>| Party {
             name: name.to_owned(),
             role,
             logs: logs.map(|logs| self.log_names(logs)).unwrap_or_default(),
-            node: None,
+            node: node_of.get(name).cloned(),
         };
         let running =
             |role, process: Arc<Running>| party(process.name(), role, Some(process.logs()));
