@@ -88,6 +88,8 @@ enum ReportError {
         "--html is for one record, or for --merge; two are compared on the terminal or with --json"
     )]
     PageOfTwo,
+    #[error("--junit is for --merge")]
+    JunitOfNoMerge,
     #[error(transparent)]
     Record(#[from] swaprig_record::ReadError),
     #[error(transparent)]
@@ -99,6 +101,9 @@ enum ReportError {
 pub(super) fn report(args: &ReportArgs) -> Exit {
     let done = if !args.merge.is_empty() {
         merge_shards(args)
+    } else if args.junit.is_some() {
+        // clap does not ask for --merge beside a record, because the two exclude each other.
+        Err(ReportError::JunitOfNoMerge)
     } else if args.flakes {
         tell_flakes(args)
     } else {
