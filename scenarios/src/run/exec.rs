@@ -344,8 +344,11 @@ impl<'p> Exec<'p> {
         self.record(step, started);
         let took = started.elapsed();
         let judged = judge(step, result);
-        // What the step did to the chains comes before its end.
-        self.world.look().await;
+        // What the step did to the chains comes before its end. After a failure nothing may stand in its way: what it is
+        // inside of has the same deadline, and less to say.
+        if judged.is_ok() {
+            self.world.look().await;
+        }
         let own = failure.as_ref().map_or(Ok(value.as_ref()), Err);
         self.telling.done(step, took, own, judged.is_ok());
         judged
