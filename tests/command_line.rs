@@ -289,6 +289,16 @@ async fn wrong_files_and_wrong_usage_are_two() {
 }
 
 #[tokio::test]
+async fn a_reader_that_goes_ends_it_without_a_word() {
+    let sandbox = Sandbox::new();
+    let pipe = r#"{ "$0" schema; echo "$?" >status; } | head -c 1 >/dev/null; cat status"#;
+    let swaprig = support::sandbox::swaprig();
+    let args = ["-c", pipe, swaprig.to_str().unwrap()];
+    let done = sandbox.start("sh", &args, &[]).done().await.code(0);
+    assert_eq!((done.stdout.trim(), done.stderr.as_str()), ("141", ""));
+}
+
+#[tokio::test]
 async fn nothing_selected_is_four() {
     let sandbox = Sandbox::new();
     std::fs::create_dir(sandbox.path().join("empty")).unwrap();

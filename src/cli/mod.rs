@@ -208,7 +208,24 @@ impl RunDirFlags {
     }
 }
 
+/// The exit status of a program whose reader has gone, as shells tell it: 128 + SIGPIPE.
+const READER_GONE: i32 = 141;
+
+/// Ends the process without a word when what it prints is read no more: `swaprig logs | head` has seen enough.
+fn end_with_the_reader() {
+    let otherwise = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        // The words of the standard library's `println!`, the only place where this is a panic.
+        let gone = |text: &str| text.starts_with("failed printing to stdout: Broken pipe");
+        if panic.payload_as_str().is_some_and(gone) {
+            std::process::exit(READER_GONE);
+        }
+        otherwise(panic);
+    }));
+}
+
 pub(crate) fn main() -> ExitCode {
+    end_with_the_reader();
     let matches = help::grouped(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let exit = match cli.command {
