@@ -456,7 +456,7 @@ pub struct Call {
 pub struct Payment {
     /// The node that tells.
     pub node: String,
-    /// The other end, where it is a node of this world.
+    /// The other end, where it is known: a node of this world, or the server whose node it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<String>,
     /// The payment hash.

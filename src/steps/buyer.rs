@@ -4,7 +4,8 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use bitcoin::hashes::Hash as _;
 use bitcoin::hex::DisplayHex as _;
@@ -86,6 +87,8 @@ impl<'a> Party<'a> {
         let (lightning, policy) = (&self.lightning()?, Policy::default());
         let cltv = self.max_cltv.unwrap_or(policy.max_total_cltv);
         let route = Route::new(policy.max_routing_fee, cltv);
+        let price = Msat(told.total_price_msat);
+        recorded::sent(self.world, swap, (hash, price), Instant::now());
         let sent = lightning.pay(&told.invoice, &route).await;
         sent.map_err(|error| StepFailure::refused(error_chain(&error)))?;
         if until == PaidUntil::Sent {
@@ -319,8 +322,15 @@ impl Step for PaySwap {
             return party.pay_unchecked(&swap, self.until).await;
         }
         let buyer = party.open().await?;
+        let told = AtomicBool::new(false);
         let paid = party.again("the payment to settle", || async {
+            let began = Instant::now();
             let record = buyer.pay(swap.request).await?;
+            if let Some(offer) = record.offer.as_ref().filter(|_| record.attempts > 0)
+                && !told.swap(true, Ordering::Relaxed)
+            {
+                recorded::sent(run.world, &swap, (offer.payment_hash, offer.price), began);
+            }
             let sent = self.until == PaidUntil::Sent && record.attempts > 0;
             let over = record.preimage.is_some() || record.stage.is_final();
             Ok((sent || over).then_some(record))

@@ -1,7 +1,7 @@
 //! What the steps of a buyer leave in the event record: its calls, what it was told of its swap, every state of either side.
 
 use std::sync::LazyLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lightning_invoice::Bolt11Invoice;
 use prost::Message as _;
@@ -11,8 +11,9 @@ use swaprig_harness::time::{Deadline, unix_ms};
 use swaprig_harness::{World, grpc};
 use swaprig_proto::v1;
 use swaprig_proto::v1::swap_service_client::SwapServiceClient;
-use swaprig_record::{Chain, Event, Htlc, Invoice, Recorder, SwapState};
+use swaprig_record::{Chain, Event, Htlc, Invoice, Payment, PaymentState, Recorder, SwapState};
 use swaprig_scenarios::run::Calls;
+use swaprig_units::{Msat, PaymentHash};
 use tonic::transport::Endpoint;
 use tonic::{Code, Status};
 
@@ -110,6 +111,20 @@ fn record_state(recorder: &Recorder, party: &str, swap: &str, state: &str, befor
         state: state.to_owned(),
         before,
     }));
+}
+
+/// Records that its buyer has sent, at `began`, the payment of a swap with this hash and amount.
+pub(super) fn sent(world: &World, swap: &Swap, paid: (PaymentHash, Msat), began: Instant) {
+    let payment = Payment {
+        node: swap.buyer.0.clone(),
+        peer: Some(swap.server.0.clone()),
+        hash: paid.0.to_string(),
+        state: PaymentState::Sent,
+        amount_msat: Some(paid.1.0),
+        fee_msat: None,
+        claim_deadline: None,
+    };
+    world.recorder().record_at(began, Event::Payment(payment));
 }
 
 /// Records where a swap is for its buyer.

@@ -170,6 +170,7 @@ async fn a_claimed_swap_is_in_its_record_from_the_first_call_to_the_last_block()
     })
     .collect();
     for wanted in [
+        ("alice", PaymentState::Sent),
         ("bob", PaymentState::Held),
         ("bob", PaymentState::Received),
         ("alice", PaymentState::Succeeded),
