@@ -11,7 +11,7 @@ use swaprig_harness::doctor::suggested_jobs;
 use swaprig_harness::error_chain;
 use swaprig_harness::run_dir::{RunDir, RunDirSettings};
 use swaprig_harness::world::{Binaries, Needs};
-use swaprig_scenarios::lang::{self, Plan, PlannedStep};
+use swaprig_scenarios::lang::{self, Plan};
 use swaprig_scenarios::run::{
     Failure, Interrupt, Outcome, Random, RunSettings, Verdict, Watch, run_all,
 };
@@ -163,8 +163,4 @@ fn text(outcome: &Outcome, failure: &Failure, seed: u64) -> String {
 /// The test runner tells what goes on.
 struct Silent;
 
-impl Watch for Silent {
-    fn started(&self, _: &Plan, _: u32) {}
-    fn step(&self, _: &Plan, _: u32, _: &PlannedStep) {}
-    fn finished(&self, _: &Plan, _: &Outcome) {}
-}
+impl Watch for Silent {}

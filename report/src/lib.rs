@@ -2,6 +2,7 @@
 //! It runs nothing, and knows records alone.
 
 mod brief;
+mod calendar;
 mod compare;
 mod flakes;
 mod happening;
@@ -16,6 +17,7 @@ mod steps;
 mod testing;
 
 pub use brief::{Brief, Verdict, brief};
+pub use calendar::{date_time, utc};
 pub use compare::{
     CompareError, Comparison, Difference, Facts, Slower, StepPair, StepSide, compare,
 };

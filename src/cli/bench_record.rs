@@ -9,8 +9,8 @@ use swaprig_harness::binary::Settings;
 use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::world::Binaries;
 use swaprig_record::{Chain, Event, Input, Output, Recorder, Seen, StepDone, StepOutcome, Tx};
-use swaprig_scenarios::lang::{Plan, PlannedStep, Source, check};
-use swaprig_scenarios::run::{Interrupt, Outcome, RunSettings, Verdict, Watch, run_all};
+use swaprig_scenarios::lang::{Plan, Source, check};
+use swaprig_scenarios::run::{Interrupt, RunSettings, Verdict, Watch, run_all};
 
 use super::stats::Samples;
 
@@ -40,13 +40,7 @@ steps = [
 /// Nothing is told.
 struct Silent;
 
-impl Watch for Silent {
-    fn started(&self, _: &Plan, _: u32) {}
-
-    fn step(&self, _: &Plan, _: u32, _: &PlannedStep) {}
-
-    fn finished(&self, _: &Plan, _: &Outcome) {}
-}
+impl Watch for Silent {}
 
 pub(super) async fn record(
     runs: u32,

@@ -3,9 +3,8 @@
 use std::fmt::Write as _;
 
 use swaprig_record::StepOutcome;
-use swaprig_report::{Comparison, Difference, Facts, StepPair, StepSide};
+use swaprig_report::{Comparison, Difference, Facts, StepPair, StepSide, utc};
 
-use super::junit::date_time;
 use super::run::shown;
 use super::select::count;
 
@@ -96,10 +95,7 @@ impl Sheet {
             self.row(name, fact(left).as_deref(), fact(right).as_deref());
         };
         row("record", &|facts| Some(shown(&facts.record)));
-        row("began", &|facts| {
-            let at = date_time(facts.unix_ms / 1000).replace('T', " ");
-            Some(format!("{at} UTC"))
-        });
+        row("began", &|facts| Some(utc(facts.unix_ms)));
         row("seed", &|facts| Some(facts.seed.to_string()));
         row("took", &|facts| Some(seconds(facts.took_us)));
         row("load", &|facts| {

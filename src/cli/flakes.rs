@@ -2,9 +2,7 @@
 
 use std::fmt::Write as _;
 
-use swaprig_report::Flake;
-
-use super::junit::date_time;
+use swaprig_report::{Flake, utc};
 
 /// The table, and below it the latest failure of each scenario that has one.
 pub(super) fn table(flakes: &[Flake]) -> String {
@@ -34,11 +32,11 @@ pub(super) fn table(flakes: &[Flake]) -> String {
     }
     for flake in flakes {
         let Some(last) = &flake.last else { continue };
-        let when = date_time(last.unix_ms / 1000).replace('T', " ");
+        let when = utc(last.unix_ms);
         let why = last.failure.as_deref().unwrap_or("no reason was recorded");
         let _ = write!(
             text,
-            "\n{}: last failed {when} UTC, seed {}, {}: {why}",
+            "\n{}: last failed {when}, seed {}, {}: {why}",
             flake.scenario,
             last.seed,
             last.verdict.word()

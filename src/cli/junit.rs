@@ -6,7 +6,10 @@
 use std::fmt::Write as _;
 use std::io;
 use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
+
+use swaprig_harness::time::unix_ms;
+use swaprig_report::date_time;
 
 use super::exit::complain;
 use super::record::{Case, Run, State, Told};
@@ -190,50 +193,13 @@ fn escaped(text: &str) -> String {
 }
 
 /// Now, in UTC, as the schema wants it: `2026-02-03T04:05:06`.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a report says when it was written"
-)]
 fn timestamp() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    date_time(now.unwrap_or_default().as_secs())
-}
-
-/// Civil time from seconds since 1970, with years that begin in March so that the leap day comes last.
-pub(super) fn date_time(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days since 1 March 0000, and 400 years of them at a time.
-    let shifted = days + 719_468;
-    let (era, day) = (shifted / 146_097, shifted % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 {
-        (month + 3, 0)
-    } else {
-        (month - 9, 1)
-    };
-    let year = year + era * 400 + carry;
-    let (hour, minute, second) = (rest / 3_600, rest / 60 % 60, rest % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+    date_time(unix_ms() / 1000)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn time_is_told_as_calendars_do() {
-        for (seconds, expected) in [
-            (0, "1970-01-01T00:00:00"),
-            (951_782_400, "2000-02-29T00:00:00"),
-            (1_767_225_599, "2025-12-31T23:59:59"),
-            (1_772_323_200, "2026-03-01T00:00:00"),
-        ] {
-            assert_eq!(date_time(seconds), expected);
-        }
-    }
 
     #[test]
     fn names_group_by_directory_whatever_a_case_is_called() {

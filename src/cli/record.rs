@@ -5,13 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use swaprig_harness::World;
 use swaprig_harness::binary::Passport;
-use swaprig_harness::time::{Waiting, unix_ms};
+use swaprig_harness::time::unix_ms;
 use swaprig_report::{
     Attempt, AttemptEnded, CaseEnded, PlannedCase, RUN_LOG_VERSION, RunBegan, RunLine, brief,
 };
-use swaprig_scenarios::lang::{Plan, PlannedStep};
+use swaprig_scenarios::lang::Plan;
 use swaprig_scenarios::run::{Failure, Outcome, RunEnded, Verdict, Watch};
 
 use super::exit::complain;
@@ -290,7 +289,7 @@ impl Recorder {
     }
 
     /// An attempt has ended, and its directory is still there.
-    fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
+    fn attempt_ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
         self.wanted.pages.ended(plan, ended);
         let Some(record) = ended.record else { return };
         match brief(record) {
@@ -303,7 +302,7 @@ impl Recorder {
         }
     }
 
-    fn finished(&self, plan: &Plan, outcome: &Outcome) {
+    fn settled(&self, plan: &Plan, outcome: &Outcome) {
         let unset = Passport::default();
         let passport = self.passport.get().unwrap_or(&unset);
         let told = |failure: &Failure| told(plan, outcome, failure, passport, self.seed);
@@ -422,39 +421,17 @@ impl State {
     }
 }
 
-/// Tells a [`Recorder`] what it tells `to`.
-pub(super) struct Recording {
-    pub to: Arc<dyn Watch>,
-    pub recorder: Arc<Recorder>,
-}
-
-impl Watch for Recording {
+impl Watch for Recorder {
     fn started(&self, plan: &Plan, round: u32) {
-        self.recorder
-            .put(plan, round, |case| case.state = State::Running);
-        self.to.started(plan, round);
-    }
-
-    fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
-        self.to.step(plan, round, step);
-    }
-
-    fn stands(&self, plan: &Plan, round: u32, world: &World) {
-        self.to.stands(plan, round, world);
-    }
-
-    fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {
-        self.to.waits(plan, round, step, waiting);
+        self.put(plan, round, |case| case.state = State::Running);
     }
 
     fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
-        self.recorder.ended(plan, ended);
-        self.to.ended(plan, ended);
+        self.attempt_ended(plan, ended);
     }
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {
-        self.recorder.finished(plan, outcome);
-        self.to.finished(plan, outcome);
+        self.settled(plan, outcome);
     }
 }
 

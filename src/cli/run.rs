@@ -16,7 +16,7 @@ use swaprig_harness::world::{Binaries, Needs};
 use swaprig_report::flakes as flakes_of;
 use swaprig_scenarios::lang::Plan;
 use swaprig_scenarios::run::{
-    Outcome, Random, RunSettings, StepIn, Tally, Verdict, Watch, run_all,
+    Outcome, Random, RunSettings, StepIn, Tally, Verdict, Watch, Watches, run_all,
 };
 
 use super::exit::complain;
@@ -25,7 +25,7 @@ use super::filter::FilterFlags;
 use super::github::{GitHub, When};
 use super::live::Live;
 use super::pages::Pages;
-use super::record::{Recorder, Recording, Wanted};
+use super::record::{Recorder, Wanted};
 use super::select::{count, selected};
 use super::signals::Signals;
 use super::step_in::{OnFailure, Scene, nobody_there};
@@ -287,42 +287,43 @@ fn tell_github(args: &RunArgs, recorder: &Recorder, totals: &str, lines: Lines) 
 
 /// Who is told what happens, and who steps in.
 struct Told {
-    to: Arc<dyn Watch>,
+    to: Vec<Arc<dyn Watch>>,
     step_in: Option<Arc<dyn StepIn>>,
 }
 
 /// `several`: whether worlds run side by side.
 fn watch(args: &RunArgs, lines: Lines, passport: &Passport, seed: u64, several: bool) -> Told {
     let plain = lines.with_passport(passport.clone(), seed);
-    // With `-v` the logs are said, too.
-    let loud = |to: Arc<dyn Watch>, say: Say| match args.verbose {
-        true => Arc::new(Verbose::new(to, say, several)),
-        false => to,
-    };
-    let say: Say = Arc::new(move |line| lines.say(line));
+    let mut say: Say = Arc::new(move |line| lines.say(line));
     let mut step_in = None::<Arc<dyn StepIn>>;
-    let to = match (args.step_in, std::io::stderr().is_terminal()) {
+    let to: Arc<dyn Watch> = match (args.step_in, std::io::stderr().is_terminal()) {
         (true, _) => {
             let scene = Scene::new(passport.clone(), seed, lines);
             let both = Arc::new(OnFailure::new(plain, scene));
             step_in = Some(both.clone());
-            loud(both, say)
+            both
         }
         (false, true) => {
             let live = Arc::new(Live::new(plain));
             let above = live.clone();
-            loud(live, Arc::new(move |line| above.say(line)))
+            say = Arc::new(move |line| above.say(line));
+            live
         }
-        (false, false) => loud(Arc::new(plain), say),
+        (false, false) => Arc::new(plain),
     };
-    Told { to, step_in }
+    let mut all = vec![to];
+    if args.verbose {
+        // First, so that the last words of a world come before its outcome.
+        all.insert(0, Arc::new(Verbose::new(say, several)));
+    }
+    Told { to: all, step_in }
 }
 
 async fn run_plans(
     plans: Vec<Arc<Plan>>,
     run: RunSettings,
     dir: RunDir,
-    to: Arc<dyn Watch>,
+    mut to: Vec<Arc<dyn Watch>>,
     recorder: Arc<Recorder>,
 ) -> std::io::Result<(Report, Option<Exit>)> {
     let started = Instant::now();
@@ -330,7 +331,9 @@ async fn run_plans(
     // Whoever sends a signal may not wait for the daemons to end: what is known is on disk at once.
     let saved = recorder.clone();
     let signals = Signals::listen(move || drop(saved.write()))?;
-    let watch = Arc::new(Recording { to, recorder });
+    // First, so that what is told of an outcome can name the page that was made of it.
+    to.insert(0, recorder);
+    let watch = Arc::new(Watches(to));
     let outcomes = run_all(plans, run, &dir, watch, signals.interrupt.clone()).await;
     let tally = Tally::of(&outcomes);
     let green = tally.passed + tally.skipped + tally.known == tally.total();

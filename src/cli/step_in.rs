@@ -12,18 +12,18 @@ use rustix::stdio::stdin;
 use rustix::termios::QueueSelector;
 use swaprig_harness::World;
 use swaprig_harness::binary::Passport;
-use swaprig_harness::time::{Deadline, Probe, WaitError, Waiting, poll_until};
+use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 use swaprig_harness::world::WAIT;
 use swaprig_scenarios::lang::{Entity, Plan, PlannedStep, Value};
 use swaprig_scenarios::run::{
-    BoxFuture, Failure, Outcome, Reached, RunEnded, Stay, StepIn, Stop, Verdict, Watch,
+    BoxFuture, Failure, Outcome, Reached, Stay, StepIn, Stop, Verdict, Watch,
 };
 
 use super::exit::complain;
 use super::failure::Screen;
 use super::run::outcome_text;
 use super::select::count;
-use super::terminal::Lines;
+use super::terminal::{Lines, Plain};
 use super::up::{Claim, Standing, UP, serve, tell, ways_in};
 
 /// How long one wait for a person lasts; then the next begins.
@@ -278,23 +278,23 @@ impl StepIn for Until {
     }
 }
 
-/// What `run --step-in` does with the worlds of scenarios that fail; it also tells what `to` tells.
-pub(super) struct OnFailure<W> {
-    pub to: W,
+/// What `run --step-in` does with the worlds of scenarios that fail; it also tells outcomes.
+pub(super) struct OnFailure {
+    to: Plain,
     pub scene: Scene,
     round: AtomicU32,
     /// Whether the failure of the scenario that runs has been told.
     told: AtomicBool,
 }
 
-impl<W> std::fmt::Debug for OnFailure<W> {
+impl std::fmt::Debug for OnFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("OnFailure").finish_non_exhaustive()
     }
 }
 
-impl<W: Watch> OnFailure<W> {
-    pub(super) fn new(to: W, scene: Scene) -> Self {
+impl OnFailure {
+    pub(super) fn new(to: Plain, scene: Scene) -> Self {
         OnFailure {
             to,
             scene,
@@ -326,7 +326,7 @@ impl<W: Watch> OnFailure<W> {
     }
 }
 
-impl<W: Watch> StepIn for OnFailure<W> {
+impl StepIn for OnFailure {
     fn stop(&self) -> Option<&Stop> {
         None
     }
@@ -349,27 +349,10 @@ impl<W: Watch> StepIn for OnFailure<W> {
     }
 }
 
-impl<W: Watch> Watch for OnFailure<W> {
-    fn started(&self, plan: &Plan, round: u32) {
+impl Watch for OnFailure {
+    fn started(&self, _: &Plan, round: u32) {
         self.round.store(round, Ordering::Relaxed);
         self.told.store(false, Ordering::Relaxed);
-        self.to.started(plan, round);
-    }
-
-    fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
-        self.to.step(plan, round, step);
-    }
-
-    fn stands(&self, plan: &Plan, round: u32, world: &World) {
-        self.to.stands(plan, round, world);
-    }
-
-    fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {
-        self.to.waits(plan, round, step, waiting);
-    }
-
-    fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
-        self.to.ended(plan, ended);
     }
 
     fn finished(&self, plan: &Plan, outcome: &Outcome) {

@@ -1,7 +1,7 @@
 //! What a run says without a terminal: one line for each outcome.
 
 use swaprig_harness::binary::Passport;
-use swaprig_scenarios::lang::{Plan, PlannedStep};
+use swaprig_scenarios::lang::Plan;
 use swaprig_scenarios::run::{Outcome, Watch};
 
 use super::run::outcome_text;
@@ -50,10 +50,6 @@ impl Plain {
 }
 
 impl Watch for Plain {
-    fn started(&self, _: &Plan, _: u32) {}
-
-    fn step(&self, _: &Plan, _: u32, _: &PlannedStep) {}
-
     fn finished(&self, plan: &Plan, outcome: &Outcome) {
         self.lines.say(&self.text(plan, outcome));
     }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use swaprig_harness::World;
 use swaprig_harness::run_dir::RunDir;
 use swaprig_scenarios::lang::Plan;
-use swaprig_scenarios::run::{Outcome, Random, RunSettings, Verdict, Watch, run_all};
+use swaprig_scenarios::run::{Random, RunSettings, Verdict, Watch, run_all};
 use tokio::net::UnixListener;
 
 use super::control;
@@ -193,13 +193,7 @@ fn up_scenario(args: &UpArgs, path: &Path) -> Result<Exit, Exit> {
 /// Nothing is told while it runs: all of it is told where it stays.
 struct Quiet;
 
-impl Watch for Quiet {
-    fn started(&self, _: &Plan, _: u32) {}
-
-    fn step(&self, _: &Plan, _: u32, _: &swaprig_scenarios::lang::PlannedStep) {}
-
-    fn finished(&self, _: &Plan, _: &Outcome) {}
-}
+impl Watch for Quiet {}
 
 async fn run_and_stay(
     plan: &Arc<Plan>,

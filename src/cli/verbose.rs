@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use swaprig_harness::World;
 use swaprig_harness::ldk_server::LdkServer;
-use swaprig_harness::time::{Deadline, Waiting};
-use swaprig_scenarios::lang::{Plan, PlannedStep};
-use swaprig_scenarios::run::{Outcome, RunEnded, Watch, stable_hash};
+use swaprig_harness::time::Deadline;
+use swaprig_scenarios::lang::Plan;
+use swaprig_scenarios::run::{RunEnded, Watch, stable_hash};
 use tokio::task::JoinHandle;
 
 use super::select::colour;
@@ -23,9 +23,8 @@ const COLOURS: [u8; 6] = [31, 32, 33, 34, 35, 36];
 /// Says a line to whoever looks.
 pub(super) type Say = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Tells `to` what it is told, and says the logs of every world while it stands.
+/// Says the logs of every world while it stands.
 pub(super) struct Verbose {
-    to: Arc<dyn Watch>,
     say: Say,
     /// Whether several worlds run at once, so that a line has to say of which it is.
     several: bool,
@@ -66,9 +65,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Verbose {
-    pub(super) fn new(to: Arc<dyn Watch>, say: Say, several: bool) -> Self {
+    pub(super) fn new(say: Say, several: bool) -> Self {
         Verbose {
-            to,
             say,
             several,
             following: Mutex::default(),
@@ -112,14 +110,6 @@ fn painted(name: &str, width: usize) -> String {
 }
 
 impl Watch for Verbose {
-    fn started(&self, plan: &Plan, round: u32) {
-        self.to.started(plan, round);
-    }
-
-    fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
-        self.to.step(plan, round, step);
-    }
-
     fn stands(&self, plan: &Plan, round: u32, world: &World) {
         let logs = Arc::new(Mutex::new(self.logs(plan, world)));
         let (followed, say) = (logs.clone(), self.say.clone());
@@ -131,11 +121,6 @@ impl Watch for Verbose {
         });
         let following = Following { logs, task };
         lock(&self.following).insert((plan.id().to_owned(), round), following);
-        self.to.stands(plan, round, world);
-    }
-
-    fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {
-        self.to.waits(plan, round, step, waiting);
     }
 
     fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
@@ -146,11 +131,6 @@ impl Watch for Verbose {
                 .iter_mut()
                 .for_each(|log| log.say(&self.say));
         }
-        self.to.ended(plan, ended);
-    }
-
-    fn finished(&self, plan: &Plan, outcome: &Outcome) {
-        self.to.finished(plan, outcome);
     }
 }
 

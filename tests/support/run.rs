@@ -11,11 +11,7 @@ use swaprig_scenarios::run::{Interrupt, Outcome, RunSettings, Watch, run_all};
 
 struct Silent;
 
-impl Watch for Silent {
-    fn started(&self, _: &Plan, _: u32) {}
-    fn step(&self, _: &Plan, _: u32, _: &lang::PlannedStep) {}
-    fn finished(&self, _: &Plan, _: &Outcome) {}
-}
+impl Watch for Silent {}
 
 /// Runs a file with this text, which has no cases.
 pub(crate) async fn outcome_of(text: &str, registry: &Registry) -> Outcome {

@@ -47,7 +47,7 @@ pub(super) fn section(model: &Model<'_>) -> Markup {
                 dt { "On the chains" } dd { (swaps) }
                 dt { "Money" } dd { (money::line(model)) @let balance = money::balance(model); @if !balance.is_empty() { br; span.dim { (balance) } } }
                 dt { "Seed" } dd { code { (began.seed) } }
-                dt { "Run" } dd { "round " (began.round) ", try " (began.attempt) ", begun " (words::utc(began.unix_ms)) }
+                dt { "Run" } dd { "round " (began.round) ", try " (began.attempt) ", begun " (crate::utc(began.unix_ms)) }
                 dt { "Machine" } dd { (machine(model)) }
                 @if !model.passed() { } @else if !began.again.is_empty() { dt { "Again" } dd { (command(&began.again)) } }
             }

@@ -33,6 +33,6 @@ pub use oracle::{Oracle, Sheet};
 pub use oracle_liquid::{AssetSheet, LiquidOracle, LiquidSheet};
 pub use outcome::{Failure, Outcome, StepRecord, Tally, Verdict};
 pub use random::{Random, stable_hash};
-pub use runner::{Interrupt, RunEnded, RunSettings, Watch, run_all};
+pub use runner::{Interrupt, RunEnded, RunSettings, Watch, Watches, run_all};
 pub use step::{BoxFuture, Run, Step, Steps};
 pub use step_in::{Reached, Stay, StepIn, Stop};

@@ -22,17 +22,47 @@ use crate::lang::{KnownFailure, Plan, PlannedStep, Problem};
 /// What is told while scenarios run. Called from several tasks; it must not block.
 pub trait Watch: Send + Sync {
     /// A scenario begins with its world.
-    fn started(&self, plan: &Plan, round: u32);
-    /// A step of it begins.
-    fn step(&self, plan: &Plan, round: u32, step: &PlannedStep);
-    /// It has an outcome.
-    fn finished(&self, plan: &Plan, outcome: &Outcome);
+    fn started(&self, _plan: &Plan, _round: u32) {}
     /// Its world stands.
     fn stands(&self, _plan: &Plan, _round: u32, _world: &World) {}
+    /// A step of it begins.
+    fn step(&self, _plan: &Plan, _round: u32, _step: &PlannedStep) {}
     /// A step, by its place, waits for something and has seen something else than before.
     fn waits(&self, _plan: &Plan, _round: u32, _step: &str, _waiting: Waiting<'_>) {}
     /// An attempt has ended. Its world is gone, its directory is still there; whatever is made of it is made now.
     fn ended(&self, _plan: &Plan, _ended: &RunEnded<'_>) {}
+    /// It has an outcome.
+    fn finished(&self, _plan: &Plan, _outcome: &Outcome) {}
+}
+
+/// Tells all of them, in their order.
+pub struct Watches(pub Vec<Arc<dyn Watch>>);
+
+impl Watch for Watches {
+    fn started(&self, plan: &Plan, round: u32) {
+        self.0.iter().for_each(|to| to.started(plan, round));
+    }
+
+    fn stands(&self, plan: &Plan, round: u32, world: &World) {
+        self.0.iter().for_each(|to| to.stands(plan, round, world));
+    }
+
+    fn step(&self, plan: &Plan, round: u32, step: &PlannedStep) {
+        self.0.iter().for_each(|to| to.step(plan, round, step));
+    }
+
+    fn waits(&self, plan: &Plan, round: u32, step: &str, waiting: Waiting<'_>) {
+        let tell = |to: &Arc<dyn Watch>| to.waits(plan, round, step, waiting);
+        self.0.iter().for_each(tell);
+    }
+
+    fn ended(&self, plan: &Plan, ended: &RunEnded<'_>) {
+        self.0.iter().for_each(|to| to.ended(plan, ended));
+    }
+
+    fn finished(&self, plan: &Plan, outcome: &Outcome) {
+        self.0.iter().for_each(|to| to.finished(plan, outcome));
+    }
 }
 
 /// An attempt at a scenario that has ended.
