@@ -197,7 +197,7 @@ async fn restarts(node: &Bitcoind, index: &Electrs) {
     never.height = Height(tip.height.0 + 1);
     let deadline = Deadline::after(Duration::from_millis(200));
     let error = index.wait_tip(never, deadline).await.unwrap_err();
-    let seen = format!("height {}", tip.height);
+    let seen = tip.height.to_string();
     assert!(error.to_string().contains(&seen), "{error}");
 }
 

@@ -107,7 +107,7 @@ fn written(args: &NewArgs) -> Result<Exit, NewError> {
     println!("run       swaprig run {shown}");
     println!("check     swaprig check {shown}");
     println!(
-        "go on     docs/scenarios.md has every step; docs/write-a-swap.md leads to a swap of your own"
+        "go on     in swaprig's repository docs/scenarios.md has every step, docs/write-a-swap.md leads to a swap of your own"
     );
     Ok(written.map_or_else(|error| error.exit(), |()| Exit::Passed))
 }

@@ -239,7 +239,9 @@ impl World {
             .generate(blocks, deadline)
             .await
             .map_err(|e| self.error(e))?;
-        Ok(self.barrier(deadline).await?.height)
+        // What comes of the blocks is recorded after them.
+        let ((), tip) = tokio::join!(self.look(), self.barrier(deadline));
+        Ok(tip?.height)
     }
 
     /// Pays `amount` from the miner to the on-chain wallet of `node`. It takes a block to confirm.
