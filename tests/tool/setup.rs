@@ -81,6 +81,9 @@ async fn the_doctor_answers_programs_and_cleans_up_after_runs_that_have_ended() 
         ],
     );
     assert!(!sandbox.first_run().exists());
+    // Event records are left as long as any run may write some.
+    let done = sandbox.swaprig(&["doctor", "--clean"]).await.code(0);
+    assert_says(&done.stdout, &["in 1 record   .swaprig/records"]);
     let done = sandbox.swaprig(&["doctor", "--clean"]).await.code(0);
     assert!(
         !done.stdout.contains("deleted") && !done.stdout.contains("leftovers"),
