@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -12,12 +12,13 @@ use crate::{Chain, Event, Line};
 /// Appends events to a file, or does nothing at all. Clones write to the same file.
 ///
 /// Every event is one write of one whole line, so that what was recorded is there when the process is killed, and no line is
-/// cut in two. A write that fails (a full disk) ends the record; the run goes on.
+/// cut in two. A write that fails (a full disk) ends the record, which is said once on standard error; the run goes on.
 #[derive(Debug, Clone, Default)]
 pub struct Recorder(Option<Arc<Open>>);
 
 #[derive(Debug)]
 struct Open {
+    path: PathBuf,
     started: Instant,
     /// `None` once a write has failed.
     file: Mutex<Option<File>>,
@@ -37,6 +38,7 @@ impl Recorder {
     /// When the file cannot be made.
     pub fn create(path: &Path) -> io::Result<Self> {
         Ok(Recorder(Some(Arc::new(Open {
+            path: path.to_owned(),
             started: Instant::now(),
             file: Mutex::new(Some(File::create(path)?)),
             heights: Default::default(),
@@ -68,9 +70,10 @@ impl Recorder {
         };
         text.push(b'\n');
         let mut file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(writer) = file.as_mut()
-            && writer.write_all(&text).is_err()
-        {
+        let Some(writer) = file.as_mut() else { return };
+        if let Err(error) = writer.write_all(&text) {
+            let path = open.path.display();
+            eprintln!("swaprig: the event record {path} ends here: {error}");
             *file = None;
         }
     }

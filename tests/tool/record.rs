@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use swaprig_record::{Chain, Contents, Event, PaymentState, StepOutcome, read_file};
 
 use super::{MINES, sandbox, scenario};
+use crate::support::assert_says;
 use crate::support::sandbox::Sandbox;
 
 /// The records of scenarios below `dir`; the log of the run that lies beside them is none.
@@ -255,6 +256,26 @@ async fn blocks_that_go_and_ranges_of_blocks_are_in_the_record() {
     }
     assert_eq!(next, 304);
     assert!(chain.iter().any(|(kind, ..)| *kind == "blocks"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_can_have_no_records_is_named_and_what_to_do() {
+    let Some(sandbox) = sandbox().await else {
+        return;
+    };
+    sandbox.file("a.scenario.toml", &scenario("A", "", MINES));
+    sandbox.file("taken", "no directory");
+    let run = ["run", "a.scenario.toml", "--records", "taken"];
+    let done = sandbox.swaprig(&run).await.code(3);
+    assert_says(
+        &done.stdout,
+        &[
+            "ERROR",
+            "the event record cannot be made: taken/a/",
+            "--records",
+            "--no-record",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -275,7 +275,9 @@ impl Attempts<'_> {
         let telling = match Telling::new(&plan, round, attempt, self.watch, &run) {
             Ok(telling) => telling,
             Err(error) => {
-                let text = format!("the event record cannot be written: {error}");
+                let text = format!(
+                    "the event record cannot be made: {error}; choose another place with --records, or do without: --no-record"
+                );
                 return Ran::nowhere(broken(text));
             }
         };

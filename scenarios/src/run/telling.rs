@@ -40,7 +40,7 @@ impl Telling {
     /// Tells of a run, and records it in a file of its own where `settings` want records.
     ///
     /// # Errors
-    /// When that file cannot be made.
+    /// When that file cannot be made; it is named.
     pub(super) fn new(
         plan: &Arc<Plan>,
         round: u32,
@@ -52,9 +52,12 @@ impl Telling {
             None => (Recorder::off(), None),
             Some(records) => {
                 let dir = records.join(plan.id());
-                std::fs::create_dir_all(&dir)?;
                 let path = dir.join(format!("{}-{round}-{attempt}.jsonl", unix_ms()));
-                (Recorder::create(&path)?, Some(path))
+                let made = std::fs::create_dir_all(&dir).and_then(|()| Recorder::create(&path));
+                let named = |error: io::Error| {
+                    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                };
+                (made.map_err(named)?, Some(path))
             }
         };
         Ok(Telling {
