@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::convert::Infallible;
 use std::net::TcpStream;
 use std::time::Duration;
 
 use swaprig_harness::bitcoind::Rpc;
 use swaprig_harness::proxy::{Calls, Failure, FieldValue, Link};
-use swaprig_harness::time::Deadline;
+use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
 use swaprig_harness::world::WorldErrorKind;
 
@@ -94,11 +95,26 @@ async fn everybody_goes_through_the_proxies_and_they_end_with_the_world() {
     // Alice may have come back by herself; what she is connected by from now on is late.
     peers.drop_connections();
     let bob = world.node("bob").unwrap();
+    // As long as she has not noticed the cut, she takes herself for connected, and connects no more.
+    let noticed = poll_until::<_, Infallible, _>("alice to notice the cut", soon(), || async {
+        let connected = alice.connected_peers().await.unwrap();
+        match connected.is_empty() || late.hits() > 0 {
+            true => Probe::Ready(()),
+            false => Probe::Pending("she is connected".to_owned()),
+        }
+    });
+    noticed.await.unwrap();
     alice
         .connect(bob.node_id(), &peers.address(), true)
         .await
         .unwrap();
-    assert!(late.hits() > 0);
+    let passed = poll_until::<_, Infallible, _>("something to be late", soon(), || async {
+        match late.hits() {
+            0 => Probe::Pending("nothing has passed".to_owned()),
+            _ => Probe::Ready(()),
+        }
+    });
+    passed.await.unwrap();
 
     let error = world.proxy(&link("bob", "alice")).unwrap_err();
     assert!(
