@@ -4,19 +4,16 @@
 use elements::encode::serialize_hex;
 use elements::secp256k1_zkp::rand::rngs::OsRng;
 use elements::{OutPoint, Transaction};
-use swaprig_harness::time::Deadline;
 use swaprig_units::{Preimage, Sat};
 use uuid::Uuid;
 
-use super::buyer::{Buyer, Step};
+use super::buyer::Buyer;
+use super::drive::{Step, call};
 use super::record::{Claim, Offer, Record, Stage};
 use super::source::View;
 use super::{BuyError, Policy, SourceError, StoreError, from_hex};
 use crate::failpoint::boundary;
 use crate::swap::{FeeRate, Locked, Spend, SpendError, claim, classify};
-
-/// How long one question to the index may take.
-const CALL: std::time::Duration = std::time::Duration::from_secs(20);
 
 impl Buyer {
     /// One look at the payment and at the claim: sends it, sends it again, or outbids it where that is due.
@@ -167,10 +164,6 @@ impl Buyer {
 fn least_to_replace(last: &Claim, next: &Transaction) -> Sat {
     let own = FeeRate::MIN_RELAY.fee(next.vsize());
     Sat(last.fee.0.saturating_add(own.0))
-}
-
-fn call() -> Deadline {
-    Deadline::after(CALL)
 }
 
 /// How an HTLC was spent, with the depth of what spent it.

@@ -1,4 +1,4 @@
-//! The buyer's claim keys: derived from its seed by a swap's index, so that the seed is enough to have them again.
+//! The client's keys: derived from its seed by a swap's index, so that the seed is enough to have them again.
 
 use std::fmt;
 use std::io::Write as _;
@@ -10,8 +10,10 @@ use bitcoin::bip32::{ChildNumber, Xpriv};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
 
-/// `m/7377'/1'`: "sw" in ASCII, and the buyer's branch below it; hardened, as every key below it.
-const PATH: [u32; 2] = [0x7377, 1];
+/// `m/7377'`: "sw" in ASCII; hardened, as every key below it.
+const PURPOSE: u32 = 0x7377;
+/// The branch of the claim keys of LN->Liquid.
+const CLAIMS: u32 = 1;
 /// Read and written by the owner alone.
 const MODE: u32 = 0o600;
 
@@ -92,15 +94,18 @@ impl Seed {
 
     /// The claim key of a swap.
     pub fn claim_key(&self, index: u32) -> SecretKey {
+        self.key(CLAIMS, index)
+    }
+
+    /// `m/7377'/branch'/index'`.
+    pub(super) fn key(&self, branch: u32, index: u32) -> SecretKey {
         // The network only changes how an extended key is written.
         let master = Xpriv::new_master(Network::Bitcoin, &self.0);
-        let path = PATH.iter().chain([&index]).map(|n| {
-            // Indexes beyond 31 bits wrap into the first half: two billion swaps later.
-            ChildNumber::Hardened {
-                index: n & 0x7fff_ffff,
-            }
-        });
-        let path: Vec<ChildNumber> = path.collect();
+        // Indexes beyond 31 bits wrap into the first half: two billion swaps later.
+        let hardened = |n: u32| ChildNumber::Hardened {
+            index: n & 0x7fff_ffff,
+        };
+        let path = [PURPOSE, branch, index].map(hardened);
         let derived = master.and_then(|master| master.derive_priv(SECP256K1, &path));
         derived
             .expect("a hash of the seed is a key, but for one in 2^127")

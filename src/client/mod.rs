@@ -7,6 +7,8 @@
 mod buyer;
 mod check;
 mod claiming;
+mod drive;
+mod invoice;
 mod keys;
 mod policy;
 mod record;
@@ -32,7 +34,7 @@ use crate::swap::{PolicyError, SpendError};
 pub use buyer::Buyer;
 pub use keys::{Seed, SeedError};
 pub use policy::{Bid, Policy};
-pub use record::{Claim, Funding, Offer, Prepay, Record, Request, Stage, StoredRefusal};
+pub use record::{Claim, Funding, Offer, Prepay, Record, Request, Stage};
 pub use refusal::{Reason, Refusal};
 pub use rescue::{Rescue, RescueError};
 pub use server::{Exchange, ServerError, Witness};

@@ -1,9 +1,10 @@
-//! Why a buyer does not pay: one name for each lie, mistake or lack, so that a script can tell them apart.
+//! Why a client does not pay: one name for each lie, mistake or lack, so that a script can tell them apart.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A refusal: which rule, and what was seen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{reason}: {seen}")]
 pub struct Refusal {
     /// The rule that was broken.
@@ -19,6 +20,29 @@ impl Refusal {
             seen: seen.into(),
         }
     }
+}
+
+/// Refuses.
+pub(super) fn no<T>(reason: Reason, seen: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(reason, seen))
+}
+
+/// Refuses unless it holds.
+pub(super) fn must(
+    holds: bool,
+    reason: Reason,
+    seen: impl FnOnce() -> String,
+) -> Result<(), Refusal> {
+    match holds {
+        true => Ok(()),
+        false => no(reason, seen()),
+    }
+}
+
+/// Reads a field of a reply, or refuses.
+pub(super) fn read<T: FromStr>(field: &str, text: &str, reason: Reason) -> Result<T, Refusal> {
+    let wrong = |_| Refusal::new(reason, format!("{field} is `{text}`"));
+    text.parse().map_err(wrong)
 }
 
 macro_rules! reasons {
