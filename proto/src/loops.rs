@@ -462,7 +462,7 @@ pub struct Loop {
     pub is_final: bool,
 }
 
-/// A page of loops, the youngest last.
+/// A page of loops, the newest first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct LoopPage {
     /// The loops.

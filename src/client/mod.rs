@@ -14,6 +14,7 @@ mod policy;
 mod record;
 mod refusal;
 mod rescue;
+pub mod rest;
 mod server;
 mod source;
 mod store;
