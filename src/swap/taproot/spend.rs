@@ -1,12 +1,12 @@
 //! Claims, refunds and co-operative spends on Bitcoin. Nothing is sent or looked up here.
 //!
-//! Sizes in virtual bytes with one input, for timeouts of three bytes; a further input adds what is in brackets:
+//! Sizes in virtual bytes, for timeouts of three bytes:
 //!
-//! |                        | to P2TR | to P2WPKH |
-//! |------------------------|---------|-----------|
-//! | claim, script path     | 155     | 143 (+101) |
-//! | refund, script path    | 138     | 126 (+84) |
-//! | co-operative, key path | 111     | 99 (+57.5) |
+//! |                        | to P2TR | to P2WPKH | a further input |
+//! |------------------------|---------|-----------|-----------------|
+//! | claim, script path     |     155 |       143 |          100.75 |
+//! | refund, script path    |     138 |       126 |           84    |
+//! | co-operative, key path |     111 |        99 |           57.5  |
 
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash as _;
@@ -155,6 +155,9 @@ pub fn cooperative_sighash(
     let spent = tx.input.iter().map(|input| input.previous_output);
     if !spent.eq(locked.coins.iter().map(|(outpoint, _)| *outpoint)) {
         return Err(NotTheSpend::Inputs);
+    }
+    if input >= tx.input.len() {
+        return Err(NotTheSpend::NoInput(input));
     }
     let outputs = locked.outputs();
     SighashCache::new(tx)

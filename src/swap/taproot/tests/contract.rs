@@ -116,7 +116,10 @@ fn every_other_byte_of_a_leaf_is_refused() {
         let script = leaf.to_bytes();
         assert!(parse(script.clone()).is_ok());
         for at in 0..script.len() {
-            for byte in (0..=u8::MAX).filter(|byte| *byte != script[at]) {
+            // The middle of the hash is a number like any other.
+            let some = field == Field::ClaimLeaf && (8..36).contains(&at);
+            let bytes = (0..=u8::MAX).step_by(if some { 51 } else { 1 });
+            for byte in bytes.filter(|byte| *byte != script[at]) {
                 let mut mutant = script.clone();
                 mutant[at] = byte;
                 let refused = parse(mutant).expect_err("another script");
@@ -246,9 +249,14 @@ fn an_internal_key_is_written_by_name() {
 fn addresses_never_change() {
     let address = |taproot: &Taproot| taproot.address(Network::Regtest).to_string();
     let [musig2, unspendable] = both().map(|internal| address(&taproot(internal)));
-    println!("{musig2} {unspendable}");
-    assert_eq!(musig2, "bcrt1p");
-    assert_eq!(unspendable, "bcrt1p");
+    assert_eq!(
+        musig2,
+        "bcrt1p34vkyavkcc0wpj90r3t89chvuy2mf5rytlp3wys0hl6lwy78ue4qn6w0fp"
+    );
+    assert_eq!(
+        unspendable,
+        "bcrt1pg2hsv8g9sertjyfchedtvjzelnnsz88lfj2tq5qx2qgwdne2s2qs8aecw3"
+    );
     let swapped = Htlc {
         claimer: public(REFUNDER),
         refunder: public(CLAIMER),
