@@ -313,7 +313,7 @@ mod tests {
         let path = dir.path().join("buyer.db");
         let (one, other) = (
             Store::<Record>::open(&path).unwrap(),
-            Store::open(&path).unwrap(),
+            Store::<Record>::open(&path).unwrap(),
         );
         let mut mine = one.insert(record).unwrap();
         let id = mine.request.request_id;
