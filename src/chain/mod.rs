@@ -2,6 +2,7 @@
 //!
 //! [`Index`] asks and sends, [`Watcher`] listens, [`Wallet`] owns; [`observe`] tells what the chain shows of a swap.
 
+pub mod bitcoin;
 mod coins;
 mod connection;
 mod fan_out;
