@@ -460,7 +460,10 @@ impl Buyer {
     /// [`BuyError::TimedOut`] with what it waits for; it goes on when it is driven again. Errors of the buyer's own node and
     /// index are waited out; those that are told at once are the store's, and what the server says for good.
     pub async fn run(&self, id: Uuid, deadline: Deadline) -> Result<Record, BuyError> {
-        let wakes = self.config.lightning.events();
+        let mut wakes = self.config.lightning.events();
+        let wake = async || {
+            wakes.next().await;
+        };
         let poll = self.config.policy.poll;
         let step = async || match self.advance(id).await {
             Err(error) if is_worth_waiting(&error) => {
@@ -468,7 +471,7 @@ impl Buyer {
             }
             other => other,
         };
-        drive(format!("swap {id} to end"), deadline, poll, wakes, step).await?;
+        drive(format!("swap {id} to end"), deadline, poll, wake, step).await?;
         self.status(id)
     }
 

@@ -9,11 +9,12 @@ use uuid::Uuid;
 
 use super::buyer::Buyer;
 use super::drive::{Step, call};
+use super::policy::affordable;
 use super::record::{Claim, Offer, Record, Stage};
 use super::source::View;
 use super::{BuyError, Policy, SourceError, StoreError, from_hex};
 use crate::failpoint::boundary;
-use crate::swap::{FeeRate, Locked, Spend, SpendError, claim, classify};
+use crate::swap::{FeeRate, Locked, Spend, claim, classify};
 
 impl Buyer {
     /// One look at the payment and at the claim: sends it, sends it again, or outbids it where that is due.
@@ -131,20 +132,10 @@ impl Buyer {
         if record.claims.last().is_some_and(|last| asked.0 <= last.bid) {
             return Ok(None);
         }
-        let mut rate = asked;
-        let signed = loop {
-            let destination = &self.config.destination;
-            match claim(locked, preimage, &key, destination, rate, &mut OsRng) {
-                Ok(signed) => break signed,
-                // More than there is: as much as there is, roughly.
-                Err(SpendError::FeeAboveValue { .. } | SpendError::Dust { .. })
-                    if rate > FeeRate::MIN_RELAY =>
-                {
-                    rate = FeeRate(rate.0 / 2).max(FeeRate::MIN_RELAY);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let destination = &self.config.destination;
+        let signed = affordable(asked, FeeRate::MIN_RELAY, |rate| {
+            claim(locked, preimage, &key, destination, rate, &mut OsRng)
+        })?;
         let claim = Claim {
             txid: signed.txid(),
             fee: Sat(signed.fee_in(locked.lbtc)),

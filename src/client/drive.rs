@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use swaprig_harness::time::{Deadline, Observation, TimedOut};
 
-use crate::lightning::Wakes;
-
 /// How long one question to a server, a node or an index may take.
 const CALL: Duration = Duration::from_secs(20);
 /// The first pause between two looks; it grows to the policy's.
@@ -22,8 +20,8 @@ pub(super) enum Step {
     Over,
 }
 
-/// Takes steps until there are none left. Between two looks it waits for a wake of the Lightning node or, because nobody tells
-/// of blocks, for a pause that grows to `poll`.
+/// Takes steps until there are none left. Between two looks it waits with `wake`, which returns when something may have changed,
+/// but not longer than a pause that grows to `poll`: there may be news of which nobody tells.
 ///
 /// # Errors
 /// Those of a step; and [`TimedOut`] with what is waited for.
@@ -31,7 +29,7 @@ pub(super) async fn drive<E: From<TimedOut>>(
     what: String,
     deadline: Deadline,
     poll: Duration,
-    mut wakes: Wakes,
+    mut wake: impl AsyncFnMut(),
     mut step: impl AsyncFnMut() -> Result<Step, E>,
 ) -> Result<(), E> {
     let mut pause = FIRST_PAUSE;
@@ -51,7 +49,7 @@ pub(super) async fn drive<E: From<TimedOut>>(
             return Err(timed_out(what, deadline, looks, reason).into());
         }
         tracing::debug!("waiting for {what}: {reason}");
-        let _ = deadline.at_most(pause).bound(wakes.next()).await;
+        let _ = deadline.at_most(pause).bound(wake()).await;
         pause = (pause * 3 / 2).min(poll);
     }
 }

@@ -7,13 +7,23 @@ use std::path::{Path, PathBuf};
 
 use bitcoin::Network;
 use bitcoin::bip32::{ChildNumber, Xpriv};
+use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
+use swaprig_units::Preimage;
+
+use crate::chain;
 
 /// `m/7377'`: "sw" in ASCII; hardened, as every key below it.
 const PURPOSE: u32 = 0x7377;
 /// The branch of the claim keys of LN->Liquid.
 const CLAIMS: u32 = 1;
+/// Of the keys of loops, which claim or refund.
+const LOOPS: u32 = 2;
+/// Of the preimages of loops out.
+const PREIMAGES: u32 = 3;
+/// Of the Bitcoin wallet; index 0.
+const WALLET: u32 = 4;
 /// Read and written by the owner alone.
 const MODE: u32 = 0o600;
 
@@ -97,6 +107,28 @@ impl Seed {
         self.key(CLAIMS, index)
     }
 
+    /// The key of a loop, with which its coins are claimed or refunded.
+    pub fn loop_key(&self, index: u32) -> SecretKey {
+        self.key(LOOPS, index)
+    }
+
+    /// Its public key.
+    pub fn loop_pubkey(&self, index: u32) -> PublicKey {
+        self.loop_key(index).public_key(SECP256K1)
+    }
+
+    /// The preimage of a loop out. A hash, so that who sees it has no key.
+    pub fn preimage(&self, index: u32) -> Preimage {
+        let secret = self.key(PREIMAGES, index).secret_bytes();
+        Preimage(sha256::Hash::hash(&secret).to_byte_array())
+    }
+
+    /// The seed of the Bitcoin wallet: a mnemonic of this entropy (BIP 39).
+    pub fn wallet(&self) -> chain::Seed {
+        let secret = self.key(WALLET, 0).secret_bytes();
+        chain::Seed::from_entropy(&sha256::Hash::hash(&secret).to_byte_array())
+    }
+
     /// `m/7377'/branch'/index'`.
     pub(super) fn key(&self, branch: u32, index: u32) -> SecretKey {
         // The network only changes how an extended key is written.
@@ -177,5 +209,13 @@ mod tests {
             seed.claim_pubkey(0).to_string(),
             "0239ab38f428a456c25c013dc2bdd40b18fb1306d5d274ada4313f6f9532abcf73"
         );
+        let others = [
+            seed.loop_pubkey(0).to_string(),
+            seed.loop_pubkey(1).to_string(),
+            seed.preimage(0).to_string(),
+            seed.preimage(1).to_string(),
+        ];
+        assert_eq!(others, [""; 4]);
+        assert_eq!(seed.wallet().bytes().to_lower_hex_string(), "");
     }
 }

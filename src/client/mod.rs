@@ -10,6 +10,7 @@ mod claiming;
 mod drive;
 mod invoice;
 mod keys;
+pub mod loops;
 mod policy;
 mod record;
 mod refusal;

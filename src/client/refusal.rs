@@ -118,6 +118,14 @@ reasons! {
     OutputSpent = "OUTPUT_SPENT", "What was locked is spent already.";
     NotExplicit = "NOT_EXPLICIT", "The output's asset or value is blinded.";
     NonceNotNull = "NONCE_NOT_NULL", "The explicit output carries a nonce.";
+    SwapFeeAboveCap = "SWAP_FEE_ABOVE_CAP", "The server's fee is above the most that the client would pay.";
+    MinerFeeAboveCap = "MINER_FEE_ABOVE_CAP", "What the client's own transaction would have to pay is above the most that it would pay.";
+    WrongInvoice = "WRONG_INVOICE", "The reply is about another invoice than the client's own.";
+    WrongInternalKey = "WRONG_INTERNAL_KEY", "The internal key is not the one that was asked for and that the two keys, or the published r, make.";
+    TimeoutTooFar = "TIMEOUT_TOO_FAR", "The coins could stay locked longer than the client allows.";
+    RevealTooLate = "REVEAL_TOO_LATE", "Too few blocks are left until the timeout to show the preimage and claim.";
+    NotPublished = "NOT_PUBLISHED", "The server has not locked the coins in time.";
+    GivenUp = "GIVEN_UP", "The client has given it up.";
 }
 
 impl Reason {
