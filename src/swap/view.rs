@@ -72,7 +72,7 @@ pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
             swap.funding.is_some() && !matches!(swap.phase, Phase::Failed(_))
         }
         Effect::ClaimPayment => takes(swap),
-        Effect::FailPayment => swap.never_claim && !swap.claim_tried,
+        Effect::FailPayment => swap.never_settle && !swap.settle_tried,
         Effect::Refund => refunds(swap) && swap.phase == Phase::Refunding,
         Effect::ReleaseCoins => matches!(swap.phase, Phase::Failed(_)),
         Effect::Alarm(_) => true,

@@ -319,15 +319,15 @@ impl Engine {
         cell: &Arc<Cell>,
         held: &HashMap<PaymentHash, Held>,
     ) -> Result<(), LightningError> {
-        let claim_tried = {
+        let settle_tried = {
             let state = cell.state.lock().await;
             if state.payment == Payment::Succeeded {
                 return Ok(());
             }
-            state.swap.claim_tried
+            state.swap.settle_tried
         };
         // Asked only when it can have arrived: by our own claim.
-        let arrived = match claim_tried {
+        let arrived = match settle_tried {
             true => matches!(self.node.received(cell.hash).await?, Received::Yes(_)),
             false => false,
         };
@@ -351,7 +351,7 @@ impl Engine {
             }
             let known = self.store.by_hash(*hash);
             let over =
-                known.is_ok_and(|found| found.is_some_and(|stored| !stored.swap.claim_tried));
+                known.is_ok_and(|found| found.is_some_and(|stored| !stored.swap.settle_tried));
             if over && let Err(error) = self.node.fail(*hash).await {
                 tracing::warn!(%hash, %error, "a payment of a swap that is over could not be given back");
             }

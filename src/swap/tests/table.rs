@@ -58,10 +58,10 @@ fn at(phase: &Phase) -> Swap {
     if !has(&["Reserved", "AwaitingPrepay", "Building", "Failed"]) {
         swap.funding = Some(funding(&swap.terms));
     }
-    swap.claim_tried = has(&["PaymentHeld", "Paid", "Claimed"]);
-    swap.held_until = swap.claim_tried.then_some(Height(600));
+    swap.settle_tried = has(&["PaymentHeld", "Paid", "Claimed"]);
+    swap.held_until = swap.settle_tried.then_some(Height(600));
     swap.paid = has(&["Paid", "Claimed"]);
-    swap.never_claim = has(&["Cancelling", "Refunding", "Refunded", "Failed"]);
+    swap.never_settle = has(&["Cancelling", "Refunding", "Refunded", "Failed"]);
     swap
 }
 
@@ -320,7 +320,7 @@ fn what_is_done_about_what_is_seen() {
 fn a_forced_refund_says_why_not() {
     let force = |phase: Phase, seen: Observation| {
         step(&at(&phase), &Event::ForceRefund(seen))
-            .map(|next| (next.swap.never_claim, next.effects))
+            .map(|next| (next.swap.never_settle, next.effects))
     };
     let late = |bitcoin: u32| Observation {
         tips: Tips {
@@ -405,7 +405,7 @@ fn an_effect_that_waited_is_asked_about() {
     assert!(is_due(&swap, &Effect::ClaimPayment) && may_claim(&swap, held(600)));
     assert!(!may_claim(&swap, held(601)) && !may_claim(&swap, Payment::Absent));
     assert!(!is_due(&swap, &Effect::FailPayment) && !is_due(&swap, &Effect::Refund));
-    swap.never_claim = true;
+    swap.never_settle = true;
     assert!(!is_due(&swap, &Effect::ClaimPayment) && !may_claim(&swap, held(600)));
     assert!(!is_due(&swap, &Effect::FailPayment));
 }

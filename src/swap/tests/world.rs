@@ -106,7 +106,7 @@ impl World {
             Action::Reorg { blocks, gone } => self.reorg(blocks, gone),
             Action::Evict => self.evict(),
             Action::Conflict => {
-                let unsettled = !matches!(self.funding, Place::Block(_)) && !self.swap.claim_tried;
+                let unsettled = !matches!(self.funding, Place::Block(_)) && !self.swap.settle_tried;
                 if self.swap.funding.is_some() && unsettled {
                     self.liquid += 1;
                     (self.funding, self.spend) = (Place::Unseen, None);
@@ -242,12 +242,12 @@ impl World {
             return Ok(());
         };
         let (old, new) = (&self.swap, &next.swap);
-        if let (Event::Observed(seen), false, true) = (&event, old.claim_tried, new.claim_tried) {
+        if let (Event::Observed(seen), false, true) = (&event, old.settle_tried, new.settle_tried) {
             may_be_taken(old, seen)?;
         }
         let forgotten = (old.paid && !new.paid)
-            || (old.claim_tried && !new.claim_tried)
-            || (old.never_claim && !new.never_claim);
+            || (old.settle_tried && !new.settle_tried)
+            || (old.never_settle && !new.never_settle);
         if forgotten {
             return Err("a latch was undone".to_owned());
         }
@@ -366,7 +366,7 @@ fn may_be_taken(old: &Swap, seen: &Observation) -> Result<(), String> {
     let confirmations = seen.tips.liquid.0 + 1 - height.0;
     let in_time = seen.tips.liquid.0 + old.terms.claim_window.0 < old.terms.timeout.0;
     let deep = confirmations >= old.terms.min_confirmations;
-    match !old.never_claim && (claimed || (deep && in_time)) {
+    match !old.never_settle && (claimed || (deep && in_time)) {
         true => Ok(()),
         false => Err(format!("taken when it must not be: {seen:?}")),
     }
