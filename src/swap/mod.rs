@@ -7,6 +7,7 @@ mod machine;
 mod recovery;
 mod spend;
 mod state;
+pub mod taproot;
 #[cfg(test)]
 mod tests;
 mod timelock;
@@ -22,6 +23,7 @@ pub use state::{
     Alarm, Chain, ChainSpend, Depth, Effect, Event, FailureReason, FundingTx, Observation, Payment,
     Phase, Spend, Status, Swap, SwapId, Terms, Tips,
 };
+pub use taproot::{InternalChoice, InternalKey};
 pub use timelock::{
     BuyerPolicy, Clocks, MIN_TOTAL_CLTV, PayRefused, Paying, PolicyError, ServerPolicy,
 };
