@@ -5,7 +5,7 @@ use elements::{AssetId, Script, Transaction};
 use swaprig_units::{Height, Sat, Units};
 
 use super::ledger::{Ledger, Tagged};
-use crate::swap::{Depth, FundingTx};
+use crate::swap::{Depth, FundingTx, neutral_txid};
 
 /// A funding that was found again. With the keys and the preimage of `index`, it gives the terms of the HTLC; whoever
 /// rebuilds them checks that they lead to `lock`.
@@ -67,7 +67,7 @@ fn read(tagged: &Tagged, height: Option<Height>) -> Option<Recovered> {
         fee_value: Sat(fee_value),
         lock: locked.script_pubkey.clone(),
         funding: FundingTx {
-            txid: transaction.txid(),
+            txid: neutral_txid(transaction.txid()),
             vout: 0,
             fee_vout: fee.map(|_| 1),
             raw: elements::encode::serialize_hex(&transaction),

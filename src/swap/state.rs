@@ -11,6 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use swaprig_units::{BlockDelta, Height, Msat, PaymentHash, Preimage, Sat, Units};
 use uuid::Uuid;
 
+use super::taproot::InternalKey;
+
 /// Names a swap, for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -54,12 +56,19 @@ pub enum ChainName {
     Bitcoin,
 }
 
-impl fmt::Display for ChainName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ChainName {
+    /// The word for it, in the store, too.
+    pub fn word(self) -> &'static str {
+        match self {
             ChainName::Liquid => "liquid",
             ChainName::Bitcoin => "bitcoin",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ChainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
     }
 }
 
@@ -309,6 +318,28 @@ pub enum Phase {
     Failed(FailureReason),
 }
 
+/// What a swap is to whoever makes one: each has a service of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// Something on Liquid for Lightning.
+    LnToLiquid,
+    /// Bitcoin for Lightning.
+    LoopOut,
+    /// Lightning for Bitcoin.
+    LoopIn,
+}
+
+impl Terms {
+    /// What they are the terms of.
+    pub fn kind(&self) -> Kind {
+        match (self.chain, self.direction.is_out()) {
+            (ChainName::Liquid, _) => Kind::LnToLiquid,
+            (ChainName::Bitcoin, true) => Kind::LoopOut,
+            (ChainName::Bitcoin, false) => Kind::LoopIn,
+        }
+    }
+}
+
 /// A swap, as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Swap {
@@ -345,6 +376,31 @@ pub struct Swap {
     /// The client's preimage, once it is known. Once set it stays. That of [`Direction::Out`] follows from the seed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preimage: Option<Preimage>,
+}
+
+impl Swap {
+    /// A swap as it begins: nothing is made and nothing is locked.
+    pub fn new(index: u32, terms: Terms) -> Swap {
+        Swap {
+            id: SwapId::of(terms.payment_hash),
+            index,
+            phase: match terms.direction {
+                Direction::Out | Direction::OutHeld => Phase::Reserved,
+                Direction::In => Phase::AwaitingFunding,
+            },
+            terms,
+            invoice: None,
+            prepay_invoice: None,
+            funding: None,
+            never_settle: false,
+            settle_tried: false,
+            held_until: None,
+            paid: false,
+            spend: None,
+            own_spend: None,
+            preimage: None,
+        }
+    }
 }
 
 /// How deep a transaction is.
@@ -414,7 +470,7 @@ impl Tips {
 }
 
 /// An output that somebody paid to the HTLC of a swap.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// Where it is.
     pub outpoint: OutPoint,
@@ -422,6 +478,8 @@ pub struct Output {
     pub value: Units,
     /// How deep it is.
     pub depth: Depth,
+    /// What spent it.
+    pub spend: Option<ChainSpend>,
 }
 
 /// What the chain shows of a swap.
@@ -429,7 +487,7 @@ pub struct Output {
 pub struct ChainState {
     /// What was paid to the HTLC, whoever did, in the order of the chain; told of [`Direction::In`] alone.
     pub outputs: Vec<Output>,
-    /// How deep its funding is.
+    /// How deep its funding is; not told of [`Direction::In`], as that of `outputs` is.
     pub funding: Depth,
     /// Whether one of the funding's inputs was spent, in a block, by another transaction.
     pub conflicted: bool,

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use swaprig_units::{Height, Msat, PaymentHash};
+use swaprig_units::{BlockDelta, Height, Msat, PaymentHash};
 
 use super::Engine;
 use crate::chain::Recovered;
 use crate::lightning::{LightningError, Received};
 use crate::store::{Coins, Created, NewSwap, StoreError};
-use crate::swap::{Htlc, Phase, Swap, SwapId, SwapKeys, Terms};
+use crate::swap::{ChainName, Direction, Phase, Swap, SwapId, SwapKeys, Terms};
 
 /// Indices that are left out after the last one on the chain: those of swaps that were never funded.
 const INDEX_GAP: u32 = 1_000;
@@ -27,9 +27,12 @@ impl Engine {
     /// Stores the swaps that the chain has and the store has not. For a store that is empty; with one that is not it only
     /// finds what is known.
     pub(super) async fn recover(self: &Arc<Self>) -> Result<(), RecoverError> {
+        let Some(liquid) = &self.liquid else {
+            return Ok(());
+        };
         let mut lost = Vec::new();
         let mut highest = None;
-        for found in self.wallet.recover() {
+        for found in liquid.wallet().recover() {
             highest = highest.max(Some(found.index));
             let Ok(keys) = self.keys.keys(found.index) else {
                 continue;
@@ -39,7 +42,7 @@ impl Engine {
             }
         }
         // The wallet has a history and the store has none: there may have been swaps that were never funded, too.
-        let is_another = self.wallet.transactions() > 0 && self.store.is_new()?;
+        let is_another = liquid.wallet().transactions() > 0 && self.store.is_new()?;
         if lost.is_empty() && !is_another {
             return Ok(());
         }
@@ -89,19 +92,25 @@ impl Engine {
             id: SwapId::of(hash),
             index: lost.index,
             terms: Terms {
-                asset: lost.asset,
+                chain: ChainName::Liquid,
+                direction: Direction::Out,
+                asset: lost.asset.into(),
                 amount: lost.amount,
                 fee_value: lost.fee_value,
                 price,
                 prepay: Msat(0),
                 payment_hash: hash,
                 claimer: lost.claimer,
-                refunder: keys.refunder(),
+                refunder: keys.public(),
                 timeout: lost.timeout,
                 claim_window: self.config.claim_window,
                 min_confirmations: 1,
                 funding_window: self.config.refund_delta,
                 made_at: Height(made_at),
+                refund_window: BlockDelta(0),
+                finality: 0,
+                internal: None,
+                routing: None,
             },
             phase: match paid {
                 true => Phase::Paid,
@@ -115,10 +124,11 @@ impl Engine {
             held_until: None,
             paid,
             spend: None,
-            refund: None,
+            own_spend: None,
+            preimage: None,
         };
-        let htlc = Htlc::of(&swap.terms);
-        if htlc.script_pubkey() != lost.lock {
+        let lock = self.chain(swap.terms.chain).lock(&swap.terms);
+        if lock.script.as_bytes() != lost.lock.as_bytes() {
             tracing::warn!(
                 index = lost.index,
                 "a funding on the chain is not of this seed's swaps"
@@ -133,15 +143,15 @@ impl Engine {
                 fingerprint: [0; 32],
                 coins: Vec::new(),
                 effects: Vec::new(),
-                witness_script: format!("{:x}", htlc.witness_script()),
-                address: htlc.address(self.params).to_string(),
+                witness_script: lock.witness_script,
+                address: lock.address,
                 swap: swap.clone(),
             })
             .await?;
         debug_assert!(matches!(created, Created::New(_)));
         // With the funding, which `create` does not write.
         self.store
-            .update(&swap, false, Vec::new(), None, Coins::Keep)
+            .update(&swap, false, Vec::new(), None, Coins::Keep, None)
             .await?;
         Ok(true)
     }

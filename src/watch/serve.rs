@@ -1,25 +1,25 @@
 //! Starting the engine, and stopping it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::cell::Cells;
-use super::inventory::Inventory;
 use super::observe::StalePayments;
 use super::{Engine, locked};
 use crate::chain::{
-    FeePolicy, Index, IndexSettings, Seed, SeedError, Wallet, WalletError, WalletSettings,
-    WatchEvent, Watcher,
+    ChainEvent, FeePolicy, Index, IndexSettings, Liquid, Seed, SeedError, SwapChain, Wallet,
+    WalletError, WalletSettings,
 };
 use crate::config::Config;
 use crate::lightning::{LdkServer, LdkServerConfig, LightningNode, SetupError};
 use crate::store::{Store, StoreError, StoredEffect};
-use crate::swap::{FeeRate, KeyError, SwapSeed};
+use crate::swap::{ChainName, FeeRate, KeyError, SwapSeed, Tips};
+use swaprig_units::Height;
 
 /// How long work that has begun may take when the engine stops; what is not done then is done after the next start.
 const STOP: Duration = Duration::from_secs(5);
@@ -68,6 +68,35 @@ pub enum StartError {
     Metrics(String),
 }
 
+/// What the chains tell.
+type Sources = Vec<(ChainName, mpsc::Receiver<ChainEvent>)>;
+
+async fn start_liquid(
+    config: &Config,
+    seed: &Seed,
+) -> Result<(Arc<Liquid>, mpsc::Receiver<ChainEvent>), StartError> {
+    let index = Index::new(IndexSettings::new(config.electrum_url.clone()))
+        .map_err(|error| StartError::Index(error.to_string()))?;
+    let network = config.network();
+    let settings = WalletSettings {
+        network,
+        dir: config.wallet_dir.clone(),
+        fees: FeePolicy {
+            rate: FeeRate(config.fee_rate),
+            ..FeePolicy::default()
+        },
+    };
+    let wallet = Wallet::open(seed, settings, index.clone()).await?;
+    // For whoever keeps the books: it sees everything and can spend nothing.
+    let path = config.data_dir.join("descriptor.txt");
+    std::fs::write(&path, wallet.descriptor() + "\n").map_err(|source| StartError::Directory {
+        path: path.display().to_string(),
+        source,
+    })?;
+    let most = FeeRate(config.max_fee_rate);
+    Ok(Liquid::start(index, wallet, network.address_params(), most))
+}
+
 impl Engine {
     /// Opens the store and the wallet, and begins to follow the chains. What was left undone is done as soon as the daemons
     /// answer; until then [`Engine::readiness`] says what is waited for.
@@ -85,33 +114,18 @@ impl Engine {
             false => Seed::generate(&config.seed_file)?,
         };
         let store = Store::open(&config.store)?;
-        let index = Index::new(IndexSettings::new(config.electrum_url.clone()))
-            .map_err(|error| StartError::Index(error.to_string()))?;
         let network = config.network();
-        let settings = WalletSettings {
-            network,
-            dir: config.wallet_dir.clone(),
-            fees: FeePolicy {
-                rate: FeeRate(config.fee_rate),
-                ..FeePolicy::default()
-            },
-        };
-        let wallet = Wallet::open(&seed, settings, index.clone()).await?;
-        // For whoever keeps the books: it sees everything and can spend nothing.
-        let path = config.data_dir.join("descriptor.txt");
-        std::fs::write(&path, wallet.descriptor() + "\n").map_err(|source| {
-            StartError::Directory {
-                path: path.display().to_string(),
-                source,
-            }
-        })?;
         let keys = SwapSeed::from_signer(&seed.signer(network))?;
+        let mut chains: BTreeMap<ChainName, Arc<dyn SwapChain>> = BTreeMap::new();
+        let mut sources = Vec::new();
+        let (liquid, events) = start_liquid(&config, &seed).await?;
+        chains.insert(ChainName::Liquid, liquid.clone());
+        sources.push((ChainName::Liquid, events));
         let node = LdkServer::new(&LdkServerConfig {
             address: config.ldk_address.clone(),
             certificate: config.ldk_cert.clone(),
             credential: config.ldk_credential.clone(),
         })?;
-        let (watcher, events) = Watcher::start(&index);
         let paused: HashSet<_> = store.paused()?.into_iter().collect();
         let mut sales = store.sales()?;
         for sale in &config.sell {
@@ -121,19 +135,16 @@ impl Engine {
         }
         let next_index = AtomicU32::new(store.next_index()?);
         let engine = Arc::new(Engine {
-            params: network.address_params(),
             keys,
             store,
             node: Arc::new(node) as Arc<dyn LightningNode>,
-            index,
-            wallet,
-            watcher,
+            chains,
+            liquid: Some(liquid),
             cells: Cells::default(),
             requests: Mutex::new(HashMap::new()),
             entering: Mutex::new(HashMap::new()),
             next_index,
             tips: watch::Sender::new(None),
-            inventory: Mutex::new(Inventory::default()),
             receivable: AtomicU64::new(0),
             paused: Mutex::new(paused),
             sales: Mutex::new(sales),
@@ -141,7 +152,7 @@ impl Engine {
             stopping: watch::Sender::new(false),
             broken: watch::Sender::new(None),
             tasks: Mutex::new(JoinSet::new()),
-            resync: Notify::new(),
+            resync: watch::Sender::new(0),
             stale_payments: StalePayments::default(),
             looking_at_payments: tokio::sync::Mutex::default(),
             config,
@@ -149,12 +160,12 @@ impl Engine {
         let running = engine.clone();
         engine.spawn_vital(
             "following the chains",
-            async move { running.run(events).await },
+            async move { running.run(sources).await },
         );
         Ok(engine)
     }
 
-    async fn run(self: Arc<Self>, events: mpsc::Receiver<WatchEvent>) {
+    async fn run(self: Arc<Self>, sources: Sources) {
         let mut pause = Duration::from_millis(50);
         while let Err(reason) = self.catch_up().await {
             tracing::warn!(%reason, "not ready yet");
@@ -166,59 +177,66 @@ impl Engine {
             }
             pause = (pause * 2).min(Duration::from_secs(5));
         }
-        let keeper = self.clone();
-        self.spawn_vital("keeping the wallet", async move {
-            keeper.keep_inventory().await
-        });
-        let looker = self.clone();
-        self.spawn(async move { looker.look_at_all_chains(true).await });
+        if let Some(liquid) = self.liquid.clone() {
+            let keeper = self.clone();
+            self.spawn_vital("keeping the Liquid wallet", async move {
+                keeper.keep_liquid(liquid).await
+            });
+        }
         self.unready.send_replace(None);
-        let deposit = self.wallet.deposit_address();
+        let deposit = self.liquid.as_ref();
+        let deposit = deposit.and_then(|liquid| liquid.deposit_address().ok());
         tracing::info!(
-            height = self.liquid_height().0,
             swaps = self.cells.all().len(),
             // A new desk's first need; without one the wallet says why when GetInventory asks for it.
-            deposit_address = deposit.ok().map(|address| address.to_string()),
+            deposit_address = deposit.map(|address| address.to_string()),
             "ready"
         );
-        let payer = self.clone();
-        self.spawn_vital("following payments", async move {
-            payer.follow_payments().await;
-        });
-        self.follow_chain(events).await;
+        for (chain, events) in sources {
+            let looker = self.clone();
+            self.spawn(async move { looker.look_at_chain_of_all(chain, true).await });
+            let follower = self.clone();
+            self.spawn_vital("following a chain", async move {
+                follower.follow_chain(chain, events).await;
+            });
+        }
+        self.follow_payments().await;
     }
 
     /// Everything that must be known before the first swap: both heights, the coins, and the swaps that are under way.
     async fn catch_up(self: &Arc<Self>) -> Result<(), String> {
-        let tip = self.index.tip().await.map_err(|error| error.to_string())?;
-        let seen = self
-            .store
-            .cursor("liquid")
-            .map_err(|error| error.to_string())?;
-        if let Some(seen) = seen.filter(|seen| tip.height < *seen) {
-            return Err(format!(
-                "the Liquid index is at {}, and this server has seen {seen}: it lags, or its chain is another one",
-                tip.height
-            ));
+        let mut heights = BTreeMap::new();
+        for (name, chain) in &self.chains {
+            let tip = chain.tip().await.map_err(|error| error.to_string())?;
+            let seen = self.store.cursor(name.word());
+            let seen = seen.map_err(|error| error.to_string())?;
+            if let Some(seen) = seen.filter(|seen| tip < *seen) {
+                return Err(format!(
+                    "the source of {name} is at {tip}, and this server has seen {seen}: it lags, or its chain is another one"
+                ));
+            }
+            heights.insert(*name, tip);
         }
+        let height = |name| heights.get(&name).copied().unwrap_or(Height(0));
         let info = self.node.info().await.map_err(|error| error.to_string())?;
-        self.tips.send_replace(Some(crate::swap::Tips {
-            liquid: tip.height,
-            bitcoin: info.height,
+        self.tips.send_replace(Some(Tips {
+            liquid: height(ChainName::Liquid),
+            bitcoin: height(ChainName::Bitcoin),
+            lightning: info.height,
         }));
-        self.sync_inventory()
-            .await
-            .map_err(|error| error.to_string())?;
+        for chain in self.chains.values() {
+            chain.sync().await.map_err(|error| error.to_string())?;
+        }
         if self.cells.all().is_empty() {
             self.recover().await.map_err(|error| error.to_string())?;
             self.load().await.map_err(|error| error.to_string())?;
         }
-        let scripts = self.cells.all();
-        let scripts: Vec<_> = scripts.iter().map(|cell| cell.script.clone()).collect();
-        self.watcher
-            .watch(scripts)
-            .await
-            .map_err(|error| error.to_string())?;
+        for (name, chain) in &self.chains {
+            let cells = self.cells.on(*name);
+            let scripts = cells.iter().map(|cell| cell.watch()).collect();
+            let watched = chain.watch(scripts).await;
+            watched.map_err(|error| error.to_string())?;
+        }
         self.try_refresh_lightning()
             .await
             .map_err(|error| error.to_string())
@@ -232,16 +250,12 @@ impl Engine {
         }
         let unsettled = self.store.unsettled()?;
         let coins = self.store.coins()?;
-        {
-            let mut inventory = locked(&self.inventory);
-            for stored in &unsettled {
-                let of_swap = coins
-                    .get(&stored.swap.id)
-                    .map(Vec::as_slice)
-                    .unwrap_or_default();
-                let outpoints: Vec<_> = of_swap.iter().map(|coin| coin.outpoint).collect();
-                inventory.take_stored(stored.swap.id, &outpoints);
-            }
+        for stored in &unsettled {
+            let of_swap = coins.get(&stored.swap.id).map(Vec::as_slice);
+            let of_swap = of_swap.unwrap_or_default();
+            let outpoints: Vec<_> = of_swap.iter().map(|coin| coin.outpoint).collect();
+            let chain = self.chain(stored.swap.terms.chain);
+            chain.take_stored(stored.swap.id, &outpoints);
         }
         for stored in unsettled {
             let pending = effects.remove(&stored.swap.id).unwrap_or_default();

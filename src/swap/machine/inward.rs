@@ -4,6 +4,8 @@
 //! not pay for the client takes back, at the timeout, or before with the server's signature. That is given only after
 //! `never_settle` was stored, which after a payment was tried needs that it failed for good.
 
+use bitcoin::OutPoint;
+
 use super::{Refused, funded, funding_deadline, is_confirmed, not_now, pay_by, pays};
 use crate::swap::state::{
     ChainState, Depth, Direction, Effect, FailureReason, FundingTx, Observation, Output, Payment,
@@ -13,13 +15,15 @@ use crate::swap::state::{
 pub(super) fn observed(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
     let chain = seen.chain.as_ref().ok_or(Refused::NoChain)?;
     bind(swap, seen, chain);
-    if swap.funding.is_some() {
-        return Ok(funded(swap, seen, chain));
+    if let Some(funding) = &swap.funding {
+        let bound = bound(chain, funding.outpoint());
+        return Ok(funded(swap, seen, &bound));
     }
     let tip = seen.tips.of(swap.terms.chain);
-    let wrong = chain.outputs.iter().any(|output| {
-        output.depth.confirmations(tip) >= swap.terms.min_confirmations.max(1)
-    });
+    let wrong = chain
+        .outputs
+        .iter()
+        .any(|output| output.depth.confirmations(tip) >= swap.terms.min_confirmations.max(1));
     let over = tip >= funding_deadline(&swap.terms);
     swap.never_settle |= wrong || over;
     swap.spend = None;
@@ -63,6 +67,20 @@ fn bind(swap: &mut Swap, seen: &Observation, chain: &ChainState) {
         }
         Some(_) => {}
         None => swap.funding = None,
+    }
+}
+
+/// What the chain shows of the output that counts.
+fn bound(chain: &ChainState, outpoint: OutPoint) -> ChainState {
+    let found = chain
+        .outputs
+        .iter()
+        .find(|output| output.outpoint == outpoint);
+    ChainState {
+        outputs: Vec::new(),
+        funding: found.map_or(Depth::Unseen, |output| output.depth),
+        conflicted: false,
+        spend: found.and_then(|output| output.spend.clone()),
     }
 }
 

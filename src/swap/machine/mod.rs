@@ -514,7 +514,7 @@ enum End {
 fn settled(swap: &Swap, chain: &ChainState) -> Option<End> {
     let spend = chain.spend.as_ref()?;
     let counts = spend.whole && matches!(spend.depth, Depth::Block(_));
-    counts.then(|| match (spend.spend, swap.terms.direction) {
+    counts.then_some(match (spend.spend, swap.terms.direction) {
         (Spend::Claim(_), _) => End::Claimed,
         (Spend::Refund, _) => End::Refunded,
         // The server signs together with the client only for whom the coins are by then.

@@ -22,8 +22,10 @@ fn look(liquid: u32, funding: Depth, payment: Payment) -> Observation {
         tips: Tips {
             liquid: Height(liquid),
             bitcoin: Height(500),
+            lightning: Height(500),
         },
-        chain: Some(Chain {
+        chain: Some(ChainState {
+            outputs: Vec::new(),
             funding,
             conflicted: false,
             spend: None,
@@ -90,7 +92,7 @@ fn every_phase_and_every_event() {
             Depth::Block(Height(3_000)),
             true,
         )),
-        Event::RefundSigned(txid(0xcc)),
+        Event::SpendSigned(txid(0xcc)),
         Event::ForceRefund(timed_out()),
     ];
     let table = "
@@ -138,6 +140,7 @@ fn what_is_done_about_what_is_seen() {
         tips: Tips {
             liquid: Height(1_002),
             bitcoin: Height(601),
+            lightning: Height(601),
         },
         ..look(0, BURIED, Payment::Absent)
     };
@@ -326,6 +329,7 @@ fn a_forced_refund_says_why_not() {
         tips: Tips {
             liquid: Height(3_000),
             bitcoin: Height(bitcoin),
+            lightning: Height(bitcoin),
         },
         ..look(0, BURIED, Payment::Absent)
     };
@@ -415,6 +419,7 @@ fn final_is_deep_and_paid() {
     let tips = |liquid: u32, bitcoin: u32| Tips {
         liquid: Height(liquid),
         bitcoin: Height(bitcoin),
+        lightning: Height(bitcoin),
     };
     let mut swap = at(&Phase::Claimed);
     swap.spend = Some(ChainSpend {

@@ -211,8 +211,10 @@ impl World {
             tips: Tips {
                 liquid: Height(self.liquid),
                 bitcoin: Height(self.bitcoin),
+                lightning: Height(self.bitcoin),
             },
-            chain: self.swap.funding.as_ref().map(|_| Chain {
+            chain: self.swap.funding.as_ref().map(|_| ChainState {
+                outputs: Vec::new(),
                 funding: depth(self.funding),
                 conflicted: self.conflict.is_some(),
                 spend: self.spend.map(|(spend, place)| ChainSpend {
@@ -293,7 +295,7 @@ impl World {
                 if self.liquid >= self.swap.terms.timeout.0 && self.funding != Place::Unseen {
                     self.refund_known = true;
                     self.send_spend(Spend::Refund);
-                    self.tell(Event::RefundSigned(txid(0xcc)))?;
+                    self.tell(Event::SpendSigned(txid(0xcc)))?;
                 }
             }
             Effect::ReleaseCoins => {
@@ -302,6 +304,9 @@ impl World {
                 }
             }
             Effect::Alarm(_) => {}
+            Effect::PayInvoice | Effect::Claim => {
+                return Err(format!("{effect:?} of a swap whose coins are the server's"));
+            }
         }
         Ok(())
     }
