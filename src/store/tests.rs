@@ -132,7 +132,47 @@ async fn of_the_first_version(path: &Path) {
     Migrations::new(vec![M::up(include_str!("schema.sql"))])
         .to_latest(&mut connection)
         .unwrap();
-    rows::insert_swap(&connection, &new(41, &[]), 7).unwrap();
+    // As that version wrote it: fewer fields, and two of them under other names.
+    let mut body = serde_json::to_value(swap(41)).unwrap();
+    let fields = body.as_object_mut().unwrap();
+    for (now, then) in [
+        ("never_settle", "never_claim"),
+        ("settle_tried", "claim_tried"),
+        ("own_spend", "refund"),
+    ] {
+        let value = fields.remove(now).unwrap();
+        fields.insert(then.to_owned(), value);
+    }
+    let terms = fields["terms"].as_object_mut().unwrap();
+    for new in ["chain", "direction", "refund_window", "finality"] {
+        terms.remove(new).unwrap();
+    }
+    let swap = swap(41);
+    connection
+        .execute(
+            "INSERT INTO swaps (id, swap_index, request_id, status, phase, asset, amount, fee_value_sat, price_msat, payment_hash, \
+             witness_script, address, timeout, min_confirmations, body, created_at, updated_at) \
+             VALUES (?1, 41, ?2, 'created', 'reserved', ?3, 1, 0, 1, ?4, '00', 'address', 3000, 1, ?5, 7, 7)",
+            params![
+                swap.id.to_string(),
+                Uuid::from_u128(41).to_string(),
+                asset().to_string(),
+                swap.terms.payment_hash.to_string(),
+                body.to_string(),
+            ],
+        )
+        .unwrap();
+    let swap = swap.id.to_string();
+    connection
+        .execute(
+            "INSERT INTO reservations (swap_id, outpoint, asset, value, state) VALUES (?1, ?2, ?3, 50000, 'reserved')",
+            params![
+                swap,
+                format!("[elements]{}", coin(3).outpoint),
+                asset().to_string()
+            ],
+        )
+        .unwrap();
 }
 
 #[tokio::test]
@@ -141,6 +181,7 @@ async fn a_store_of_an_older_version_is_brought_forward_and_keeps_what_it_has() 
     of_the_first_version(&path).await;
     let store = Store::open(&path).unwrap();
     assert_eq!(store.swap(swap(41).id).unwrap().unwrap().swap, swap(41));
+    assert_eq!(store.coins().unwrap()[&swap(41).id], [coin(3)]);
     assert_eq!(store.next_index().unwrap(), 42);
     assert!(!store.is_new().unwrap());
     store.raise_index_floor(1_042).await.unwrap();
