@@ -8,7 +8,7 @@
 //! ```
 //!
 //! OP_SIZE holds the preimage to the 32 bytes that Lightning asks for. The leaves have the x-only keys; MuSig2 aggregates the
-//! plain ones.
+//! plain ones, the claimer's first.
 
 mod check;
 mod internal;
