@@ -4,6 +4,7 @@ mod diagram;
 mod htlc;
 mod keys;
 mod machine;
+pub mod musig;
 mod recovery;
 mod spend;
 mod state;
