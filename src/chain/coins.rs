@@ -113,8 +113,8 @@ pub fn select(
             Some(0) => Judgement::Exact,
             Some(_) => Judgement::Change,
         };
-        chosen = pick(&usable(needs.asset), worth, judge)
-            .ok_or_else(|| short(needs.asset, wanted))?;
+        chosen =
+            pick(&usable(needs.asset), worth, judge).ok_or_else(|| short(needs.asset, wanted))?;
         size.change += usize::from(sum(&chosen) > wanted);
         size.inputs += chosen.len();
     }

@@ -243,7 +243,9 @@ impl Follower {
                 return Ok(());
             }
         }
-        Err(Failure::Behind("bitcoind's chain changes all the time".to_owned()))
+        Err(Failure::Behind(
+            "bitcoind's chain changes all the time".to_owned(),
+        ))
     }
 
     /// The last block that the wallet has.
@@ -263,7 +265,12 @@ impl Follower {
                 let checkpoint = lock(&self.inner.state).vault.wallet.latest_checkpoint();
                 let there = u32::try_from(self.rpc.get_block_count()?).unwrap_or(u32::MAX);
                 let start = self.inner.settings.birthday.0.min(there);
-                Emitter::new(Arc::clone(&self.rpc), checkpoint, start, NO_EXPECTED_MEMPOOL_TXS)
+                Emitter::new(
+                    Arc::clone(&self.rpc),
+                    checkpoint,
+                    start,
+                    NO_EXPECTED_MEMPOOL_TXS,
+                )
             }
         };
         while let Some(event) = emitter.next_block()? {
@@ -284,7 +291,10 @@ impl Follower {
             }
             self.is_doubtful = true;
         }
-        let applied = state.vault.wallet.apply_block_connected_to(&event.block, height, below);
+        let applied = state
+            .vault
+            .wallet
+            .apply_block_connected_to(&event.block, height, below);
         applied.map_err(|error| Failure::Lost(malformed("getblock", error.to_string())))?;
         for transaction in &event.block.txdata {
             state.watched.see(transaction, Depth::Block(Height(height)));
@@ -309,7 +319,8 @@ impl Follower {
     fn look_for_pending(&mut self, tip: (Height, BlockHash)) -> Result<(), Failure> {
         // A script may have been given up meanwhile.
         let state = lock(&self.inner.state);
-        self.pending.retain(|(script, _)| state.watched.is_watched(script));
+        self.pending
+            .retain(|(script, _)| state.watched.is_watched(script));
         drop(state);
         let Some(since) = self.pending.iter().map(|(_, since)| *since).min() else {
             return Ok(());
@@ -337,7 +348,10 @@ impl Follower {
 
     /// Looks in what was read of the mempool for transactions that pay the pending scripts, and then for those that spend.
     fn look_in_mempool(&mut self) -> Result<(), Failure> {
-        let paying = self.pending.iter().map(|(script, _)| self.hasher.hash_one(script));
+        let paying = self
+            .pending
+            .iter()
+            .map(|(script, _)| self.hasher.hash_one(script));
         self.see_again(&paying.collect())?;
         let state = lock(&self.inner.state);
         let scripts = self.pending.iter().map(|(script, _)| script);
@@ -353,8 +367,12 @@ impl Follower {
             return Ok(());
         }
         let is_it = |own: &[u64]| own.iter().any(|hash| hashes.contains(hash));
-        let txids: Vec<Txid> =
-            self.mempool.iter().filter(|(_, own)| is_it(own)).map(|(txid, _)| *txid).collect();
+        let txids: Vec<Txid> = self
+            .mempool
+            .iter()
+            .filter(|(_, own)| is_it(own))
+            .map(|(txid, _)| *txid)
+            .collect();
         let found = self.rpc.mempool_transactions(&txids)?;
         let mut state = lock(&self.inner.state);
         for transaction in found.iter().flatten() {
@@ -369,7 +387,9 @@ impl Follower {
         if self.rpc.best()? != best {
             return Ok(false);
         }
-        let new = there.iter().filter(|txid| !self.mempool.contains_key(*txid));
+        let new = there
+            .iter()
+            .filter(|txid| !self.mempool.contains_key(*txid));
         let new: Vec<Txid> = new.copied().collect();
         let gone = self.mempool.keys().filter(|txid| !there.contains(*txid));
         let gone: HashSet<Txid> = gone.copied().collect();
@@ -377,8 +397,11 @@ impl Follower {
             return Ok(true);
         }
         let found = self.rpc.mempool_transactions(&new)?;
-        let found: Vec<(Txid, Transaction)> =
-            new.into_iter().zip(found).filter_map(|(txid, one)| Some((txid, one?))).collect();
+        let found: Vec<(Txid, Transaction)> = new
+            .into_iter()
+            .zip(found)
+            .filter_map(|(txid, one)| Some((txid, one?)))
+            .collect();
         self.take_mempool(&there, &found, gone)?;
         Ok(true)
     }
@@ -419,7 +442,9 @@ impl Follower {
             wallet.apply_evicted_txs(gone.into_iter().map(|txid| (txid, now)));
         }
         let now = state.vault.now();
-        let seen = found.iter().map(|(_, transaction)| (transaction.clone(), now));
+        let seen = found
+            .iter()
+            .map(|(_, transaction)| (transaction.clone(), now));
         state.vault.wallet.apply_unconfirmed_txs(seen);
         if state.vault.wallet.staged().is_some() {
             state.vault.save().map_err(unsaved)?;
@@ -445,4 +470,3 @@ impl Follower {
 fn unsaved(error: super::BitcoinError) -> Failure {
     Failure::Lost(malformed("the wallet's database", error.to_string()))
 }
-

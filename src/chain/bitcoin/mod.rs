@@ -34,8 +34,8 @@ use rpc::Rpc;
 pub use settings::{
     BadSource, BitcoinFees, BitcoinSettings, BitcoinSource, NodeAuth, NodeSettings,
 };
-use vault::Vault;
 pub use vault::BtcRecovered;
+use vault::Vault;
 pub use watched::Found;
 use watched::Watched;
 
@@ -371,7 +371,10 @@ impl BitcoinChain {
     ) -> Result<Transaction, FundError> {
         let (own, change) = {
             let state = self.state();
-            (known(&state.vault, coins)?, state.vault.change_script(index))
+            (
+                known(&state.vault, coins)?,
+                state.vault.change_script(index),
+            )
         };
         let values = values(&own);
         let transaction = funding::unsigned(&values, outputs, change, rate, self.fees().dust)?;
@@ -409,7 +412,10 @@ impl BitcoinChain {
     fn signed(&self, mut transaction: Transaction, own: Vec<Own>) -> Transaction {
         let mut own = own;
         own.sort_by_key(|own| own.0);
-        let coins: Vec<_> = own.into_iter().map(|(_, path, output)| (path, output)).collect();
+        let coins: Vec<_> = own
+            .into_iter()
+            .map(|(_, path, output)| (path, output))
+            .collect();
         self.0.inner.keys.sign(&mut transaction, &coins);
         transaction
     }
@@ -440,7 +446,8 @@ impl BitcoinChain {
     /// The descriptors of the addresses that are given out and of those for change, without secrets: whoever has them sees all that the
     /// wallet has.
     pub fn descriptors(&self) -> [String; 2] {
-        [KeychainKind::External, KeychainKind::Internal].map(|one| self.0.inner.keys.descriptor(one))
+        [KeychainKind::External, KeychainKind::Internal]
+            .map(|one| self.0.inner.keys.descriptor(one))
     }
 
     /// All fundings of swaps that this seed ever sent and that are in the mempool or in a block, spent or not, the oldest first.
@@ -455,7 +462,9 @@ type Own = (OutPoint, (KeychainKind, u32), TxOut);
 
 fn known(vault: &Vault, coins: &[OutPoint]) -> Result<Vec<Own>, FundError> {
     let find = |outpoint: &OutPoint| {
-        let (path, output) = vault.output(*outpoint).ok_or(FundError::Unknown(*outpoint))?;
+        let (path, output) = vault
+            .output(*outpoint)
+            .ok_or(FundError::Unknown(*outpoint))?;
         Ok((*outpoint, path, output))
     };
     // Twice the same is once.

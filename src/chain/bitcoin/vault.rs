@@ -114,7 +114,9 @@ impl Vault {
             deposit: None,
         };
         // Subscribed to and scanned for whether they were used or not.
-        let _ = vault.wallet.reveal_addresses_to(KeychainKind::Internal, CHANGE_SCRIPTS - 1);
+        let _ = vault
+            .wallet
+            .reveal_addresses_to(KeychainKind::Internal, CHANGE_SCRIPTS - 1);
         vault.save()?;
         vault.count();
         Ok(vault)
@@ -123,7 +125,9 @@ impl Vault {
     /// Writes down what is new.
     pub(super) fn save(&mut self) -> Result<(), BitcoinError> {
         let saved = self.wallet.persist(&mut self.db);
-        saved.map(drop).map_err(|error| BitcoinError::Database(error.to_string()))
+        saved
+            .map(drop)
+            .map_err(|error| BitcoinError::Database(error.to_string()))
     }
 
     /// What stands for now; later each time.
@@ -154,7 +158,9 @@ impl Vault {
     /// An output that is or was the wallet's, and its key.
     pub(super) fn output(&self, outpoint: OutPoint) -> Option<((KeychainKind, u32), TxOut)> {
         let output = self.wallet.tx_graph().get_txout(outpoint)?;
-        let path = self.wallet.derivation_of_spk(output.script_pubkey.clone())?;
+        let path = self
+            .wallet
+            .derivation_of_spk(output.script_pubkey.clone())?;
         Some((path, output.clone()))
     }
 
@@ -167,7 +173,10 @@ impl Vault {
 
     /// The address for deposits: the same until a coin came to it or to a later one.
     pub(super) fn deposit(&mut self) -> Result<bdk_wallet::AddressInfo, BitcoinError> {
-        let used = self.wallet.spk_index().last_used_index(KeychainKind::External);
+        let used = self
+            .wallet
+            .spk_index()
+            .last_used_index(KeychainKind::External);
         if let Some(shown) = self.deposit
             && used.is_none_or(|used| used < shown)
         {
@@ -241,8 +250,6 @@ impl Vault {
     }
 }
 
-fn height(
-    position: &ChainPosition<bdk_wallet::chain::ConfirmationBlockTime>,
-) -> Option<Height> {
+fn height(position: &ChainPosition<bdk_wallet::chain::ConfirmationBlockTime>) -> Option<Height> {
     position.confirmation_height_upper_bound().map(Height)
 }
