@@ -10,8 +10,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bdk_bitcoind_rpc::bitcoincore_rpc::{self, RpcApi as _};
-use bdk_bitcoind_rpc::{BlockEvent, Emitter, NO_EXPECTED_MEMPOOL_TXS};
+use bdk_bitcoind_rpc::{BitcoindRpcErrorExt as _, BlockEvent, Emitter, NO_EXPECTED_MEMPOOL_TXS};
 use bitcoin::{Block, BlockHash, ScriptBuf, Transaction, Txid};
+use serde_json::Value;
 use swaprig_units::Height;
 use tokio::sync::oneshot;
 
@@ -50,7 +51,7 @@ pub(super) type Answer = oneshot::Sender<Result<(), IndexError>>;
 enum Failure {
     /// The node does not answer, or with nonsense.
     Lost(IndexError),
-    /// The node has fewer blocks than were seen, or they change under our hands: it is catching up or in the midst of a reorganisation.
+    /// The node has fewer blocks than were seen and is catching up, or they change under our hands.
     Behind(String),
 }
 
@@ -228,14 +229,10 @@ impl Follower {
             self.catch_up(best)?;
             let tip = self.tip();
             if tip.1 != best {
-                if self.rpc.best()? != best {
-                    continue;
+                if self.rpc.best()? == best {
+                    self.fall_back()?;
                 }
-                let why = format!(
-                    "bitcoind's last block {best} is not on top of those that were seen, up to {}",
-                    tip.0.0
-                );
-                return Err(Failure::Behind(why));
+                continue;
             }
             self.look_for_pending(tip)?;
             if self.read_mempool(best)? {
@@ -278,6 +275,42 @@ impl Follower {
         }
         self.emitter = Some(emitter);
         self.save()
+    }
+
+    /// Takes back the blocks that the node does not have any more, without others in their place: it lost them when it was killed, or
+    /// they were declared invalid.
+    fn fall_back(&mut self) -> Result<(), Failure> {
+        let said: Value = self.rpc.call("getblockchaininfo", &[])?;
+        let (blocks, headers) = (said["blocks"].as_u64(), said["headers"].as_u64());
+        if blocks < headers {
+            let why = format!("bitcoind has the blocks up to {blocks:?} of {headers:?} only");
+            return Err(Failure::Behind(why));
+        }
+        let checkpoint = lock(&self.inner.state).vault.wallet.latest_checkpoint();
+        for one in checkpoint.iter() {
+            let known = match self.rpc.get_block_header_info(&one.hash()) {
+                Err(error) if error.is_not_found_error() => continue,
+                known => known?,
+            };
+            if known.confirmations >= 0 {
+                self.emitter = None;
+                return self.take_back(Height(one.height()));
+            }
+        }
+        let why = "bitcoind knows none of the blocks that were seen: it is of another chain";
+        Err(Failure::Lost(IndexError::Unreachable(why.to_owned())))
+    }
+
+    fn take_back(&mut self, height: Height) -> Result<(), Failure> {
+        let mut state = lock(&self.inner.state);
+        for txid in state.watched.rollback(height) {
+            self.mempool.remove(&txid);
+        }
+        self.is_doubtful = true;
+        state
+            .vault
+            .shorten(height, &self.inner.keys)
+            .map_err(unsaved)
     }
 
     fn connect(&mut self, event: &BlockEvent<Block>) -> Result<(), Failure> {

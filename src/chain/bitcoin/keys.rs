@@ -50,10 +50,11 @@ impl Keys {
         }
     }
 
-    /// The descriptor (BIP-386) of the addresses of `keychain`, without secrets.
-    pub(super) fn descriptor(&self, keychain: KeychainKind) -> String {
+    /// The descriptors (BIP-386) of the addresses that are given out and of those for change, without secrets.
+    pub(super) fn descriptors(&self) -> [String; 2] {
         let account = Xpub::from_priv(&self.secp, &self.account);
-        format!("tr({}{account}/{}/*)", self.origin, chain_of(keychain))
+        [KeychainKind::External, KeychainKind::Internal]
+            .map(|one| format!("tr({}{account}/{}/*)", self.origin, chain_of(one)))
     }
 
     fn keypair(&self, (keychain, index): (KeychainKind, u32)) -> Keypair {

@@ -446,8 +446,7 @@ impl BitcoinChain {
     /// The descriptors of the addresses that are given out and of those for change, without secrets: whoever has them sees all that the
     /// wallet has.
     pub fn descriptors(&self) -> [String; 2] {
-        [KeychainKind::External, KeychainKind::Internal]
-            .map(|one| self.0.inner.keys.descriptor(one))
+        self.0.inner.keys.descriptors()
     }
 
     /// All fundings of swaps that this seed ever sent and that are in the mempool or in a block, spent or not, the oldest first.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bdk_wallet::chain::ChainPosition;
 use bdk_wallet::rusqlite::Connection;
-use bdk_wallet::{KeychainKind, PersistedWallet, Wallet};
+use bdk_wallet::{ChangeSet, KeychainKind, PersistedWallet, Wallet, WalletPersister};
 use bitcoin::{Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use swaprig_units::{Height, Sat};
 
@@ -87,22 +87,17 @@ impl Vault {
             },
             _ => failed(&error),
         })?;
-        let [external, internal] =
-            [KeychainKind::External, KeychainKind::Internal].map(|one| keys.descriptor(one));
-        let loaded = Wallet::load()
-            .descriptor(KeychainKind::External, Some(external.clone()))
-            .descriptor(KeychainKind::Internal, Some(internal.clone()))
-            .check_network(network)
-            .lookahead(LOOKAHEAD)
-            .load_wallet(&mut db)
-            .map_err(|error| failed(&error))?;
+        let loaded = load(&mut db, network, keys)?;
         let wallet = match loaded {
             Some(wallet) => wallet,
-            None => Wallet::create(external, internal)
-                .network(network)
-                .lookahead(LOOKAHEAD)
-                .create_wallet(&mut db)
-                .map_err(|error| failed(&error))?,
+            None => {
+                let [external, internal] = keys.descriptors();
+                let created = Wallet::create(external, internal)
+                    .network(network)
+                    .lookahead(LOOKAHEAD)
+                    .create_wallet(&mut db);
+                created.map_err(|error| failed(&error))?
+            }
         };
         let seen = wallet.tx_graph().full_txs();
         let last = seen.filter_map(|node| node.last_seen).max();
@@ -120,6 +115,22 @@ impl Vault {
         vault.save()?;
         vault.count();
         Ok(vault)
+    }
+
+    /// Forgets the blocks above `height`, which are in no chain any more. BDK only replaces blocks by others: the wallet is read anew.
+    pub(super) fn shorten(&mut self, height: Height, keys: &Keys) -> Result<(), BitcoinError> {
+        self.save()?;
+        let checkpoints = self.wallet.checkpoints();
+        let above = checkpoints.take_while(|one| one.height() > height.0);
+        let mut changes = ChangeSet::default();
+        changes.local_chain.blocks = above.map(|one| (one.height(), None)).collect();
+        let written = WalletPersister::persist(&mut self.db, &changes);
+        written.map_err(|error| BitcoinError::Database(error.to_string()))?;
+        let network = self.wallet.network();
+        let read = load(&mut self.db, network, keys)?;
+        self.wallet = read.ok_or_else(|| BitcoinError::Database("it is empty".to_owned()))?;
+        self.count();
+        Ok(())
     }
 
     /// Writes down what is new.
@@ -248,6 +259,22 @@ impl Vault {
         });
         found
     }
+}
+
+/// The wallet in `db`; `None` when there is none.
+fn load(
+    db: &mut Connection,
+    network: Network,
+    keys: &Keys,
+) -> Result<Option<PersistedWallet<Connection>>, BitcoinError> {
+    let [external, internal] = keys.descriptors();
+    let loaded = Wallet::load()
+        .descriptor(KeychainKind::External, Some(external))
+        .descriptor(KeychainKind::Internal, Some(internal))
+        .check_network(network)
+        .lookahead(LOOKAHEAD)
+        .load_wallet(db);
+    loaded.map_err(|error| BitcoinError::Database(error.to_string()))
 }
 
 fn height(position: &ChainPosition<bdk_wallet::chain::ConfirmationBlockTime>) -> Option<Height> {
