@@ -3,6 +3,7 @@
 //! [`Liquid`] is made of [`Index`], which asks and sends, [`Watcher`], which listens, and [`Wallet`], which owns; [`observe`]
 //! tells what it shows of a swap.
 
+pub mod bitcoin;
 mod coins;
 mod connection;
 mod fan_out;

@@ -28,12 +28,36 @@ pub struct Tag {
 
 /// The script of the tag of a swap.
 pub fn tag(index: u32, terms: &Terms) -> Script {
-    let mut data = Vec::with_capacity(SIZE);
-    data.extend_from_slice(MAGIC);
-    data.extend_from_slice(&index.to_le_bytes());
-    data.extend_from_slice(&terms.timeout.0.to_le_bytes());
-    data.extend_from_slice(&terms.claimer.serialize());
-    Script::new_op_return(&data)
+    let tag = Tag {
+        index,
+        timeout: terms.timeout,
+        claimer: terms.claimer,
+    };
+    Script::new_op_return(&tag.bytes())
+}
+
+impl Tag {
+    fn bytes(&self) -> [u8; SIZE] {
+        let mut data = [0; SIZE];
+        data[..4].copy_from_slice(MAGIC);
+        data[4..8].copy_from_slice(&self.index.to_le_bytes());
+        data[8..12].copy_from_slice(&self.timeout.0.to_le_bytes());
+        data[12..].copy_from_slice(&self.claimer.serialize());
+        data
+    }
+
+    /// The output with the tag on Bitcoin: 0 satoshi.
+    pub fn bitcoin_output(&self) -> bitcoin::TxOut {
+        bitcoin::TxOut {
+            value: bitcoin::Amount::ZERO,
+            script_pubkey: bitcoin::ScriptBuf::new_op_return(self.bytes()),
+        }
+    }
+
+    /// The tag in an output's script, of Bitcoin or of Liquid; `None` for every other script.
+    pub fn read(script: &[u8]) -> Option<Tag> {
+        read_bytes(script)
+    }
 }
 
 /// The output with the tag.
@@ -43,8 +67,12 @@ pub fn tag_output(index: u32, terms: &Terms, lbtc: AssetId) -> TxOut {
 
 /// Reads [`tag`] back; `None` for every other script.
 pub fn read_tag(script: &Script) -> Option<Tag> {
+    Tag::read(script.as_bytes())
+}
+
+fn read_bytes(script: &[u8]) -> Option<Tag> {
     // OP_RETURN, the length of the push, the push.
-    let [0x6a, length, data @ ..] = script.as_bytes() else {
+    let [0x6a, length, data @ ..] = script else {
         return None;
     };
     if usize::from(*length) != SIZE || data.len() != SIZE {
