@@ -153,6 +153,9 @@ pub struct Settings {
     /// Where Prometheus reads metrics over HTTP: host:port [default: nowhere]
     #[arg(long, env = "SWAPRIG_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Where clients of loop out and loop in connect, over HTTP: host:port [default: nowhere, and no loops are made]
+    #[arg(long, env = "SWAPRIG_REST_LISTEN", value_name = "ADDRESS")]
+    pub rest_listen: Option<SocketAddr>,
     /// Directory of the store and of the wallet's cache
     #[arg(long, env = "SWAPRIG_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -257,6 +260,8 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Where Prometheus reads.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where clients of loops connect; `None`: no loops are made.
+    pub rest_listen: Option<SocketAddr>,
     /// The server's own directory.
     pub data_dir: PathBuf,
     /// The mnemonic.
@@ -349,7 +354,7 @@ impl Settings {
             };
         }
         over! {
-            listen admin_listen metrics_listen data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
+            listen admin_listen metrics_listen rest_listen data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
             ldk_dir ldk_cert bitcoin_network fee_subsidy_sat refund_delta_blocks claim_window_blocks funding_timeout_blocks
             invoice_expiry_seconds max_confirmations final_confirmations create_timeout_seconds max_in_flight
             max_exposure_msat prepay_msat fee_rate max_fee_rate poll_interval_millis refund_interval_blocks log_format log_level
@@ -402,6 +407,7 @@ impl Settings {
                 .admin_listen
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9746))),
             metrics_listen: self.metrics_listen,
+            rest_listen: self.rest_listen,
             seed_file: self.seed_file.unwrap_or_else(|| data_dir.join("seed")),
             store: self.store.unwrap_or_else(|| data_dir.join("swaps.db")),
             wallet_dir: self.wallet_dir.unwrap_or_else(|| data_dir.join("wallet")),
