@@ -20,7 +20,7 @@ use super::index::{BroadcastError, Index, IndexError};
 use super::observe::observe;
 use super::reservations::{Owned as _, Owner, Reservations};
 use super::swap_chain::{
-    AnyError, ChainEvent, Lock, Rates, Shortage, Signed, Sums, SwapChain, Watch, Way,
+    AnyError, ChainEvent, Lock, Rates, Recovered, Shortage, Signed, Sums, SwapChain, Watch, Way,
 };
 use super::wallet::{Wallet, WalletError};
 use super::watcher::{WatchEvent, Watcher};
@@ -495,5 +495,13 @@ impl SwapChain for Liquid {
             self.locked().coins.refresh(self.wallet.coins());
             Ok(())
         })
+    }
+
+    fn recover(&self) -> Vec<Recovered> {
+        self.wallet.recover()
+    }
+
+    fn is_used(&self) -> bool {
+        self.wallet.transactions() > 0
     }
 }

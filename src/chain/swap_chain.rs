@@ -10,11 +10,14 @@ use std::fmt;
 use bitcoin::secp256k1::SecretKey;
 use bitcoin::{OutPoint, ScriptBuf, Txid};
 use futures_util::future::BoxFuture;
-use swaprig_units::{Height, Preimage, Units};
+use swaprig_units::{Height, Preimage, Sat, Units};
 
 use super::index::{BroadcastError, IndexError};
+use super::watcher::WatchEvent;
 use crate::store::ReservedCoin;
-use crate::swap::{Asset, ChainName, ChainState, FeeRate, FundingTx, Swap, SwapId, Terms};
+use crate::swap::{
+    Asset, ChainName, ChainState, FeeRate, FundingTx, Swap, SwapId, Tag, Terms,
+};
 
 /// An error that is only told.
 pub type AnyError = Box<dyn Error + Send + Sync>;
@@ -92,6 +95,13 @@ pub trait SwapChain: fmt::Debug + Send + Sync {
 
     /// Brings the coins up to date with the chain.
     fn sync(&self) -> BoxFuture<'_, Result<(), AnyError>>;
+
+    /// All fundings of swaps that the seed ever sent and that are still in the mempool or in a block, spent or not, the oldest
+    /// first. [`SwapChain::sync`] first.
+    fn recover(&self) -> Vec<Recovered>;
+
+    /// Whether the wallet has a history.
+    fn is_used(&self) -> bool;
 }
 
 /// A script to be watched.
@@ -104,16 +114,24 @@ pub struct Watch {
 }
 
 /// What happens on a chain.
+pub type ChainEvent = WatchEvent<ScriptBuf>;
+
+/// A funding that was found again by the seed. With the keys of its index it gives the terms of the HTLC; whoever rebuilds them
+/// checks that they lead to `script`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChainEvent {
-    /// It has another tip, at this height; after a reorganisation it may be lower.
-    Tip(Height),
-    /// What is known of a watched script is another.
-    Changed(ScriptBuf),
-    /// The source is gone. Nothing is seen until `Reconnected`.
-    Lost,
-    /// The source is back and everything is watched again: look at everything.
-    Reconnected,
+pub struct Recovered {
+    /// What the funding says of its swap.
+    pub tag: Tag,
+    /// What is locked.
+    pub asset: Asset,
+    /// How much of it.
+    pub amount: Units,
+    /// L-BTC beside it, for the claim.
+    pub fee_value: Sat,
+    /// The script of the HTLC's outputs.
+    pub script: ScriptBuf,
+    /// The funding.
+    pub funding: FundingTx,
 }
 
 /// An HTLC as others see it.

@@ -20,10 +20,10 @@ use super::funding;
 use super::index::{Index, IndexError};
 use super::keys::Keys;
 use super::ledger::Ledger;
-use super::recover::{self, Recovered};
+use super::recover;
 use super::scan::{Backend, Histories};
 use super::seed::Seed;
-use super::swap_chain::Shortage;
+use super::swap_chain::{Recovered, Shortage};
 use super::watcher::{WatchEvent, Watcher};
 use crate::swap::{FundingTx, Terms};
 

@@ -5,6 +5,7 @@
 //! ```text
 //! m / 21617' / coin' / (index / 65536)' / (index mod 65536)' / 0'    the server's key in the HTLC
 //! m / 21617' / coin' / (index / 65536)' / (index mod 65536)' / 1'    the preimage is SHA-256 of this private key
+//! m / 21617' / coin' / (index / 65536)' / (index mod 65536)' / 2'    r of an unspendable internal key is SHA-256 of this one
 //! ```
 //!
 //! `coin` is 1776 on Liquid and 1 elsewhere (SLIP 44). The index takes two levels because a hardened one has 31 bits only.
@@ -47,6 +48,8 @@ pub struct SwapKeys {
     pub preimage: Preimage,
     /// The server's key in the HTLC: it takes coins back that the server locked, and claims those of a client.
     pub key: SecretKey,
+    /// The published part of an unspendable internal key, so that it is found again with the seed alone.
+    pub r: [u8; 32],
 }
 
 impl SwapSeed {
@@ -92,6 +95,7 @@ impl SwapSeed {
         Ok(SwapKeys {
             preimage: Preimage(preimage.to_byte_array()),
             key: secret(0)?,
+            r: sha256::Hash::hash(&secret(2)?.secret_bytes()).to_byte_array(),
         })
     }
 }

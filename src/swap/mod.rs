@@ -23,7 +23,7 @@ pub use keys::{KeyError, SwapKeys, SwapSeed};
 pub use machine::{
     FORGET_AFTER, LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, pay_by, step,
 };
-pub use recovery::{Tag, read_tag, tag, tag_output};
+pub use recovery::{Tag, read_tag, tag, tag_of, tag_output};
 pub use spend::{Coin, FeeRate, Locked, SpendError, claim, dust, refund};
 pub use state::{
     Alarm, Asset, ChainName, ChainSpend, ChainState, Depth, Direction, Effect, Event,

@@ -470,7 +470,7 @@ impl Engine {
     }
 
     /// Waits until there is something to answer with.
-    async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
+    pub(super) async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
         // Until then a swap that is stored is not in memory, and nothing is done for it.
         let mut unready = self.unready.subscribe();
         let ready = unready.wait_for(Option::is_none);

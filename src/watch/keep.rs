@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use elements::AssetId;
 
 use super::{Engine, locked};
+use crate::chain::bitcoin::Bitcoin;
 use crate::chain::{Liquid, SwapChain};
 use crate::swap::ChainName;
 
@@ -31,6 +32,28 @@ impl Engine {
             tokio::select! {
                 _ = resync.changed() => {}
                 () = liquid.changed() => {}
+                () = self.pause(LOOK_AFTER) => {}
+            }
+        }
+    }
+
+    /// Keeps Bitcoin's coins as the wallet shows them, and the fee rate as it is estimated.
+    pub(super) async fn keep_bitcoin(self: Arc<Self>, bitcoin: Arc<Bitcoin>) {
+        let mut resync = self.resync.subscribe();
+        while !self.is_stopping() {
+            let started = Instant::now();
+            if let Err(error) = bitcoin.sync().await {
+                tracing::warn!(%error, "the Bitcoin wallet could not be brought up to date");
+                self.pause(Duration::from_secs(1)).await;
+                continue;
+            }
+            bitcoin.estimate().await;
+            if self.config.loops.coin.0 > 0 {
+                bitcoin.make_coins_ready(self.config.loops.coin).await;
+            }
+            self.pause(started.elapsed().saturating_mul(REST)).await;
+            tokio::select! {
+                _ = resync.changed() => {}
                 () = self.pause(LOOK_AFTER) => {}
             }
         }

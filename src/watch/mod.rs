@@ -9,6 +9,7 @@ mod cell;
 mod create;
 mod effects;
 mod keep;
+mod loops;
 mod observe;
 mod recover;
 mod serve;
@@ -25,6 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::chain::bitcoin::Bitcoin;
 use crate::chain::{Liquid, SwapChain};
 use crate::config::{Config, Sale};
 use crate::lightning::LightningNode;
@@ -39,6 +41,7 @@ use observe::StalePayments;
 pub use admin::{AdminError, Stock, Stocks};
 pub use cell::View;
 pub use create::{CreateError, Offer, Wanted};
+pub use loops::{Cosigned, InWanted, LoopError, LoopQuote, LoopTerms, OutWanted};
 pub use serve::StartError;
 
 /// The server's heart. One per store.
@@ -50,6 +53,8 @@ pub struct Engine {
     chains: BTreeMap<ChainName, Arc<dyn SwapChain>>,
     /// One of them, for what only Liquid has.
     liquid: Option<Arc<Liquid>>,
+    /// One of them, for what only Bitcoin has.
+    bitcoin: Option<Arc<Bitcoin>>,
     keys: SwapSeed,
     cells: Cells,
     /// One lock for each request id that is being made: who comes second finds the first one's swap.

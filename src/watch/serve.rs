@@ -11,6 +11,9 @@ use tokio::task::JoinSet;
 use super::cell::Cells;
 use super::observe::StalePayments;
 use super::{Engine, locked};
+use crate::chain::bitcoin::{
+    Bitcoin, BitcoinChain, BitcoinError, BitcoinSettings, BitcoinSource,
+};
 use crate::chain::{
     ChainEvent, FeePolicy, Index, IndexSettings, Liquid, Seed, SeedError, SwapChain, Wallet,
     WalletError, WalletSettings,
@@ -44,6 +47,17 @@ pub enum StartError {
     /// The wallet's cache.
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    /// The Bitcoin wallet.
+    #[error(transparent)]
+    Bitcoin(#[from] BitcoinError),
+    /// The store has swaps on a chain that is not configured.
+    #[error("the store has {swaps} swaps on {chain} that are not over: configure {chain} again, or they are lost")]
+    Chain {
+        /// Which.
+        chain: ChainName,
+        /// How many.
+        swaps: usize,
+    },
     /// The seed gives no keys.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -73,9 +87,10 @@ type Sources = Vec<(ChainName, mpsc::Receiver<ChainEvent>)>;
 
 async fn start_liquid(
     config: &Config,
+    url: &str,
     seed: &Seed,
 ) -> Result<(Arc<Liquid>, mpsc::Receiver<ChainEvent>), StartError> {
-    let index = Index::new(IndexSettings::new(config.electrum_url.clone()))
+    let index = Index::new(IndexSettings::new(url))
         .map_err(|error| StartError::Index(error.to_string()))?;
     let network = config.network();
     let settings = WalletSettings {
@@ -95,6 +110,30 @@ async fn start_liquid(
     })?;
     let most = FeeRate(config.max_fee_rate);
     Ok(Liquid::start(index, wallet, network.address_params(), most))
+}
+
+async fn start_bitcoin(
+    config: &Config,
+    source: BitcoinSource,
+    seed: &Seed,
+) -> Result<(Arc<Bitcoin>, mpsc::Receiver<ChainEvent>), StartError> {
+    let network = config.loops.network;
+    let settings = BitcoinSettings {
+        network,
+        source,
+        dir: config.wallet_dir.join("bitcoin"),
+        birthday: config.loops.birthday,
+        fees: config.loops.fees.clone(),
+    };
+    let (chain, events) = BitcoinChain::open(settings, seed).await?;
+    // For whoever keeps the books: they see everything and can spend nothing.
+    let text = chain.descriptors().join("\n") + "\n";
+    let path = config.data_dir.join("bitcoin-descriptors.txt");
+    std::fs::write(&path, text).map_err(|source| StartError::Directory {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok((Bitcoin::new(chain, network), events))
 }
 
 impl Engine {
@@ -118,14 +157,33 @@ impl Engine {
         let keys = SwapSeed::from_signer(&seed.signer(network))?;
         let mut chains: BTreeMap<ChainName, Arc<dyn SwapChain>> = BTreeMap::new();
         let mut sources = Vec::new();
-        let (liquid, events) = start_liquid(&config, &seed).await?;
-        chains.insert(ChainName::Liquid, liquid.clone());
-        sources.push((ChainName::Liquid, events));
+        let mut liquid = None;
+        if let Some(url) = &config.electrum_url {
+            let (started, events) = start_liquid(&config, url, &seed).await?;
+            chains.insert(ChainName::Liquid, started.clone());
+            sources.push((ChainName::Liquid, events));
+            liquid = Some(started);
+        }
+        let mut bitcoin = None;
+        if let Some(source) = config.loops.source.clone() {
+            let (started, events) = start_bitcoin(&config, source, &seed).await?;
+            chains.insert(ChainName::Bitcoin, started.clone());
+            sources.push((ChainName::Bitcoin, events));
+            bitcoin = Some(started);
+        }
         let node = LdkServer::new(&LdkServerConfig {
             address: config.ldk_address.clone(),
             certificate: config.ldk_cert.clone(),
             credential: config.ldk_credential.clone(),
         })?;
+        for chain in [ChainName::Liquid, ChainName::Bitcoin] {
+            let unsettled = store.unsettled()?;
+            let on_chain = unsettled.iter().filter(|stored| stored.swap.terms.chain == chain);
+            let swaps = on_chain.count();
+            if swaps > 0 && !chains.contains_key(&chain) {
+                return Err(StartError::Chain { chain, swaps });
+            }
+        }
         let paused: HashSet<_> = store.paused()?.into_iter().collect();
         let mut sales = store.sales()?;
         for sale in &config.sell {
@@ -139,7 +197,8 @@ impl Engine {
             store,
             node: Arc::new(node) as Arc<dyn LightningNode>,
             chains,
-            liquid: Some(liquid),
+            liquid,
+            bitcoin,
             cells: Cells::default(),
             requests: Mutex::new(HashMap::new()),
             entering: Mutex::new(HashMap::new()),
@@ -181,6 +240,12 @@ impl Engine {
             let keeper = self.clone();
             self.spawn_vital("keeping the Liquid wallet", async move {
                 keeper.keep_liquid(liquid).await
+            });
+        }
+        if let Some(bitcoin) = self.bitcoin.clone() {
+            let keeper = self.clone();
+            self.spawn_vital("keeping the Bitcoin wallet", async move {
+                keeper.keep_bitcoin(bitcoin).await
             });
         }
         self.unready.send_replace(None);
