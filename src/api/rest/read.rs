@@ -14,7 +14,7 @@ use bitcoin::secp256k1::PublicKey;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use lightning_invoice::Bolt11Invoice;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use swaprig_harness::time::Deadline;
 use swaprig_proto::loops::{
     CosignRequest, Direction, IDEMPOTENCY_KEY, LoopInRequest, LoopOutRequest, MOST_CONFIRMATIONS,
@@ -171,12 +171,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
-        match cause.classify() {
-            serde_json::error::Category::Data => match field(&path, &cause) {
-                Some(name) => Problem::param(&name, cause),
-                None => Problem::new(Kind::InvalidBody, format!("the body: {cause}")),
-            },
-            _ => Problem::new(Kind::InvalidBody, format!("the body is no JSON: {cause}")),
+        // A number beyond all numbers is JSON all the same.
+        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        match field(&path, &cause).filter(|_| is_json) {
+            Some(name) => Problem::param(&name, cause),
+            None if is_json => Problem::new(Kind::InvalidBody, format!("the body: {cause}")),
+            None => Problem::new(Kind::InvalidBody, format!("the body is no JSON: {cause}")),
         }
     })?;
     reader.end().map_err(|cause| {
