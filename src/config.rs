@@ -455,7 +455,9 @@ impl Settings {
             (None, None) => return Err(missing("ldk_dir")),
         };
         if self.electrum_url.is_none() && loops.source.is_none() {
-            return Err(missing("electrum_url, for swaps on Liquid, or bitcoin_url, for loops"));
+            return Err(missing(
+                "electrum_url, for swaps on Liquid, or bitcoin_url, for loops",
+            ));
         }
         let network = self.network.unwrap_or(Network::LiquidRegtest);
         let lbtc = match (network, self.policy_asset) {

@@ -324,14 +324,17 @@ async fn recovers(seed: &Seed, dir: &Path, index: &Index, swaps: &[Swap]) {
         let terms = &swap.terms;
         assert_eq!(Some(&found.funding), swap.funding.as_ref());
         assert_eq!(
-            (found.index, found.timeout, found.claimer),
+            (found.tag.index, found.tag.timeout, found.tag.claimer),
             (swap.index, terms.timeout, terms.claimer)
         );
         assert_eq!(
-            (found.asset.into(), found.amount, found.fee_value),
+            (found.asset, found.amount, found.fee_value),
             (terms.asset, terms.amount, terms.fee_value)
         );
-        assert_eq!(found.lock, Htlc::of(terms).script_pubkey());
+        assert_eq!(
+            found.script.as_bytes(),
+            Htlc::of(terms).script_pubkey().as_bytes()
+        );
     }
     // What was scanned is there when it is opened again, and no address is given out twice.
     let given = again.fresh_address().unwrap();

@@ -33,7 +33,8 @@ pub use lwk_wollet::Network;
 pub use observe::observe;
 pub use seed::{Seed, SeedError};
 pub use swap_chain::{
-    AnyError, ChainEvent, Lock, Rates, Recovered, Shortage, Signed, Sums, SwapChain, Watch, Way, bid,
+    AnyError, ChainEvent, Lock, Rates, Recovered, Shortage, Signed, Sums, SwapChain, Watch, Way,
+    bid,
 };
 pub use wallet::{Synced, Wallet, WalletError, WalletSettings};
 pub use watcher::{WatchEvent, Watcher};

@@ -15,9 +15,7 @@ use swaprig_units::{Height, Preimage, Sat, Units};
 use super::index::{BroadcastError, IndexError};
 use super::watcher::WatchEvent;
 use crate::store::ReservedCoin;
-use crate::swap::{
-    Asset, ChainName, ChainState, FeeRate, FundingTx, Swap, SwapId, Tag, Terms,
-};
+use crate::swap::{Asset, ChainName, ChainState, FeeRate, FundingTx, Swap, SwapId, Tag, Terms};
 
 /// An error that is only told.
 pub type AnyError = Box<dyn Error + Send + Sync>;

@@ -64,9 +64,12 @@ impl Loops {
         let rate = |set: Option<u64>, default: FeeRate| set.map_or(default, FeeRate);
         let blocks = |set: Option<u32>, default| BlockDelta(set.unwrap_or(default));
         let loops = Loops {
-            network: network
-                .parse()
-                .map_err(|_| unsound("bitcoin_network", format!("{network} is no network of Bitcoin")))?,
+            network: network.parse().map_err(|_| {
+                unsound(
+                    "bitcoin_network",
+                    format!("{network} is no network of Bitcoin"),
+                )
+            })?,
             source,
             birthday: Height(settings.bitcoin_birthday.unwrap_or(0)),
             fees: BitcoinFees {
@@ -104,7 +107,10 @@ impl Loops {
             Err(ConfigError::Unsound { key, reason })
         };
         let fees = &self.fees;
-        if fees.floor.0 == 0 || fees.cap < fees.floor || !(fees.floor..=fees.cap).contains(&fees.fallback) {
+        if fees.floor.0 == 0
+            || fees.cap < fees.floor
+            || !(fees.floor..=fees.cap).contains(&fees.fallback)
+        {
             return unsound(
                 "bitcoin_fee_floor",
                 "must not be 0, nor above `bitcoin_fee_cap`, and `bitcoin_fee_fallback` must lie between them",
@@ -117,7 +123,10 @@ impl Loops {
             );
         }
         if self.fee_ppm >= 1_000_000 || self.in_routing_ppm >= 1_000_000 {
-            return unsound("loop_fee_ppm", "and loop_in_routing_ppm must be below 1000000");
+            return unsound(
+                "loop_fee_ppm",
+                "and loop_in_routing_ppm must be below 1000000",
+            );
         }
         let smallest = [self.claim_window, self.refund_window, self.funding_window];
         if smallest.iter().any(|window| window.0 == 0) || self.in_confirmations == 0 {
@@ -127,9 +136,15 @@ impl Loops {
             );
         }
         if self.in_max_cltv < MIN_TOTAL_CLTV {
-            return unsound("loop_in_max_cltv", "must be 45 at least: no hold invoice can be paid with less");
+            return unsound(
+                "loop_in_max_cltv",
+                "must be 45 at least: no hold invoice can be paid with less",
+            );
         }
-        let windows = self.in_claim_window().0.saturating_add(self.funding_window.0);
+        let windows = self
+            .in_claim_window()
+            .0
+            .saturating_add(self.funding_window.0);
         if self.delta.0 <= windows.saturating_add(self.in_confirmations) {
             return unsound(
                 "loop_delta_blocks",

@@ -34,4 +34,6 @@ pub use taproot::{InternalChoice, InternalKey};
 pub use timelock::{
     BuyerPolicy, Clocks, MIN_TOTAL_CLTV, PayRefused, Paying, PolicyError, ServerPolicy,
 };
-pub use view::{is_due, is_exposed, is_final, may_claim, may_cosign, may_pay, status};
+pub use view::{
+    has_fixed_timeout, is_due, is_exposed, is_final, may_claim, may_cosign, may_pay, status,
+};

@@ -89,7 +89,9 @@ pub fn read_tag(script: &Script) -> Option<Tag> {
 fn read_bytes(script: &[u8]) -> Option<Tag> {
     // OP_RETURN, the length of the push, or OP_PUSHDATA1 and it, the push.
     let data = match script {
-        [0x6a, 0x4c, length, data @ ..] if *length > 75 && usize::from(*length) == data.len() => data,
+        [0x6a, 0x4c, length, data @ ..] if *length > 75 && usize::from(*length) == data.len() => {
+            data
+        }
         [0x6a, length, data @ ..] if *length <= 75 && usize::from(*length) == data.len() => data,
         _ => return None,
     };

@@ -127,6 +127,14 @@ pub fn may_cosign(swap: &Swap) -> bool {
     }
 }
 
+/// Whether the timeout, and so the HTLC, is what it will be.
+pub fn has_fixed_timeout(swap: &Swap) -> bool {
+    match swap.terms.direction {
+        Direction::Out | Direction::In => true,
+        Direction::OutHeld => swap.funding.is_some() || swap.phase == Phase::Building,
+    }
+}
+
 impl Event {
     /// What to call it, in messages and logs.
     pub fn name(&self) -> &'static str {

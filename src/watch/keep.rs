@@ -8,7 +8,6 @@ use elements::AssetId;
 use super::{Engine, locked};
 use crate::chain::bitcoin::Bitcoin;
 use crate::chain::{Liquid, SwapChain};
-use crate::swap::ChainName;
 
 /// How many times as long as a look at a wallet takes it rests before the next one.
 const REST: u32 = 2;
@@ -95,10 +94,5 @@ impl Engine {
                 .set(sums.free_coins as f64);
             metrics::gauge!("swaprig_reserved_amount", "asset" => name).set(sums.reserved as f64);
         }
-    }
-
-    /// Whether a chain is one that swaps are made on.
-    pub fn has(&self, chain: ChainName) -> bool {
-        self.chains.contains_key(&chain)
     }
 }

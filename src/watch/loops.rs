@@ -17,10 +17,7 @@ use crate::lightning::{LightningError, Outgoing};
 use crate::store::StoreError;
 use crate::swap::musig::{self, PartialSignature, PublicNonce};
 use crate::swap::taproot::{self, InternalChoice, InternalKey, Locked, Taproot};
-use crate::swap::{
-    Asset, ChainName, Direction, Event, Kind, Phase, Routing, Swap, Terms, funding_deadline,
-    may_cosign,
-};
+use crate::swap::{Asset, ChainName, Direction, Event, Kind, Routing, Swap, Terms, may_cosign};
 
 /// Of a loop out's funding, which its client pays for; virtual bytes.
 const FUNDING_VSIZE: usize = 240;
@@ -217,9 +214,9 @@ impl Order for Out {
         let (config, wanted) = (&engine.config, &self.wanted);
         let keys = engine.keys.keys(index).map_err(CreateError::Keys)?;
         let made_at = engine.height(ChainName::Bitcoin);
-        let window = wanted.publication_deadline.map_or(u32::MAX, |deadline| {
-            deadline.0.saturating_sub(made_at.0)
-        });
+        let window = wanted
+            .publication_deadline
+            .map_or(u32::MAX, |deadline| deadline.0.saturating_sub(made_at.0));
         let terms = Terms {
             chain: ChainName::Bitcoin,
             direction: match wanted.payment_hash {
@@ -292,7 +289,11 @@ impl Order for In {
             made_at,
             internal: Some(internal(self.wanted.internal, keys.r)),
             routing: Some(Routing {
-                max_fee: Msat(ppm(self.amount, loops.in_routing_ppm).0.saturating_mul(1_000)),
+                max_fee: Msat(
+                    ppm(self.amount, loops.in_routing_ppm)
+                        .0
+                        .saturating_mul(1_000),
+                ),
                 max_total_cltv: loops.in_max_cltv,
             }),
         };
@@ -526,7 +527,11 @@ impl Engine {
     }
 
     /// A loop that is not over, as it is now: the chain and the Lightning node are asked anew.
-    async fn fresh(self: &Arc<Self>, kind: Kind, hash: PaymentHash) -> Result<Arc<Cell>, LoopError> {
+    async fn fresh(
+        self: &Arc<Self>,
+        kind: Kind,
+        hash: PaymentHash,
+    ) -> Result<Arc<Cell>, LoopError> {
         let found = self.loop_by_hash(kind, hash)?.ok_or(LoopError::Unknown)?;
         let cell = self.cells.get(found.swap.id);
         let cell = cell.ok_or_else(|| later("the loop is over"))?;
@@ -548,8 +553,10 @@ impl Engine {
             return Err(wrong("preimage", "is not that of the payment hash"));
         }
         let cell = self.fresh(Kind::LoopOut, hash).await?;
-        self.tell(&cell, |observation| Event::PreimageShown(preimage, observation))
-            .await?;
+        self.tell(&cell, |observation| {
+            Event::PreimageShown(preimage, observation)
+        })
+        .await?;
         self.view(cell.id)?.ok_or(LoopError::Unknown)
     }
 
@@ -603,7 +610,10 @@ impl Engine {
         let found = self.loop_by_hash(kind, hash)?.ok_or(LoopError::Unknown)?;
         let swap = &found.swap;
         let [input] = transaction.input.as_slice() else {
-            return Err(wrong("transaction", "must have one input: the output of the HTLC"));
+            return Err(wrong(
+                "transaction",
+                "must have one input: the output of the HTLC",
+            ));
         };
         let outpoint = input.previous_output;
         // What was paid to the HTLC beside what the server pays for is the client's in any case.
@@ -611,8 +621,12 @@ impl Engine {
         let stray = kind == Kind::LoopIn && swap.settle_tried && bound != Some(outpoint);
         if !may_cosign(swap) && !stray {
             return Err(later(match kind {
-                Kind::LoopIn => "the loop may still be paid: cancel it, or wait until the payment has failed",
-                Kind::LoopOut | Kind::LnToLiquid => "the payment has not arrived: pay it, or show the preimage",
+                Kind::LoopIn => {
+                    "the loop may still be paid: cancel it, or wait until the payment has failed"
+                }
+                Kind::LoopOut | Kind::LnToLiquid => {
+                    "the payment has not arrived: pay it, or show the preimage"
+                }
             }));
         }
         let locked = self.locked_at(swap, outpoint).await?;
@@ -633,7 +647,8 @@ impl Engine {
 
     /// The output of a swap's HTLC at `outpoint`, as the chain has it.
     async fn locked_at(&self, swap: &Swap, outpoint: OutPoint) -> Result<Locked, LoopError> {
-        let unreachable = |error: crate::chain::IndexError| LoopError::Unreachable(error.to_string());
+        let unreachable =
+            |error: crate::chain::IndexError| LoopError::Unreachable(error.to_string());
         let chain = self.bitcoin()?.chain();
         let taproot = Taproot::of(&swap.terms).map_err(|error| later(error.to_string()))?;
         let script = taproot.script_pubkey();
@@ -675,23 +690,11 @@ impl LoopTerms {
     fn costs_at_most(&self, amount: Sat, most: Option<Sat>) -> Result<(), LoopError> {
         let fee = self.fee(amount);
         match most.filter(|most| fee > *most) {
-            Some(most) => Err(wrong("max_fee", format!("the fee is {fee}, more than {most}"))),
+            Some(most) => Err(wrong(
+                "max_fee",
+                format!("the fee is {fee}, more than {most}"),
+            )),
             None => Ok(()),
-        }
-    }
-}
-
-/// Until when the funding of a loop out may wait.
-pub fn publication_deadline(swap: &Swap) -> Height {
-    funding_deadline(&swap.terms)
-}
-
-/// Whether the HTLC of a swap is known: its timeout is fixed.
-pub fn is_fixed(swap: &Swap) -> bool {
-    match swap.terms.direction {
-        Direction::Out | Direction::In => true,
-        Direction::OutHeld => {
-            swap.funding.is_some() || swap.phase == Phase::Building
         }
     }
 }

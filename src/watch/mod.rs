@@ -120,6 +120,11 @@ impl Engine {
             .copied()
     }
 
+    /// All heights; `None` before it has seen them.
+    pub fn tips(&self) -> Option<Tips> {
+        *self.tips.borrow()
+    }
+
     /// The height of a chain that it has reached; 0 before it has seen one.
     pub fn height(&self, chain: ChainName) -> Height {
         self.tips.borrow().map_or(Height(0), |tips| tips.of(chain))

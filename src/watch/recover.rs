@@ -9,9 +9,7 @@ use super::Engine;
 use crate::chain::{Lock, Recovered};
 use crate::lightning::{LightningError, Received};
 use crate::store::{Coins, Created, NewSwap, StoreError};
-use crate::swap::{
-    Asset, ChainName, Direction, InternalKey, Phase, Swap, SwapKeys, Terms,
-};
+use crate::swap::{Asset, ChainName, Direction, InternalKey, Phase, Swap, SwapKeys, Terms};
 
 /// Indices that are left out after the last one on the chain: those of swaps that were never funded.
 const INDEX_GAP: u32 = 1_000;
@@ -47,7 +45,8 @@ impl Engine {
             }
         }
         // A wallet has a history and the store has none: there may have been swaps that were never funded, too.
-        let is_another = self.chains.values().any(|chain| chain.is_used()) && self.store.is_new()?;
+        let is_another =
+            self.chains.values().any(|chain| chain.is_used()) && self.store.is_new()?;
         if lost.is_empty() && !is_another {
             return Ok(());
         }

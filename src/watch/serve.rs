@@ -11,9 +11,7 @@ use tokio::task::JoinSet;
 use super::cell::Cells;
 use super::observe::StalePayments;
 use super::{Engine, locked};
-use crate::chain::bitcoin::{
-    Bitcoin, BitcoinChain, BitcoinError, BitcoinSettings, BitcoinSource,
-};
+use crate::chain::bitcoin::{Bitcoin, BitcoinChain, BitcoinError, BitcoinSettings, BitcoinSource};
 use crate::chain::{
     ChainEvent, FeePolicy, Index, IndexSettings, Liquid, Seed, SeedError, SwapChain, Wallet,
     WalletError, WalletSettings,
@@ -51,7 +49,9 @@ pub enum StartError {
     #[error(transparent)]
     Bitcoin(#[from] BitcoinError),
     /// The store has swaps on a chain that is not configured.
-    #[error("the store has {swaps} swaps on {chain} that are not over: configure {chain} again, or they are lost")]
+    #[error(
+        "the store has {swaps} swaps on {chain} that are not over: configure {chain} again, or they are lost"
+    )]
     Chain {
         /// Which.
         chain: ChainName,
@@ -178,7 +178,9 @@ impl Engine {
         })?;
         for chain in [ChainName::Liquid, ChainName::Bitcoin] {
             let unsettled = store.unsettled()?;
-            let on_chain = unsettled.iter().filter(|stored| stored.swap.terms.chain == chain);
+            let on_chain = unsettled
+                .iter()
+                .filter(|stored| stored.swap.terms.chain == chain);
             let swaps = on_chain.count();
             if swaps > 0 && !chains.contains_key(&chain) {
                 return Err(StartError::Chain { chain, swaps });

@@ -19,8 +19,8 @@ use super::{BitcoinChain, BtcCoin, BtcSelection, BtcShortage, Found};
 use crate::store::ReservedCoin;
 use crate::swap::taproot::{self, Locked, Taproot};
 use crate::swap::{
-    Asset, ChainName, ChainSpend, ChainState, Depth, FeeRate, FundingTx, Output, Swap,
-    SwapId, Terms, tag_of,
+    Asset, ChainName, ChainSpend, ChainState, Depth, FeeRate, FundingTx, Output, Swap, SwapId,
+    Terms, tag_of,
 };
 
 /// A funding should be in one of so many next blocks.
@@ -317,9 +317,7 @@ impl SwapChain for Bitcoin {
         let to = to.script_pubkey();
         let mut rng = thread_rng();
         let transaction = match way {
-            Way::Claim(preimage) => {
-                taproot::claim(&locked, &preimage, key, &to, rate, &mut rng)?
-            }
+            Way::Claim(preimage) => taproot::claim(&locked, &preimage, key, &to, rate, &mut rng)?,
             Way::Refund => taproot::refund(&locked, key, &to, rate, &mut rng)?,
         };
         Ok(Signed {

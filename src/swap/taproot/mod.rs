@@ -22,9 +22,9 @@ use bitcoin::taproot::{ControlBlock, LeafVersion, TapNodeHash, TaprootBuilder, T
 use bitcoin::{Address, Network, OutPoint, ScriptBuf, Transaction};
 use swaprig_units::{Height, Preimage};
 
-use super::state::{Spend, Terms};
 use super::Htlc;
 use super::musig::{Aggregate, MusigError};
+use super::state::{Spend, Terms};
 
 pub use check::{Expected, Field, Mismatch, Reason, Reply, Side, check};
 pub use internal::{InternalChoice, InternalKey};
