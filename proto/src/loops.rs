@@ -7,7 +7,8 @@
 //! and `amount + fee` is paid over Lightning. Loop in: the client's invoice asks for `amount`, and `amount + fee` is what the
 //! client must lock on chain, to the satoshi.
 
-use serde::{Deserialize, Serialize};
+use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 /// Name of the header by which a client says that two requests are one: a UUID that it draws for each loop it wants.
@@ -136,7 +137,7 @@ pub struct LoopOutRequest {
     #[schema(default = true)]
     pub invoice_first: bool,
     /// The internal key of the output; MuSig2 when not said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     #[schema(default = "musig2")]
     pub internal_key: InternalKeyChoice,
     /// The depth of the funding at which the loop counts as funded; 1 when not said.
@@ -145,6 +146,7 @@ pub struct LoopOutRequest {
     pub confirmations: u32,
     /// The Bitcoin height until which the server may wait with the funding, to share a transaction's fee with others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(maximum = 499_999_999, example = 840_006)]
     pub publication_deadline: Option<u32>,
     /// The largest fee that the client would pay, satoshi; any when not said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,6 +160,11 @@ fn yes() -> bool {
 
 fn one() -> u32 {
     1
+}
+
+/// An enum that is a word and nothing else: serde's own would take `{"musig2": null}`, too.
+fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<T, D::Error> {
+    T::deserialize(String::deserialize(reader)?.into_deserializer())
 }
 
 /// Asks for a loop in.
@@ -174,11 +181,11 @@ pub struct LoopInRequest {
     #[schema(
         min_length = 1,
         max_length = 4096,
-        example = "lnbcrt2500u1pvjluezpp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4js5fdhph"
+        example = "lnbc2500u1pvjluezsp5zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zyg3zygspp5qqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqqqsyqcyq5rqwzqfqypqdq5xysxxatsyp3k7enxv4jsxqzpu9qrsgquk0rl77nj30yxdy8j9vdx85fkpmdla2087ne0xh8nhedh8w27kyke0lp53ut353s06fv3qfegext0eh0ymjpf39tuven09sam30g4vgpfna3rh"
     )]
     pub payment_request: String,
     /// The internal key of the output; MuSig2 when not said.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "word")]
     #[schema(default = "musig2")]
     pub internal_key: InternalKeyChoice,
     /// The largest fee that the client would pay, satoshi; any when not said.
@@ -206,7 +213,7 @@ pub struct CosignRequest {
     /// The unsigned transaction, which spends the funding and nothing else.
     #[schema(
         pattern = "^([0-9a-f]{2})+$",
-        example = "02000000000101010101010101010101010101010101010101010101010101010101010101010100000000fdffffff0190d0030000000000225120c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee500000000"
+        example = "020000000101010101010101010101010101010101010101010101010101010101010101010000000000fdffffff0190d0030000000000225120c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee500000000"
     )]
     pub transaction: String,
     /// The client's public nonce, 66 bytes.

@@ -125,7 +125,7 @@ impl Server {
         listeners.spawn(admin_server.serve_with_incoming_shutdown(incoming, until_stopped()));
         let rest_listen = for_rest.as_ref().map(|(_, address)| *address);
         if let Some((listener, address)) = for_rest {
-            let desk: Arc<dyn rest::Desk> = engine.clone();
+            let desk: Arc<dyn rest::Desk> = Arc::new(rest::Loops(engine.clone()));
             let serving = rest::serve(listener, desk, Limits::default(), stopping.subscribe());
             listeners.spawn(async {
                 serving.await;

@@ -2,4 +2,6 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod chain;
 mod taproot;

@@ -14,11 +14,11 @@ use bitcoin::secp256k1::PublicKey;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use lightning_invoice::Bolt11Invoice;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use swaprig_harness::time::Deadline;
 use swaprig_proto::loops::{
-    CosignRequest, Direction, IDEMPOTENCY_KEY, LoopInRequest, LoopOutRequest, MOST_CONFIRMATIONS,
-    MOST_SAT,
+    CosignRequest, Direction, IDEMPOTENCY_KEY, InternalKeyChoice, LoopInRequest, LoopOutRequest,
+    MOST_CONFIRMATIONS, MOST_SAT,
 };
 use swaprig_units::{Height, PaymentHash, Preimage, Sat};
 use uuid::Uuid;
@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::desk::{InWanted, OutWanted};
 use super::problem::{Kind, Problem};
 use super::serve::Limits;
+use crate::swap::taproot::InternalChoice;
 
 /// From this number on, a lock time is a time (BIP 65).
 const FIRST_TIME: u32 = 500_000_000;
@@ -171,12 +172,12 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
         let cause = error.into_inner();
-        match cause.classify() {
-            serde_json::error::Category::Data => match field(&path, &cause) {
-                Some(name) => Problem::param(&name, cause),
-                None => Problem::new(Kind::InvalidBody, format!("the body: {cause}")),
-            },
-            _ => Problem::new(Kind::InvalidBody, format!("the body is no JSON: {cause}")),
+        // A number beyond all numbers is JSON all the same.
+        let is_json = serde_json::from_slice::<IgnoredAny>(bytes).is_ok();
+        match field(&path, &cause).filter(|_| is_json) {
+            Some(name) => Problem::param(&name, cause),
+            None if is_json => Problem::new(Kind::InvalidBody, format!("the body: {cause}")),
+            None => Problem::new(Kind::InvalidBody, format!("the body is no JSON: {cause}")),
         }
     })?;
     reader.end().map_err(|cause| {
@@ -256,6 +257,13 @@ fn fingerprint(direction: Direction, asked: &impl Serialize) -> Result<[u8; 32],
     Ok(sha256::Hash::hash(text.as_bytes()).to_byte_array())
 }
 
+fn internal(choice: InternalKeyChoice) -> InternalChoice {
+    match choice {
+        InternalKeyChoice::Musig2 => InternalChoice::Musig2,
+        InternalKeyChoice::Unspendable => InternalChoice::Unspendable,
+    }
+}
+
 pub(super) fn out_wanted(
     asked: &LoopOutRequest,
     request: Option<Uuid>,
@@ -292,7 +300,7 @@ pub(super) fn out_wanted(
         pubkey: pubkey(&asked.pubkey)?,
         amount: amount(asked.amount)?,
         payment_hash: hash,
-        internal: asked.internal_key,
+        internal: internal(asked.internal_key),
         confirmations: confirmations(asked.confirmations)?,
         publication_deadline: asked.publication_deadline.map(Height),
         max_fee: max_fee(asked.max_fee)?,
@@ -313,7 +321,7 @@ pub(super) fn in_wanted(asked: &LoopInRequest, request: Option<Uuid>) -> Result<
         fingerprint: fingerprint(Direction::In, asked)?,
         pubkey: pubkey(&asked.pubkey)?,
         payment_request: asked.payment_request.clone(),
-        internal: asked.internal_key,
+        internal: internal(asked.internal_key),
         max_fee: max_fee(asked.max_fee)?,
     })
 }

@@ -120,7 +120,10 @@ impl Electrum {
             let bytes = elements::hashes::Hash::to_byte_array(txid);
             <Txid as bitcoin::hashes::Hash>::from_byte_array(bytes)
         };
-        Ok(items.iter().map(|item| (own(item.txid), item.depth)).collect())
+        Ok(items
+            .iter()
+            .map(|item| (own(item.txid), item.depth))
+            .collect())
     }
 
     async fn transactions(&self, txids: &[Txid]) -> Result<Vec<Transaction>, IndexError> {
@@ -142,7 +145,10 @@ impl Electrum {
 
     pub(super) async fn standing(&self, transaction: &Transaction) -> Result<Standing, IndexError> {
         let txid = transaction.compute_txid();
-        let mut outputs = transaction.output.iter().map(|output| &output.script_pubkey);
+        let mut outputs = transaction
+            .output
+            .iter()
+            .map(|output| &output.script_pubkey);
         // Nobody keeps a history of what cannot be spent.
         let script = outputs.find(|script| !script.is_op_return());
         let history = match script {
@@ -167,7 +173,10 @@ impl Electrum {
 
     pub(super) async fn broadcast(&self, transaction: &Transaction) -> Result<(), BroadcastError> {
         let txid = transaction.compute_txid().to_string();
-        self.shared.index.send(serialize_hex(transaction), &txid).await
+        self.shared
+            .index
+            .send(serialize_hex(transaction), &txid)
+            .await
     }
 
     pub(super) async fn estimate(&self, blocks: u32) -> Result<Option<FeeRate>, IndexError> {
@@ -211,7 +220,10 @@ impl Shared {
         let update: bdk_wallet::Update = if wallet.latest_checkpoint().height() == 0 {
             let request = wallet.start_full_scan_at(now);
             drop(state);
-            client.full_scan(request, STOP_GAP, BATCH, false).map_err(lost)?.into()
+            client
+                .full_scan(request, STOP_GAP, BATCH, false)
+                .map_err(lost)?
+                .into()
         } else {
             let request = wallet.start_sync_with_revealed_spks_at(now);
             drop(state);
@@ -311,7 +323,9 @@ impl Listener {
                 return Ok(());
             }
             if let Some(watcher) = self.watcher.upgrade() {
-                watcher.watch(new.iter().map(foreign).collect::<Vec<_>>()).await?;
+                watcher
+                    .watch(new.iter().map(foreign).collect::<Vec<_>>())
+                    .await?;
             }
             self.subscribed.extend(new);
             self.shared.sync().await

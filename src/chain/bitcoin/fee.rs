@@ -29,7 +29,11 @@ pub(super) fn recommended(base: &str, blocks: u32) -> Result<FeeRate, String> {
         .into();
     let url = format!("{}/api/v1/fees/recommended", base.trim_end_matches('/'));
     let mut answer = agent.get(&url).call().map_err(|error| error.to_string())?;
-    let text = answer.body_mut().with_config().limit(LONGEST).read_to_string();
+    let text = answer
+        .body_mut()
+        .with_config()
+        .limit(LONGEST)
+        .read_to_string();
     read(&text.map_err(|error| error.to_string())?, blocks)
 }
 
@@ -47,7 +51,9 @@ fn read(text: &str, blocks: u32) -> Result<FeeRate, String> {
     let rate = rate.ok_or_else(|| format!("no `{name}` in {text}"))?;
     // Three decimals are exact in satoshi per 1,000 virtual bytes.
     let text = format!("{rate:.3}").replace('.', "");
-    text.parse().map(FeeRate).map_err(|_| format!("no rate: {rate}"))
+    text.parse()
+        .map(FeeRate)
+        .map_err(|_| format!("no rate: {rate}"))
 }
 
 #[cfg(test)]
@@ -61,7 +67,13 @@ mod tests {
         for (blocks, wanted) in [(1, 12_000), (3, 7_500), (6, 3_000), (144, 101)] {
             assert_eq!(read(text, blocks), Ok(FeeRate(wanted)));
         }
-        for bad in ["", "{}", r#"{"fastestFee":0}"#, r#"{"fastestFee":"5"}"#, r#"{"fastestFee":1e12}"#] {
+        for bad in [
+            "",
+            "{}",
+            r#"{"fastestFee":0}"#,
+            r#"{"fastestFee":"5"}"#,
+            r#"{"fastestFee":1e12}"#,
+        ] {
             assert!(read(bad, 1).is_err(), "{bad}");
         }
     }
@@ -74,7 +86,12 @@ mod tests {
             fallback: FeeRate(5_000),
             ..BitcoinFees::default()
         };
-        for (estimate, wanted) in [(None, 5_000), (Some(1), 1_000), (Some(20_000), 9_000), (Some(7_001), 7_001)] {
+        for (estimate, wanted) in [
+            (None, 5_000),
+            (Some(1), 1_000),
+            (Some(20_000), 9_000),
+            (Some(7_001), 7_001),
+        ] {
             assert_eq!(fees.bounded(estimate.map(FeeRate)), FeeRate(wanted));
         }
     }

@@ -10,8 +10,9 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use bdk_bitcoind_rpc::bitcoincore_rpc::{self, RpcApi as _};
-use bdk_bitcoind_rpc::{BlockEvent, Emitter, NO_EXPECTED_MEMPOOL_TXS};
+use bdk_bitcoind_rpc::{BitcoindRpcErrorExt as _, BlockEvent, Emitter, NO_EXPECTED_MEMPOOL_TXS};
 use bitcoin::{Block, BlockHash, ScriptBuf, Transaction, Txid};
+use serde_json::Value;
 use swaprig_units::Height;
 use tokio::sync::oneshot;
 
@@ -50,7 +51,7 @@ pub(super) type Answer = oneshot::Sender<Result<(), IndexError>>;
 enum Failure {
     /// The node does not answer, or with nonsense.
     Lost(IndexError),
-    /// The node has fewer blocks than were seen, or they change under our hands: it is catching up or in the midst of a reorganisation.
+    /// The node has fewer blocks than were seen and is catching up, or they change under our hands.
     Behind(String),
 }
 
@@ -228,14 +229,10 @@ impl Follower {
             self.catch_up(best)?;
             let tip = self.tip();
             if tip.1 != best {
-                if self.rpc.best()? != best {
-                    continue;
+                if self.rpc.best()? == best {
+                    self.fall_back()?;
                 }
-                let why = format!(
-                    "bitcoind's last block {best} is not on top of those that were seen, up to {}",
-                    tip.0.0
-                );
-                return Err(Failure::Behind(why));
+                continue;
             }
             self.look_for_pending(tip)?;
             if self.read_mempool(best)? {
@@ -243,7 +240,9 @@ impl Follower {
                 return Ok(());
             }
         }
-        Err(Failure::Behind("bitcoind's chain changes all the time".to_owned()))
+        Err(Failure::Behind(
+            "bitcoind's chain changes all the time".to_owned(),
+        ))
     }
 
     /// The last block that the wallet has.
@@ -263,7 +262,12 @@ impl Follower {
                 let checkpoint = lock(&self.inner.state).vault.wallet.latest_checkpoint();
                 let there = u32::try_from(self.rpc.get_block_count()?).unwrap_or(u32::MAX);
                 let start = self.inner.settings.birthday.0.min(there);
-                Emitter::new(Arc::clone(&self.rpc), checkpoint, start, NO_EXPECTED_MEMPOOL_TXS)
+                Emitter::new(
+                    Arc::clone(&self.rpc),
+                    checkpoint,
+                    start,
+                    NO_EXPECTED_MEMPOOL_TXS,
+                )
             }
         };
         while let Some(event) = emitter.next_block()? {
@@ -271,6 +275,42 @@ impl Follower {
         }
         self.emitter = Some(emitter);
         self.save()
+    }
+
+    /// Takes back the blocks that the node does not have any more, without others in their place: it lost them when it was killed, or
+    /// they were declared invalid.
+    fn fall_back(&mut self) -> Result<(), Failure> {
+        let said: Value = self.rpc.call("getblockchaininfo", &[])?;
+        let (blocks, headers) = (said["blocks"].as_u64(), said["headers"].as_u64());
+        if blocks < headers {
+            let why = format!("bitcoind has the blocks up to {blocks:?} of {headers:?} only");
+            return Err(Failure::Behind(why));
+        }
+        let checkpoint = lock(&self.inner.state).vault.wallet.latest_checkpoint();
+        for one in checkpoint.iter() {
+            let known = match self.rpc.get_block_header_info(&one.hash()) {
+                Err(error) if error.is_not_found_error() => continue,
+                known => known?,
+            };
+            if known.confirmations >= 0 {
+                self.emitter = None;
+                return self.take_back(Height(one.height()));
+            }
+        }
+        let why = "bitcoind knows none of the blocks that were seen: it is of another chain";
+        Err(Failure::Lost(IndexError::Unreachable(why.to_owned())))
+    }
+
+    fn take_back(&mut self, height: Height) -> Result<(), Failure> {
+        let mut state = lock(&self.inner.state);
+        for txid in state.watched.rollback(height) {
+            self.mempool.remove(&txid);
+        }
+        self.is_doubtful = true;
+        state
+            .vault
+            .shorten(height, &self.inner.keys)
+            .map_err(unsaved)
     }
 
     fn connect(&mut self, event: &BlockEvent<Block>) -> Result<(), Failure> {
@@ -284,7 +324,10 @@ impl Follower {
             }
             self.is_doubtful = true;
         }
-        let applied = state.vault.wallet.apply_block_connected_to(&event.block, height, below);
+        let applied = state
+            .vault
+            .wallet
+            .apply_block_connected_to(&event.block, height, below);
         applied.map_err(|error| Failure::Lost(malformed("getblock", error.to_string())))?;
         for transaction in &event.block.txdata {
             state.watched.see(transaction, Depth::Block(Height(height)));
@@ -309,7 +352,8 @@ impl Follower {
     fn look_for_pending(&mut self, tip: (Height, BlockHash)) -> Result<(), Failure> {
         // A script may have been given up meanwhile.
         let state = lock(&self.inner.state);
-        self.pending.retain(|(script, _)| state.watched.is_watched(script));
+        self.pending
+            .retain(|(script, _)| state.watched.is_watched(script));
         drop(state);
         let Some(since) = self.pending.iter().map(|(_, since)| *since).min() else {
             return Ok(());
@@ -337,7 +381,10 @@ impl Follower {
 
     /// Looks in what was read of the mempool for transactions that pay the pending scripts, and then for those that spend.
     fn look_in_mempool(&mut self) -> Result<(), Failure> {
-        let paying = self.pending.iter().map(|(script, _)| self.hasher.hash_one(script));
+        let paying = self
+            .pending
+            .iter()
+            .map(|(script, _)| self.hasher.hash_one(script));
         self.see_again(&paying.collect())?;
         let state = lock(&self.inner.state);
         let scripts = self.pending.iter().map(|(script, _)| script);
@@ -353,8 +400,12 @@ impl Follower {
             return Ok(());
         }
         let is_it = |own: &[u64]| own.iter().any(|hash| hashes.contains(hash));
-        let txids: Vec<Txid> =
-            self.mempool.iter().filter(|(_, own)| is_it(own)).map(|(txid, _)| *txid).collect();
+        let txids: Vec<Txid> = self
+            .mempool
+            .iter()
+            .filter(|(_, own)| is_it(own))
+            .map(|(txid, _)| *txid)
+            .collect();
         let found = self.rpc.mempool_transactions(&txids)?;
         let mut state = lock(&self.inner.state);
         for transaction in found.iter().flatten() {
@@ -369,7 +420,9 @@ impl Follower {
         if self.rpc.best()? != best {
             return Ok(false);
         }
-        let new = there.iter().filter(|txid| !self.mempool.contains_key(*txid));
+        let new = there
+            .iter()
+            .filter(|txid| !self.mempool.contains_key(*txid));
         let new: Vec<Txid> = new.copied().collect();
         let gone = self.mempool.keys().filter(|txid| !there.contains(*txid));
         let gone: HashSet<Txid> = gone.copied().collect();
@@ -377,8 +430,11 @@ impl Follower {
             return Ok(true);
         }
         let found = self.rpc.mempool_transactions(&new)?;
-        let found: Vec<(Txid, Transaction)> =
-            new.into_iter().zip(found).filter_map(|(txid, one)| Some((txid, one?))).collect();
+        let found: Vec<(Txid, Transaction)> = new
+            .into_iter()
+            .zip(found)
+            .filter_map(|(txid, one)| Some((txid, one?)))
+            .collect();
         self.take_mempool(&there, &found, gone)?;
         Ok(true)
     }
@@ -419,7 +475,9 @@ impl Follower {
             wallet.apply_evicted_txs(gone.into_iter().map(|txid| (txid, now)));
         }
         let now = state.vault.now();
-        let seen = found.iter().map(|(_, transaction)| (transaction.clone(), now));
+        let seen = found
+            .iter()
+            .map(|(_, transaction)| (transaction.clone(), now));
         state.vault.wallet.apply_unconfirmed_txs(seen);
         if state.vault.wallet.staged().is_some() {
             state.vault.save().map_err(unsaved)?;
@@ -445,4 +503,3 @@ impl Follower {
 fn unsaved(error: super::BitcoinError) -> Failure {
     Failure::Lost(malformed("the wallet's database", error.to_string()))
 }
-

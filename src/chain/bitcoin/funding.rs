@@ -5,9 +5,7 @@ use std::collections::HashSet;
 use bdk_wallet::KeychainKind;
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
-use bitcoin::{
-    Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, VarInt, Witness,
-};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, VarInt, Witness};
 use swaprig_units::{Height, Sat};
 
 use super::super::coins::{Costs, Judgement, Outcome, pick};
@@ -101,7 +99,10 @@ impl BtcFanOut {
 }
 
 fn sum(outputs: &[TxOut]) -> u128 {
-    outputs.iter().map(|output| u128::from(output.value.to_sat())).sum()
+    outputs
+        .iter()
+        .map(|output| u128::from(output.value.to_sat()))
+        .sum()
 }
 
 fn sat(amount: u128) -> Sat {
@@ -133,8 +134,7 @@ pub(super) fn select(
     dust: Sat,
     reserved: &HashSet<OutPoint>,
 ) -> Result<BtcSelection, BtcShortage> {
-    let is_usable =
-        |coin: &&BtcCoin| coin.height.is_some() && !reserved.contains(&coin.outpoint);
+    let is_usable = |coin: &&BtcCoin| coin.height.is_some() && !reserved.contains(&coin.outpoint);
     let mut usable: Vec<&BtcCoin> = coins.iter().filter(is_usable).collect();
     usable.sort_by_key(|coin| (coin.value, coin.outpoint));
     let locked = sum(outputs);
@@ -176,8 +176,12 @@ pub(super) fn unsigned(
     dust: Sat,
 ) -> Result<Transaction, FundError> {
     let total = coins.iter().map(|(_, value)| u128::from(value.0)).sum();
-    let outcome = Outcome::of(total, sum(&outputs), costs(coins.len(), &outputs, rate, dust))
-        .ok_or(FundError::TooLittle)?;
+    let outcome = Outcome::of(
+        total,
+        sum(&outputs),
+        costs(coins.len(), &outputs, rate, dust),
+    )
+    .ok_or(FundError::TooLittle)?;
     if outcome.change > 0 {
         outputs.push(paying(Sat(outcome.change), change));
     }

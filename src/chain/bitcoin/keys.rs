@@ -39,7 +39,9 @@ impl Keys {
         let coin = u32::from(!kind.is_mainnet());
         let master = Xpriv::new_master(kind, &seed.bytes()).expect("64 bytes are a seed");
         let hardened = |index| ChildNumber::Hardened { index };
-        let path: DerivationPath = [hardened(86), hardened(coin), hardened(0)].as_slice().into();
+        let path: DerivationPath = [hardened(86), hardened(coin), hardened(0)]
+            .as_slice()
+            .into();
         let account = master.derive_priv(&secp, &path).expect("a child key");
         Keys {
             origin: format!("[{}/86'/{coin}'/0']", master.fingerprint(&secp)),
@@ -48,15 +50,19 @@ impl Keys {
         }
     }
 
-    /// The descriptor (BIP-386) of the addresses of `keychain`, without secrets.
-    pub(super) fn descriptor(&self, keychain: KeychainKind) -> String {
+    /// The descriptors (BIP-386) of the addresses that are given out and of those for change, without secrets.
+    pub(super) fn descriptors(&self) -> [String; 2] {
         let account = Xpub::from_priv(&self.secp, &self.account);
-        format!("tr({}{account}/{}/*)", self.origin, chain_of(keychain))
+        [KeychainKind::External, KeychainKind::Internal]
+            .map(|one| format!("tr({}{account}/{}/*)", self.origin, chain_of(one)))
     }
 
     fn keypair(&self, (keychain, index): (KeychainKind, u32)) -> Keypair {
         let path = [chain_of(keychain), index].map(|index| ChildNumber::Normal { index });
-        let key = self.account.derive_priv(&self.secp, &path).expect("a child key");
+        let key = self
+            .account
+            .derive_priv(&self.secp, &path)
+            .expect("a child key");
         let pair = Keypair::from_secret_key(&self.secp, &key.private_key);
         pair.tap_tweak(&self.secp, None).to_keypair()
     }
@@ -67,7 +73,11 @@ impl Keys {
         transaction: &mut Transaction,
         coins: &[((KeychainKind, u32), TxOut)],
     ) {
-        assert_eq!(transaction.input.len(), coins.len(), "an input for each coin");
+        assert_eq!(
+            transaction.input.len(),
+            coins.len(),
+            "an input for each coin"
+        );
         let spent: Vec<&TxOut> = coins.iter().map(|(_, output)| output).collect();
         let mut cache = SighashCache::new(&*transaction);
         let sign = |(at, (path, _)): (usize, &((KeychainKind, u32), TxOut))| {
@@ -77,7 +87,9 @@ impl Keys {
                 .expect("all spent outputs are there");
             let message = Message::from(hash);
             taproot::Signature {
-                signature: self.secp.sign_schnorr_no_aux_rand(&message, &self.keypair(*path)),
+                signature: self
+                    .secp
+                    .sign_schnorr_no_aux_rand(&message, &self.keypair(*path)),
                 sighash_type: kind,
             }
         };

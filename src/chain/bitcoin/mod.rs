@@ -9,6 +9,7 @@ mod funding;
 mod keys;
 mod rpc;
 mod settings;
+mod swaps;
 mod vault;
 mod watched;
 
@@ -34,8 +35,9 @@ use rpc::Rpc;
 pub use settings::{
     BadSource, BitcoinFees, BitcoinSettings, BitcoinSource, NodeAuth, NodeSettings,
 };
-use vault::Vault;
+pub use swaps::{Bitcoin, locked_of};
 pub use vault::BtcRecovered;
+use vault::Vault;
 pub use watched::Found;
 use watched::Watched;
 
@@ -232,10 +234,11 @@ impl BitcoinChain {
 
     /// No longer watches `script`. A change that was seen before may still be told.
     pub async fn unwatch(&self, script: &ScriptBuf) {
-        let mut state = self.state();
-        state.ready.remove(script);
-        state.watched.unwatch(script);
-        drop(state);
+        {
+            let mut state = self.state();
+            state.ready.remove(script);
+            state.watched.unwatch(script);
+        }
         if let Source::Electrum(electrum) = &self.0.source {
             electrum.unwatch(script).await;
         }
@@ -353,7 +356,22 @@ impl BitcoinChain {
         rate: FeeRate,
         reserved: &HashSet<OutPoint>,
     ) -> Result<BtcSelection, BtcShortage> {
-        funding::select(&self.coins(), outputs, rate, self.fees().dust, reserved)
+        self.select_from(&self.coins(), outputs, rate, reserved)
+    }
+
+    /// The same of `coins`, as they were seen.
+    ///
+    /// # Errors
+    ///
+    /// When there are not enough.
+    pub fn select_from(
+        &self,
+        coins: &[BtcCoin],
+        outputs: &[TxOut],
+        rate: FeeRate,
+        reserved: &HashSet<OutPoint>,
+    ) -> Result<BtcSelection, BtcShortage> {
+        funding::select(coins, outputs, rate, self.fees().dust, reserved)
     }
 
     /// The signed transaction that spends `coins` to `outputs`, in their order, at `rate`; the change comes last and goes where that of
@@ -371,7 +389,10 @@ impl BitcoinChain {
     ) -> Result<Transaction, FundError> {
         let (own, change) = {
             let state = self.state();
-            (known(&state.vault, coins)?, state.vault.change_script(index))
+            (
+                known(&state.vault, coins)?,
+                state.vault.change_script(index),
+            )
         };
         let values = values(&own);
         let transaction = funding::unsigned(&values, outputs, change, rate, self.fees().dust)?;
@@ -409,7 +430,10 @@ impl BitcoinChain {
     fn signed(&self, mut transaction: Transaction, own: Vec<Own>) -> Transaction {
         let mut own = own;
         own.sort_by_key(|own| own.0);
-        let coins: Vec<_> = own.into_iter().map(|(_, path, output)| (path, output)).collect();
+        let coins: Vec<_> = own
+            .into_iter()
+            .map(|(_, path, output)| (path, output))
+            .collect();
         self.0.inner.keys.sign(&mut transaction, &coins);
         transaction
     }
@@ -440,7 +464,7 @@ impl BitcoinChain {
     /// The descriptors of the addresses that are given out and of those for change, without secrets: whoever has them sees all that the
     /// wallet has.
     pub fn descriptors(&self) -> [String; 2] {
-        [KeychainKind::External, KeychainKind::Internal].map(|one| self.0.inner.keys.descriptor(one))
+        self.0.inner.keys.descriptors()
     }
 
     /// All fundings of swaps that this seed ever sent and that are in the mempool or in a block, spent or not, the oldest first.
@@ -455,7 +479,9 @@ type Own = (OutPoint, (KeychainKind, u32), TxOut);
 
 fn known(vault: &Vault, coins: &[OutPoint]) -> Result<Vec<Own>, FundError> {
     let find = |outpoint: &OutPoint| {
-        let (path, output) = vault.output(*outpoint).ok_or(FundError::Unknown(*outpoint))?;
+        let (path, output) = vault
+            .output(*outpoint)
+            .ok_or(FundError::Unknown(*outpoint))?;
         Ok((*outpoint, path, output))
     };
     // Twice the same is once.

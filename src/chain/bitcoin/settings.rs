@@ -188,9 +188,13 @@ mod tests {
         assert!(!format!("{node:?}").contains("a:b"));
         let cookie = || Some(PathBuf::from("/c"));
         let read = BitcoinSource::parse("http://h:1", cookie()).unwrap();
-        assert!(
-            matches!(read, BitcoinSource::Node(NodeSettings { auth: NodeAuth::Cookie(_), .. }))
-        );
+        assert!(matches!(
+            read,
+            BitcoinSource::Node(NodeSettings {
+                auth: NodeAuth::Cookie(_),
+                ..
+            })
+        ));
         let read = BitcoinSource::parse("tcp://h:50001", None).unwrap();
         assert!(matches!(read, BitcoinSource::Electrum(_)));
         for (url, cookie, error) in [
@@ -205,7 +209,11 @@ mod tests {
             ("http://me:x@h:1", cookie(), BadSource::TwoAuths),
             ("tcp://h:1", cookie(), BadSource::CookieForElectrum),
         ] {
-            assert_eq!(BitcoinSource::parse(url, cookie).unwrap_err(), error, "{url}");
+            assert_eq!(
+                BitcoinSource::parse(url, cookie).unwrap_err(),
+                error,
+                "{url}"
+            );
         }
     }
 }

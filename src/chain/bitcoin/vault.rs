@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bdk_wallet::chain::ChainPosition;
 use bdk_wallet::rusqlite::Connection;
-use bdk_wallet::{KeychainKind, PersistedWallet, Wallet};
+use bdk_wallet::{ChangeSet, KeychainKind, PersistedWallet, Wallet, WalletPersister};
 use bitcoin::{Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use swaprig_units::{Height, Sat};
 
@@ -87,22 +87,17 @@ impl Vault {
             },
             _ => failed(&error),
         })?;
-        let [external, internal] =
-            [KeychainKind::External, KeychainKind::Internal].map(|one| keys.descriptor(one));
-        let loaded = Wallet::load()
-            .descriptor(KeychainKind::External, Some(external.clone()))
-            .descriptor(KeychainKind::Internal, Some(internal.clone()))
-            .check_network(network)
-            .lookahead(LOOKAHEAD)
-            .load_wallet(&mut db)
-            .map_err(|error| failed(&error))?;
+        let loaded = load(&mut db, network, keys)?;
         let wallet = match loaded {
             Some(wallet) => wallet,
-            None => Wallet::create(external, internal)
-                .network(network)
-                .lookahead(LOOKAHEAD)
-                .create_wallet(&mut db)
-                .map_err(|error| failed(&error))?,
+            None => {
+                let [external, internal] = keys.descriptors();
+                let created = Wallet::create(external, internal)
+                    .network(network)
+                    .lookahead(LOOKAHEAD)
+                    .create_wallet(&mut db);
+                created.map_err(|error| failed(&error))?
+            }
         };
         let seen = wallet.tx_graph().full_txs();
         let last = seen.filter_map(|node| node.last_seen).max();
@@ -114,16 +109,36 @@ impl Vault {
             deposit: None,
         };
         // Subscribed to and scanned for whether they were used or not.
-        let _ = vault.wallet.reveal_addresses_to(KeychainKind::Internal, CHANGE_SCRIPTS - 1);
+        let _ = vault
+            .wallet
+            .reveal_addresses_to(KeychainKind::Internal, CHANGE_SCRIPTS - 1);
         vault.save()?;
         vault.count();
         Ok(vault)
     }
 
+    /// Forgets the blocks above `height`, which are in no chain any more. BDK only replaces blocks by others: the wallet is read anew.
+    pub(super) fn shorten(&mut self, height: Height, keys: &Keys) -> Result<(), BitcoinError> {
+        self.save()?;
+        let checkpoints = self.wallet.checkpoints();
+        let above = checkpoints.take_while(|one| one.height() > height.0);
+        let mut changes = ChangeSet::default();
+        changes.local_chain.blocks = above.map(|one| (one.height(), None)).collect();
+        let written = WalletPersister::persist(&mut self.db, &changes);
+        written.map_err(|error| BitcoinError::Database(error.to_string()))?;
+        let network = self.wallet.network();
+        let read = load(&mut self.db, network, keys)?;
+        self.wallet = read.ok_or_else(|| BitcoinError::Database("it is empty".to_owned()))?;
+        self.count();
+        Ok(())
+    }
+
     /// Writes down what is new.
     pub(super) fn save(&mut self) -> Result<(), BitcoinError> {
         let saved = self.wallet.persist(&mut self.db);
-        saved.map(drop).map_err(|error| BitcoinError::Database(error.to_string()))
+        saved
+            .map(drop)
+            .map_err(|error| BitcoinError::Database(error.to_string()))
     }
 
     /// What stands for now; later each time.
@@ -154,7 +169,9 @@ impl Vault {
     /// An output that is or was the wallet's, and its key.
     pub(super) fn output(&self, outpoint: OutPoint) -> Option<((KeychainKind, u32), TxOut)> {
         let output = self.wallet.tx_graph().get_txout(outpoint)?;
-        let path = self.wallet.derivation_of_spk(output.script_pubkey.clone())?;
+        let path = self
+            .wallet
+            .derivation_of_spk(output.script_pubkey.clone())?;
         Some((path, output.clone()))
     }
 
@@ -167,7 +184,10 @@ impl Vault {
 
     /// The address for deposits: the same until a coin came to it or to a later one.
     pub(super) fn deposit(&mut self) -> Result<bdk_wallet::AddressInfo, BitcoinError> {
-        let used = self.wallet.spk_index().last_used_index(KeychainKind::External);
+        let used = self
+            .wallet
+            .spk_index()
+            .last_used_index(KeychainKind::External);
         if let Some(shown) = self.deposit
             && used.is_none_or(|used| used < shown)
         {
@@ -241,8 +261,22 @@ impl Vault {
     }
 }
 
-fn height(
-    position: &ChainPosition<bdk_wallet::chain::ConfirmationBlockTime>,
-) -> Option<Height> {
+/// The wallet in `db`; `None` when there is none.
+fn load(
+    db: &mut Connection,
+    network: Network,
+    keys: &Keys,
+) -> Result<Option<PersistedWallet<Connection>>, BitcoinError> {
+    let [external, internal] = keys.descriptors();
+    let loaded = Wallet::load()
+        .descriptor(KeychainKind::External, Some(external))
+        .descriptor(KeychainKind::Internal, Some(internal))
+        .check_network(network)
+        .lookahead(LOOKAHEAD)
+        .load_wallet(db);
+    loaded.map_err(|error| BitcoinError::Database(error.to_string()))
+}
+
+fn height(position: &ChainPosition<bdk_wallet::chain::ConfirmationBlockTime>) -> Option<Height> {
     position.confirmation_height_upper_bound().map(Height)
 }

@@ -77,7 +77,10 @@ impl Watched {
 
     /// The watched scripts that `transaction` pays or whose outputs it spends.
     fn touched(&self, transaction: &Transaction) -> HashSet<ScriptBuf> {
-        let paid = transaction.output.iter().map(|output| &output.script_pubkey);
+        let paid = transaction
+            .output
+            .iter()
+            .map(|output| &output.script_pubkey);
         let paid = paid.filter(|script| self.scripts.contains(*script));
         let spent = transaction.input.iter();
         let spent = spent.filter_map(|input| self.owner.get(&input.previous_output));
@@ -125,7 +128,10 @@ impl Watched {
     }
 
     fn lose(&mut self, is_lost: impl Fn(&Txid, Depth) -> bool) -> Vec<Txid> {
-        let lost = self.seen.iter().filter(|(txid, seen)| is_lost(txid, seen.depth));
+        let lost = self
+            .seen
+            .iter()
+            .filter(|(txid, seen)| is_lost(txid, seen.depth));
         let lost: Vec<Txid> = lost.map(|(txid, _)| *txid).collect();
         for txid in &lost {
             if let Some(seen) = self.seen.remove(txid) {
