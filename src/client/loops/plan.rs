@@ -7,8 +7,7 @@ use super::super::{Reason, Refusal};
 use super::Policy;
 use super::record::{Coin, Contract, Mode, Record, Stage};
 use crate::lightning::Outgoing;
-use crate::swap::Depth;
-use crate::swap::taproot::Spend;
+use crate::swap::{Depth, Spend};
 
 /// An output of the contract, as the client's own source shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
