@@ -221,6 +221,7 @@ fn tag(index: u32) -> Tag {
         index,
         timeout: Height(500),
         claimer: PublicKey::from_secret_key(&Secp256k1::new(), &key),
+        payment_hash: Some(PaymentHash([9; 32])),
     }
 }
 

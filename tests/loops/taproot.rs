@@ -14,7 +14,7 @@ use elements::secp256k1_zkp::rand::rngs::StdRng;
 use serde_json::{Value, json};
 use swaprig::swap::musig::{Session, answer};
 use swaprig::swap::taproot::{
-    InternalKey, Locked, Spend, SpendInfo, Taproot, claim, classify, cooperative,
+    InternalKey, Locked, SpendInfo, Taproot, claim, classify, cooperative,
     cooperative_sighash, finish_cooperative, refund,
 };
 use swaprig::swap::{FeeRate, Htlc};
