@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tonic::transport::server::TcpIncoming;
 
 use super::admin::Admin;
+use super::rest::{self, Limits};
 use super::swaps::Swaps;
 use crate::config::{Config, LogFormat};
 use crate::watch::{Engine, StartError};
@@ -34,6 +35,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where the operator connects.
     pub admin_listen: SocketAddr,
+    /// Where clients of loops connect, if they can.
+    pub rest_listen: Option<SocketAddr>,
 }
 
 /// Begins to write the log to standard error. Call it once.
@@ -79,6 +82,10 @@ impl Server {
                 .install()
                 .map_err(|error| StartError::Metrics(error.to_string()))?;
         }
+        let for_rest = match config.rest_listen {
+            Some(address) => Some(bind("the REST service", address).await?),
+            None => None,
+        };
         let engine = Engine::start(config).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_not_serving::<SwapServiceServer<Swaps>>().await;
@@ -116,6 +123,16 @@ impl Server {
             .add_service(reflection_v1alpha());
         let incoming = TcpIncoming::from(admin_listener).with_nodelay(Some(true));
         listeners.spawn(admin_server.serve_with_incoming_shutdown(incoming, until_stopped()));
+        let rest_listen = for_rest.as_ref().map(|(_, address)| *address);
+        if let Some((listener, address)) = for_rest {
+            let desk: Arc<dyn rest::Desk> = engine.clone();
+            let serving = rest::serve(listener, desk, Limits::default(), stopping.subscribe());
+            listeners.spawn(async {
+                serving.await;
+                Ok(())
+            });
+            tracing::info!(%address, "the REST service listens");
+        }
         let readiness = tokio_stream::wrappers::WatchStream::new(engine.readiness());
         tokio::spawn(readiness.for_each(move |unready| {
             let health = health.clone();
@@ -139,6 +156,7 @@ impl Server {
             listeners,
             listen,
             admin_listen,
+            rest_listen,
         })
     }
 

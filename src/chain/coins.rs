@@ -7,8 +7,10 @@ use swaprig_units::{Height, Sat, Units};
 
 use super::fee::FeePolicy;
 use super::keys::KeyPath;
+use super::reservations::Owned;
 use super::size::FundingSize;
-use crate::swap::Terms;
+use super::swap_chain::Shortage;
+use crate::swap::{Terms, neutral_outpoint};
 
 /// An unspent output of the wallet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,16 @@ pub struct Coin {
     pub(super) output: TxOut,
     /// What its commitments hide.
     pub(super) secrets: TxOutSecrets,
+}
+
+impl Owned for Coin {
+    fn outpoint(&self) -> bitcoin::OutPoint {
+        neutral_outpoint(self.outpoint)
+    }
+
+    fn height(&self) -> Option<Height> {
+        self.height
+    }
 }
 
 /// What a funding has to lock and to pay.
@@ -62,23 +74,6 @@ impl Selection {
     pub fn outpoints(&self) -> impl Iterator<Item = OutPoint> + '_ {
         self.coins.iter().map(|coin| coin.outpoint)
     }
-}
-
-/// There are not enough coins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{wanted} of {asset} are wanted and {available} are there in confirmed explicit coins that nobody reserved ({elsewhere} more are \
-     unconfirmed, confidential or reserved)"
-)]
-pub struct Shortage {
-    /// Of which asset.
-    pub asset: AssetId,
-    /// How much is needed at least, with the fee.
-    pub wanted: Units,
-    /// How much could be used now.
-    pub available: Units,
-    /// How much more there is that could be used later.
-    pub elsewhere: Units,
 }
 
 /// Chooses coins for `needs`: confirmed and explicit ones that are not in `reserved`; as few as possible, of those the smallest that
@@ -172,7 +167,7 @@ impl Needs {
     /// What a funding of `terms` needs.
     pub fn of(terms: &Terms, policy_asset: AssetId, fees: FeePolicy) -> Needs {
         Needs {
-            asset: terms.asset,
+            asset: terms.asset.on_liquid(),
             amount: terms.amount,
             fee_value: terms.fee_value,
             policy_asset,
@@ -257,7 +252,7 @@ fn shortage(
         }
     }
     Shortage {
-        asset,
+        asset: asset.into(),
         wanted: units(wanted),
         available: units(available),
         elsewhere: units(elsewhere),

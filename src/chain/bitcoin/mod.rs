@@ -9,6 +9,7 @@ mod funding;
 mod keys;
 mod rpc;
 mod settings;
+mod swaps;
 mod vault;
 mod watched;
 
@@ -34,6 +35,7 @@ use rpc::Rpc;
 pub use settings::{
     BadSource, BitcoinFees, BitcoinSettings, BitcoinSource, NodeAuth, NodeSettings,
 };
+pub use swaps::{Bitcoin, locked_of};
 pub use vault::BtcRecovered;
 use vault::{Store, Vault};
 pub use watched::Found;
@@ -248,10 +250,11 @@ impl BitcoinChain {
 
     /// No longer watches `script`. A change that was seen before may still be told.
     pub async fn unwatch(&self, script: &ScriptBuf) {
-        let mut state = self.state();
-        state.ready.remove(script);
-        state.watched.unwatch(script);
-        drop(state);
+        {
+            let mut state = self.state();
+            state.ready.remove(script);
+            state.watched.unwatch(script);
+        }
         if let Source::Electrum(electrum) = &self.0.source {
             electrum.unwatch(script).await;
         }
@@ -369,7 +372,22 @@ impl BitcoinChain {
         rate: FeeRate,
         reserved: &HashSet<OutPoint>,
     ) -> Result<BtcSelection, BtcShortage> {
-        funding::select(&self.coins(), outputs, rate, self.fees().dust, reserved)
+        self.select_from(&self.coins(), outputs, rate, reserved)
+    }
+
+    /// The same of `coins`, as they were seen.
+    ///
+    /// # Errors
+    ///
+    /// When there are not enough.
+    pub fn select_from(
+        &self,
+        coins: &[BtcCoin],
+        outputs: &[TxOut],
+        rate: FeeRate,
+        reserved: &HashSet<OutPoint>,
+    ) -> Result<BtcSelection, BtcShortage> {
+        funding::select(coins, outputs, rate, self.fees().dust, reserved)
     }
 
     /// The signed transaction that spends `coins` to `outputs`, in their order, at `rate`; the change comes last and goes where that of
