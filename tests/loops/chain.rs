@@ -20,7 +20,7 @@ use swaprig::swap::{Depth, FeeRate, Tag};
 use swaprig_harness::World;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
 use swaprig_harness::time::{Deadline, Probe, poll_until};
-use swaprig_harness::units::{BlockDelta, Height, Sat};
+use swaprig_harness::units::{BlockDelta, Height, PaymentHash, Sat};
 use swaprig_harness::world::Chain;
 use tokio::sync::mpsc;
 
