@@ -215,7 +215,15 @@ mod tests {
             seed.preimage(0).to_string(),
             seed.preimage(1).to_string(),
         ];
-        assert_eq!(others, [""; 4]);
-        assert_eq!(seed.wallet().bytes().to_lower_hex_string(), "");
+        let known = [
+            "020563ff82f5e788c6da2753adc3ab5d7e8e7e0b9947eb594d6fa24ac71e273b6c",
+            "02a7f11fea356b612bcd76844d390ed9d2e9f08b92a9f5cb924ff64f15e197b79c",
+            "925e4e90ea0c613641d9555e27330d5971fe860404cd567a4a270ffaa6603ae8",
+            "f15751910ba6cc893e7a604e4d3eb56520ba30fdde59ac253ffd56f331f6b8cc",
+        ];
+        assert_eq!(others, known);
+        let wallet = "ac28bb07d6375fdfa31584591fbcecb61b091b0809cac2a31939d6509ad4acbe\
+                      f4ecabf17897998d7f030bc18c051e27fc7133adfb86dafe3577866aa311b5ec";
+        assert_eq!(seed.wallet().bytes().to_lower_hex_string(), wallet);
     }
 }

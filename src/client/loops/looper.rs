@@ -171,6 +171,19 @@ impl Looper {
     /// [`LoopError::TimedOut`] with what it waits for; it goes on when it is driven again. Errors of the client's own node and source, and
     /// of a server that does not answer, are waited out; those that are told at once are the store's, and what nobody can mend.
     pub async fn run(&self, id: Uuid, deadline: Deadline) -> Result<Record, LoopError> {
+        self.run_until(id, deadline, |_| false).await
+    }
+
+    /// Drives a loop until nothing more is to be done, or until it is as `enough` says.
+    ///
+    /// # Errors
+    /// As [`Looper::run`].
+    pub async fn run_until(
+        &self,
+        id: Uuid,
+        deadline: Deadline,
+        enough: impl Fn(&Record) -> bool,
+    ) -> Result<Record, LoopError> {
         let mut wakes = self.config.lightning.events();
         let mut news = self.news.clone();
         let wake = async || {
@@ -181,7 +194,7 @@ impl Looper {
                 else => std::future::pending().await,
             }
         };
-        let step = async || match self.advance(id).await {
+        let step = async || match self.step(id, &enough).await {
             Err(error) if is_worth_waiting(&error) => {
                 Ok(Step::Waiting(swaprig_harness::error_chain(&error)))
             }
@@ -190,6 +203,13 @@ impl Looper {
         let poll = self.config.policy.poll;
         drive(format!("loop {id} to end"), deadline, poll, wake, step).await?;
         self.status(id)
+    }
+
+    async fn step(&self, id: Uuid, enough: impl Fn(&Record) -> bool) -> Result<Step, LoopError> {
+        match enough(&self.status(id)?) {
+            true => Ok(Step::Over),
+            false => self.advance(id).await,
+        }
     }
 
     /// Drives all loops that are not over, side by side, and tells how each ended.

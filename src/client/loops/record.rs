@@ -1,7 +1,7 @@
 //! What a client knows of one of its loops, as it is stored.
 
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{Address, Network, OutPoint, Txid};
 use serde::{Deserialize, Serialize};
 use swaprig_proto::loops::{Direction, InternalKeyChoice};
 use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat};
@@ -299,6 +299,12 @@ impl Record {
     pub(super) fn taproot(&self) -> Option<Result<Taproot, TaprootError>> {
         let (offer, contract) = (self.offer.as_ref()?, self.contract.as_ref()?);
         Some(taproot(&self.ask, offer, contract))
+    }
+
+    /// Where the coins are, or must be, locked; `None` as long as nothing is agreed.
+    pub fn address(&self, network: Network) -> Option<Address> {
+        let taproot = self.taproot()?.ok()?;
+        Some(taproot.address(network))
     }
 
     /// The last claim or refund of an output.
