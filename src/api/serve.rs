@@ -125,12 +125,8 @@ impl Server {
         listeners.spawn(admin_server.serve_with_incoming_shutdown(incoming, until_stopped()));
         let rest_listen = for_rest.as_ref().map(|(_, address)| *address);
         if let Some((listener, address)) = for_rest {
-            let rest = rest::serve(
-                listener,
-                engine.clone(),
-                Limits::default(),
-                stopping.subscribe(),
-            );
+            let desk = Arc::new(rest::Loops(engine.clone()));
+            let rest = rest::serve(listener, desk, Limits::default(), stopping.subscribe());
             listeners.spawn(rest.map(Ok));
             tracing::info!(%address, "listening for loops");
         }

@@ -1,51 +1,12 @@
 //! What the REST API asks of whoever makes loops, in types that were checked. It knows no HTTP.
 
 use bitcoin::Transaction;
-use bitcoin::secp256k1::PublicKey;
 use futures_util::stream::BoxStream;
-use swaprig_proto::loops::{Direction, InternalKeyChoice, Loop, Quote, State, Terms};
+use swaprig_proto::loops::{Direction, Loop, Quote, State, Terms};
 use swaprig_units::{Height, PaymentHash, Preimage, Sat};
 use uuid::Uuid;
 
-/// A loop out that somebody wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutWanted {
-    /// The caller's key: two requests that have the same are one.
-    pub request: Option<Uuid>,
-    /// SHA-256 of what was asked for.
-    pub fingerprint: [u8; 32],
-    /// The client's key, with which it claims.
-    pub pubkey: PublicKey,
-    /// What is locked on chain. Not more than there will ever be.
-    pub amount: Sat,
-    /// The client's; `None`: the server chooses the preimage, and locks coins before it is paid.
-    pub payment_hash: Option<PaymentHash>,
-    /// The internal key of the output.
-    pub internal: InternalKeyChoice,
-    /// The depth at which it counts as funded; at least 1.
-    pub confirmations: u32,
-    /// Until when the funding may wait.
-    pub publication_deadline: Option<Height>,
-    /// The most that the client would pay on top.
-    pub max_fee: Option<Sat>,
-}
-
-/// A loop in that somebody wants.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InWanted {
-    /// The caller's key: two requests that have the same are one.
-    pub request: Option<Uuid>,
-    /// SHA-256 of what was asked for.
-    pub fingerprint: [u8; 32],
-    /// The client's key, with which it refunds.
-    pub pubkey: PublicKey,
-    /// The client's invoice: it parses, its signature is good, and it has an amount. Network and expiry were not looked at.
-    pub payment_request: String,
-    /// The internal key of the output.
-    pub internal: InternalKeyChoice,
-    /// The most that the client would pay on top.
-    pub max_fee: Option<Sat>,
-}
+pub use crate::watch::{InWanted, OutWanted};
 
 /// The server's half of a key-path spend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

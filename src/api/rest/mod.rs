@@ -9,6 +9,7 @@ mod routes;
 mod serve;
 
 pub use desk::{Cosigned, Desk, InWanted, LoopError, OutWanted, Place};
+pub use engine::Loops;
 pub use openapi::document;
 pub use problem::Kind;
 pub use serve::{Limits, serve};

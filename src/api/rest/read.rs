@@ -17,8 +17,8 @@ use serde::Serialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use swaprig_harness::time::Deadline;
 use swaprig_proto::loops::{
-    CosignRequest, Direction, IDEMPOTENCY_KEY, LoopInRequest, LoopOutRequest, MOST_CONFIRMATIONS,
-    MOST_SAT,
+    CosignRequest, Direction, IDEMPOTENCY_KEY, InternalKeyChoice, LoopInRequest, LoopOutRequest,
+    MOST_CONFIRMATIONS, MOST_SAT,
 };
 use swaprig_units::{Height, PaymentHash, Preimage, Sat};
 use uuid::Uuid;
@@ -26,6 +26,7 @@ use uuid::Uuid;
 use super::desk::{InWanted, OutWanted};
 use super::problem::{Kind, Problem};
 use super::serve::Limits;
+use crate::swap::taproot::InternalChoice;
 
 /// From this number on, a lock time is a time (BIP 65).
 const FIRST_TIME: u32 = 500_000_000;
@@ -256,6 +257,13 @@ fn fingerprint(direction: Direction, asked: &impl Serialize) -> Result<[u8; 32],
     Ok(sha256::Hash::hash(text.as_bytes()).to_byte_array())
 }
 
+fn internal(choice: InternalKeyChoice) -> InternalChoice {
+    match choice {
+        InternalKeyChoice::Musig2 => InternalChoice::Musig2,
+        InternalKeyChoice::Unspendable => InternalChoice::Unspendable,
+    }
+}
+
 pub(super) fn out_wanted(
     asked: &LoopOutRequest,
     request: Option<Uuid>,
@@ -292,7 +300,7 @@ pub(super) fn out_wanted(
         pubkey: pubkey(&asked.pubkey)?,
         amount: amount(asked.amount)?,
         payment_hash: hash,
-        internal: asked.internal_key,
+        internal: internal(asked.internal_key),
         confirmations: confirmations(asked.confirmations)?,
         publication_deadline: asked.publication_deadline.map(Height),
         max_fee: max_fee(asked.max_fee)?,
@@ -313,7 +321,7 @@ pub(super) fn in_wanted(asked: &LoopInRequest, request: Option<Uuid>) -> Result<
         fingerprint: fingerprint(Direction::In, asked)?,
         pubkey: pubkey(&asked.pubkey)?,
         payment_request: asked.payment_request.clone(),
-        internal: asked.internal_key,
+        internal: internal(asked.internal_key),
         max_fee: max_fee(asked.max_fee)?,
     })
 }

@@ -1,0 +1,7 @@
+//! Loops over real daemons: Lightning into Bitcoin and back.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chain;
+mod taproot;
