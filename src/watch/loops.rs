@@ -206,6 +206,11 @@ impl Order for Out {
             .and_then(|price| price.checked_mul(1_000))
             .map(Msat)
             .ok_or(CreateError::PriceOverflow)?;
+        // What is paid in advance is a part of it.
+        let price = match self.wanted.payment_hash {
+            Some(_) => price,
+            None => Msat(price.0.saturating_sub(engine.config.prepay.0)),
+        };
         engine.can_receive(price)?;
         Ok(price)
     }
