@@ -3,6 +3,8 @@
 //! Each setting has one name: `refund_delta_blocks` in the file, `--refund-delta-blocks` as a flag,
 //! `SWAPRIG_REFUND_DELTA_BLOCKS` in the environment. A flag goes before the environment, that before the file.
 
+mod loops;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -15,6 +17,8 @@ use swaprig_units::{BlockDelta, Msat, Sat, Units};
 
 use crate::lightning::CredentialSource;
 use crate::swap::{BuyerPolicy, ServerPolicy};
+
+pub use loops::Loops;
 
 /// The smallest price of a swap. A held payment below a channel's dust limit (354 sat with anchors, BOLT 3) cannot be seen, and
 /// is lost to fees when the channel is closed.
@@ -153,6 +157,66 @@ pub struct Settings {
     /// Where Prometheus reads metrics over HTTP: host:port [default: nowhere]
     #[arg(long, env = "SWAPRIG_METRICS_LISTEN", value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
+    /// Bitcoin, for loops: http://USER:PASSWORD@HOST:PORT of a bitcoind, http://HOST:PORT with `bitcoin_cookie`, or tcp://HOST:PORT of an Electrum server
+    #[arg(long, env = "SWAPRIG_BITCOIN_URL", value_name = "URL")]
+    pub bitcoin_url: Option<String>,
+    /// The cookie file of that bitcoind
+    #[arg(long, env = "SWAPRIG_BITCOIN_COOKIE", value_name = "FILE")]
+    pub bitcoin_cookie: Option<PathBuf>,
+    /// The Bitcoin height before which the seed was not used: the wallet is scanned from there [default: 0]
+    #[arg(long, env = "SWAPRIG_BITCOIN_BIRTHDAY", value_name = "HEIGHT")]
+    pub bitcoin_birthday: Option<u32>,
+    /// A service that tells fee rates as mempool.space does, asked before bitcoind: its URL
+    #[arg(long, env = "SWAPRIG_BITCOIN_FEE_URL", value_name = "URL")]
+    pub bitcoin_fee_url: Option<String>,
+    /// The lowest fee rate on Bitcoin, satoshi per 1,000 vbytes [default: 1000]
+    #[arg(long, env = "SWAPRIG_BITCOIN_FEE_FLOOR", value_name = "SAT_PER_KVB")]
+    pub bitcoin_fee_floor: Option<u64>,
+    /// The highest fee rate on Bitcoin, of late claims and refunds, too; satoshi per 1,000 vbytes [default: 500000]
+    #[arg(long, env = "SWAPRIG_BITCOIN_FEE_CAP", value_name = "SAT_PER_KVB")]
+    pub bitcoin_fee_cap: Option<u64>,
+    /// The fee rate on Bitcoin when nobody can tell one, satoshi per 1,000 vbytes [default: 5000]
+    #[arg(long, env = "SWAPRIG_BITCOIN_FEE_FALLBACK", value_name = "SAT_PER_KVB")]
+    pub bitcoin_fee_fallback: Option<u64>,
+    /// The server's part of a loop's fee that does not depend on the amount, satoshi; what the chain costs comes on top [default: 0]
+    #[arg(long, env = "SWAPRIG_LOOP_BASE_FEE_SAT", value_name = "SAT")]
+    pub loop_base_fee_sat: Option<u64>,
+    /// The part that does, millionths of the amount [default: 2000]
+    #[arg(long, env = "SWAPRIG_LOOP_FEE_PPM", value_name = "PPM")]
+    pub loop_fee_ppm: Option<u32>,
+    /// The smallest loop, satoshi [default: 20000]
+    #[arg(long, env = "SWAPRIG_LOOP_MIN_SAT", value_name = "SAT")]
+    pub loop_min_sat: Option<u64>,
+    /// The largest loop, satoshi [default: as much as there is]
+    #[arg(long, env = "SWAPRIG_LOOP_MAX_SAT", value_name = "SAT")]
+    pub loop_max_sat: Option<u64>,
+    /// Size of the coins that are kept ready for loops, satoshi; 0 keeps none ready [default: 0]
+    #[arg(long, env = "SWAPRIG_LOOP_COIN_SAT", value_name = "SAT")]
+    pub loop_coin_sat: Option<u64>,
+    /// Bitcoin blocks from the making of a loop to its timeout, at most [default: 288]
+    #[arg(long, env = "SWAPRIG_LOOP_DELTA_BLOCKS", value_name = "BLOCKS")]
+    pub loop_delta_blocks: Option<u32>,
+    /// Bitcoin blocks that a client has to claim a loop out, at least [default: 24]
+    #[arg(long, env = "SWAPRIG_LOOP_CLAIM_WINDOW_BLOCKS", value_name = "BLOCKS")]
+    pub loop_claim_window_blocks: Option<u32>,
+    /// Bitcoin blocks between the timeout of a loop out and the lapse of the payment that is held for it [default: 12]
+    #[arg(long, env = "SWAPRIG_LOOP_REFUND_WINDOW_BLOCKS", value_name = "BLOCKS")]
+    pub loop_refund_window_blocks: Option<u32>,
+    /// Bitcoin blocks in which a loop must be funded [default: 36]
+    #[arg(long, env = "SWAPRIG_LOOP_FUNDING_BLOCKS", value_name = "BLOCKS")]
+    pub loop_funding_blocks: Option<u32>,
+    /// Confirmations of a client's coins before a loop in is paid [default: 3]
+    #[arg(long, env = "SWAPRIG_LOOP_IN_CONFIRMATIONS", value_name = "N")]
+    pub loop_in_confirmations: Option<u32>,
+    /// The most Bitcoin blocks for which a payment of a loop in may lock coins [default: 144]
+    #[arg(long, env = "SWAPRIG_LOOP_IN_MAX_CLTV", value_name = "BLOCKS")]
+    pub loop_in_max_cltv: Option<u32>,
+    /// The most that the routing of a loop in may cost, millionths of the amount [default: 5000]
+    #[arg(long, env = "SWAPRIG_LOOP_IN_ROUTING_PPM", value_name = "PPM")]
+    pub loop_in_routing_ppm: Option<u32>,
+    /// Where clients of loop out and loop in connect, over HTTP: host:port [default: nowhere, and no loops are made]
+    #[arg(long, env = "SWAPRIG_REST_LISTEN", value_name = "ADDRESS")]
+    pub rest_listen: Option<SocketAddr>,
     /// Directory of the store and of the wallet's cache
     #[arg(long, env = "SWAPRIG_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -257,6 +321,10 @@ pub struct Config {
     pub admin_listen: SocketAddr,
     /// Where Prometheus reads.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where clients of loops connect; `None`: nowhere.
+    pub rest_listen: Option<SocketAddr>,
+    /// How loops are made.
+    pub loops: Loops,
     /// The server's own directory.
     pub data_dir: PathBuf,
     /// The mnemonic.
@@ -271,8 +339,8 @@ pub struct Config {
     pub lbtc: AssetId,
     /// Hash of the first block of a regtest network.
     pub genesis_hash: BlockHash,
-    /// The Liquid index.
-    pub electrum_url: String,
+    /// The Liquid index; `None`: nothing is sold on Liquid.
+    pub electrum_url: Option<String>,
     /// ldk-server.
     pub ldk_address: String,
     /// Where ldk-server's credential is.
@@ -349,7 +417,9 @@ impl Settings {
             };
         }
         over! {
-            listen admin_listen metrics_listen data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
+            listen admin_listen metrics_listen rest_listen bitcoin_url bitcoin_cookie bitcoin_birthday bitcoin_fee_url bitcoin_fee_floor
+            bitcoin_fee_cap bitcoin_fee_fallback loop_base_fee_sat loop_fee_ppm loop_min_sat loop_max_sat loop_coin_sat loop_delta_blocks
+            loop_claim_window_blocks loop_refund_window_blocks loop_funding_blocks loop_in_confirmations loop_in_max_cltv loop_in_routing_ppm data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
             ldk_dir ldk_cert bitcoin_network fee_subsidy_sat refund_delta_blocks claim_window_blocks funding_timeout_blocks
             invoice_expiry_seconds max_confirmations final_confirmations create_timeout_seconds max_in_flight
             max_exposure_msat prepay_msat fee_rate max_fee_rate poll_interval_millis refund_interval_blocks log_format log_level
@@ -362,6 +432,11 @@ impl Settings {
     ///
     /// When something is missing or unsound; it says what to do.
     pub fn check(self) -> Result<Config, ConfigError> {
+        let bitcoin_network = self
+            .bitcoin_network
+            .clone()
+            .unwrap_or_else(|| "regtest".into());
+        let loops = Loops::of(&self, &bitcoin_network)?;
         let data_dir = self
             .data_dir
             .ok_or(ConfigError::Missing { key: "data_dir" })?;
@@ -375,10 +450,15 @@ impl Settings {
             (Some(file), _) => CredentialSource::File(file),
             (None, Some(dir)) => CredentialSource::Storage {
                 dir: dir.clone(),
-                network: self.bitcoin_network.unwrap_or_else(|| "regtest".into()),
+                network: bitcoin_network.clone(),
             },
             (None, None) => return Err(missing("ldk_dir")),
         };
+        if self.electrum_url.is_none() && loops.source.is_none() {
+            return Err(missing(
+                "electrum_url, for swaps on Liquid, or bitcoin_url, for loops",
+            ));
+        }
         let network = self.network.unwrap_or(Network::LiquidRegtest);
         let lbtc = match (network, self.policy_asset) {
             (Network::Liquid, None) => AssetId::LIQUID_BTC,
@@ -402,6 +482,8 @@ impl Settings {
                 .admin_listen
                 .unwrap_or(SocketAddr::from(([127, 0, 0, 1], 9746))),
             metrics_listen: self.metrics_listen,
+            rest_listen: self.rest_listen,
+            loops,
             seed_file: self.seed_file.unwrap_or_else(|| data_dir.join("seed")),
             store: self.store.unwrap_or_else(|| data_dir.join("swaps.db")),
             wallet_dir: self.wallet_dir.unwrap_or_else(|| data_dir.join("wallet")),
@@ -409,9 +491,7 @@ impl Settings {
             network,
             lbtc,
             genesis_hash: self.genesis_hash.unwrap_or_else(regtest_genesis),
-            electrum_url: self.electrum_url.ok_or(ConfigError::Missing {
-                key: "electrum_url",
-            })?,
+            electrum_url: self.electrum_url,
             ldk_address: self
                 .ldk_address
                 .ok_or(ConfigError::Missing { key: "ldk_address" })?,
@@ -539,6 +619,13 @@ impl Config {
             return unsound(
                 "poll_interval_millis",
                 "and create_timeout_seconds must be 1 at least".into(),
+            );
+        }
+        let rest = self.rest_listen.filter(|rest| rest.port() != 0);
+        if rest.is_some_and(|rest| rest == self.listen || rest == self.admin_listen) {
+            return unsound(
+                "rest_listen",
+                "must not be where buyers or the operator connect: they speak gRPC".into(),
             );
         }
         if self.listen.port() != 0 && self.listen == self.admin_listen {

@@ -15,7 +15,8 @@ use swaprig::chain::{
     Seed, Selection, Split, Wallet, WalletSettings, WatchEvent, Watcher, observe, select,
 };
 use swaprig::swap::{
-    ChainSpend, Depth, FeeRate, FundingTx, Htlc, Locked, Phase, Spend, Swap, SwapId, Terms, claim,
+    ChainName, ChainSpend, Depth, Direction, FeeRate, FundingTx, Htlc, Locked, Phase, Spend, Swap,
+    Terms, claim, liquid_outpoint, liquid_txid, neutral_txid,
 };
 use swaprig_harness::World;
 use swaprig_harness::elementsd::{AssetAmount, FAUCET, lbtc};
@@ -100,7 +101,9 @@ fn key(byte: u8) -> PublicKey {
 
 fn terms(needs: &Needs, hash: u8) -> Terms {
     Terms {
-        asset: needs.asset,
+        chain: ChainName::Liquid,
+        direction: Direction::Out,
+        asset: needs.asset.into(),
         amount: needs.amount,
         fee_value: needs.fee_value,
         price: Msat(1_000),
@@ -113,24 +116,18 @@ fn terms(needs: &Needs, hash: u8) -> Terms {
         min_confirmations: 2,
         funding_window: BlockDelta(10),
         made_at: Height(1),
+        refund_window: BlockDelta(0),
+        finality: 0,
+        internal: None,
+        routing: None,
     }
 }
 
 fn swap(index: u32, terms: Terms, funding: FundingTx) -> Swap {
     Swap {
-        id: SwapId(uuid::Uuid::from_u128(u128::from(index))),
-        index,
-        terms,
         phase: Phase::Funding,
-        invoice: None,
-        prepay_invoice: None,
         funding: Some(funding),
-        never_claim: false,
-        claim_tried: false,
-        held_until: None,
-        paid: false,
-        spend: None,
-        refund: None,
+        ..Swap::new(index, terms)
     }
 }
 
@@ -327,14 +324,17 @@ async fn recovers(seed: &Seed, dir: &Path, index: &Index, swaps: &[Swap]) {
         let terms = &swap.terms;
         assert_eq!(Some(&found.funding), swap.funding.as_ref());
         assert_eq!(
-            (found.index, found.timeout, found.claimer),
+            (found.tag.index, found.tag.timeout, found.tag.claimer),
             (swap.index, terms.timeout, terms.claimer)
         );
         assert_eq!(
             (found.asset, found.amount, found.fee_value),
             (terms.asset, terms.amount, terms.fee_value)
         );
-        assert_eq!(found.lock, Htlc::of(terms).script_pubkey());
+        assert_eq!(
+            found.script.as_bytes(),
+            Htlc::of(terms).script_pubkey().as_bytes()
+        );
     }
     // What was scanned is there when it is opened again, and no address is given out twice.
     let given = again.fresh_address().unwrap();
@@ -375,9 +375,9 @@ async fn a_claim_is_seen_with_its_preimage_also_when_it_takes_only_a_part() {
         index.broadcast(&transaction).await.unwrap();
         mine(&world).await;
         let locked = Locked::of(&terms, lbtc(), &funding);
-        let fee_output = OutPoint::new(funding.txid, funding.fee_vout.unwrap());
+        let fee_output = OutPoint::new(liquid_txid(funding.txid), funding.fee_vout.unwrap());
         let of_both = if is_partly {
-            locked.clone().without(funding.outpoint())
+            locked.clone().without(liquid_outpoint(funding.outpoint()))
         } else {
             locked
         };
@@ -399,7 +399,7 @@ async fn a_claim_is_seen_with_its_preimage_also_when_it_takes_only_a_part() {
             .spend
             .unwrap();
         let wanted = ChainSpend {
-            txid: claim.txid(),
+            txid: neutral_txid(claim.txid()),
             spend: Spend::Claim(preimage),
             depth: Depth::Mempool,
             whole: !is_partly,

@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows how a swap is made.
 
+pub mod loops;
 pub mod validate;
 
 /// Package `ln_liquid_swap.v1`.

@@ -5,7 +5,7 @@ use swaprig_proto::v1;
 use tonic::{Code, Status as Rpc};
 use uuid::Uuid;
 
-use crate::swap::{Depth, FailureReason, Htlc, Phase, Spend, Status, status};
+use crate::swap::{Depth, FailureReason, Phase, Spend, Status, status};
 use crate::watch::View;
 
 /// Refuses a message that breaks a constraint of its .proto file.
@@ -54,11 +54,13 @@ pub(super) fn status_wanted(number: i32) -> Option<Status> {
 
 fn phase_message(phase: &Phase) -> v1::SwapPhase {
     match phase {
-        Phase::Reserved | Phase::Building => v1::SwapPhase::Reserved,
+        Phase::Reserved | Phase::Building | Phase::AwaitingPayment | Phase::AwaitingFunding => {
+            v1::SwapPhase::Reserved
+        }
         Phase::AwaitingPrepay => v1::SwapPhase::AwaitingPrepay,
         Phase::Funding => v1::SwapPhase::Funding,
         Phase::Confirmed => v1::SwapPhase::Confirmed,
-        Phase::PaymentHeld => v1::SwapPhase::PaymentHeld,
+        Phase::PaymentHeld | Phase::Paying => v1::SwapPhase::PaymentHeld,
         Phase::Paid => v1::SwapPhase::Paid,
         Phase::Cancelling => v1::SwapPhase::Cancelling,
         Phase::Refunding => v1::SwapPhase::Refunding,
@@ -70,8 +72,12 @@ fn phase_message(phase: &Phase) -> v1::SwapPhase {
 
 fn failure_message(phase: &Phase) -> v1::FailureReason {
     match phase {
-        Phase::Failed(FailureReason::Invoice) => v1::FailureReason::Invoice,
-        Phase::Failed(FailureReason::Funding) => v1::FailureReason::Funding,
+        Phase::Failed(FailureReason::Invoice | FailureReason::Payment) => {
+            v1::FailureReason::Invoice
+        }
+        Phase::Failed(FailureReason::Funding | FailureReason::NotFunded) => {
+            v1::FailureReason::Funding
+        }
         Phase::Failed(FailureReason::Prepay) => v1::FailureReason::Prepay,
         _ => v1::FailureReason::Unspecified,
     }
@@ -81,16 +87,15 @@ fn failure_message(phase: &Phase) -> v1::FailureReason {
 pub(super) fn swap(view: &View) -> v1::Swap {
     let swap = &view.swap;
     let terms = &swap.terms;
-    let htlc = Htlc::of(terms);
     let depth = view.funding_depth.unwrap_or(Depth::Unseen);
     let claim = swap.spend.as_ref().and_then(|spend| match spend.spend {
         Spend::Claim(preimage) => Some((spend.txid, preimage)),
-        Spend::Refund => None,
+        Spend::Refund | Spend::Cooperative => None,
     });
     // Of several that were signed, the one that the chain has.
     let refund = match &swap.spend {
         Some(spend) if spend.spend == Spend::Refund => Some(spend.txid),
-        Some(_) | None => swap.refund,
+        Some(_) | None => swap.own_spend,
     };
     v1::Swap {
         swap_id: swap.id.to_string(),
@@ -108,8 +113,8 @@ pub(super) fn swap(view: &View) -> v1::Swap {
             claim_pubkey: terms.claimer.to_string(),
             refund_pubkey: terms.refunder.to_string(),
             timeout: terms.timeout.0,
-            witness_script: format!("{:x}", htlc.witness_script()),
-            address: htlc.address(view.params).to_string(),
+            witness_script: view.lock.witness_script.clone(),
+            address: view.lock.address.clone(),
             value: terms.amount.0,
             fee_value_sat: terms.fee_value.0,
         }),
@@ -118,11 +123,11 @@ pub(super) fn swap(view: &View) -> v1::Swap {
             vout: funding.vout,
             fee_vout: funding.fee_vout.unwrap_or_default(),
             transaction: funding.raw.clone(),
-            confirmations: depth.confirmations(view.liquid),
+            confirmations: depth.confirmations(view.height),
         }),
         min_confirmations: terms.min_confirmations,
         pay_by_height: terms.timeout.0.saturating_sub(terms.claim_window.0),
-        liquid_height: view.liquid.0,
+        liquid_height: view.height.0,
         claim_txid: claim.map(|(txid, _)| txid.to_string()).unwrap_or_default(),
         preimage: claim
             .map(|(_, preimage)| preimage.to_string())

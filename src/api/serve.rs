@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use swaprig_proto::v1::admin_service_server::AdminServiceServer;
 use swaprig_proto::v1::swap_service_server::SwapServiceServer;
 use tokio::net::TcpListener;
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tonic::transport::server::TcpIncoming;
 
 use super::admin::Admin;
+use super::rest::{self, Limits};
 use super::swaps::Swaps;
 use crate::config::{Config, LogFormat};
 use crate::watch::{Engine, StartError};
@@ -34,6 +35,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// Where the operator connects.
     pub admin_listen: SocketAddr,
+    /// Where clients of loops connect, if they can.
+    pub rest_listen: Option<SocketAddr>,
 }
 
 /// Begins to write the log to standard error. Call it once.
@@ -79,6 +82,10 @@ impl Server {
                 .install()
                 .map_err(|error| StartError::Metrics(error.to_string()))?;
         }
+        let for_rest = match config.rest_listen {
+            Some(address) => Some(bind("the REST service", address).await?),
+            None => None,
+        };
         let engine = Engine::start(config).await?;
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_not_serving::<SwapServiceServer<Swaps>>().await;
@@ -116,22 +123,14 @@ impl Server {
             .add_service(reflection_v1alpha());
         let incoming = TcpIncoming::from(admin_listener).with_nodelay(Some(true));
         listeners.spawn(admin_server.serve_with_incoming_shutdown(incoming, until_stopped()));
-        let readiness = tokio_stream::wrappers::WatchStream::new(engine.readiness());
-        tokio::spawn(readiness.for_each(move |unready| {
-            let health = health.clone();
-            async move {
-                match unready {
-                    None => health.set_serving::<SwapServiceServer<Swaps>>().await,
-                    Some(_) => health.set_not_serving::<SwapServiceServer<Swaps>>().await,
-                }
-                let serving = match unready {
-                    None => tonic_health::ServingStatus::Serving,
-                    Some(_) => tonic_health::ServingStatus::NotServing,
-                };
-                // The server as a whole.
-                health.set_service_status("", serving).await;
-            }
-        }));
+        let rest_listen = for_rest.as_ref().map(|(_, address)| *address);
+        if let Some((listener, address)) = for_rest {
+            let desk = Arc::new(rest::Loops(engine.clone()));
+            let rest = rest::serve(listener, desk, Limits::default(), stopping.subscribe());
+            listeners.spawn(rest.map(Ok));
+            tracing::info!(%address, "listening for loops");
+        }
+        tokio::spawn(tell_health(engine.readiness(), health));
         tracing::info!(%listen, %admin_listen, "listening");
         Ok(Server {
             engine,
@@ -139,6 +138,7 @@ impl Server {
             listeners,
             listen,
             admin_listen,
+            rest_listen,
         })
     }
 
@@ -156,6 +156,28 @@ impl Server {
         let _ = tokio::time::timeout(STOP, all).await;
         tracing::info!("stopped");
     }
+}
+
+/// Has the health service say what the engine's readiness is, from now on.
+async fn tell_health(
+    readiness: watch::Receiver<Option<String>>,
+    health: tonic_health::server::HealthReporter,
+) {
+    let readiness = tokio_stream::wrappers::WatchStream::new(readiness);
+    let told = readiness.for_each(move |unready| {
+        let health = health.clone();
+        async move {
+            let serving = match unready {
+                None => tonic_health::ServingStatus::Serving,
+                Some(_) => tonic_health::ServingStatus::NotServing,
+            };
+            let swaps = <SwapServiceServer<Swaps> as tonic::server::NamedService>::NAME;
+            health.set_service_status(swaps, serving).await;
+            // The server as a whole.
+            health.set_service_status("", serving).await;
+        }
+    });
+    told.await;
 }
 
 fn builder() -> tonic::transport::Server {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status as Rpc};
 
 use super::convert;
-use crate::swap::SwapId;
+use crate::swap::{Kind, SwapId};
 use crate::watch::{CreateError, Engine, Wanted};
 
 /// The largest page of ListSwaps when the caller does not say.
@@ -96,7 +96,8 @@ impl Swaps {
         let id = SwapId(convert::uuid("swap_id", text)?);
         let found = self.engine.view(id);
         let found = found.map_err(|error| convert::error(Code::Internal, &error))?;
-        let view = found.ok_or_else(|| Rpc::not_found(format!("there is no swap {id}")))?;
+        let view = found.filter(|view| view.swap.terms.kind() == Kind::LnToLiquid);
+        let view = view.ok_or_else(|| Rpc::not_found(format!("there is no swap {id}")))?;
         Ok(convert::swap(&view))
     }
 }
@@ -166,7 +167,7 @@ impl SwapService for Swaps {
             size => size,
         };
         let wanted = convert::status_wanted(request.status);
-        let page = self.engine.page(wanted, after, size);
+        let page = self.engine.page(Kind::LnToLiquid, wanted, after, size);
         let page = page.map_err(|error| convert::error(Code::Internal, &error))?;
         let full = u32::try_from(page.len()).is_ok_and(|length| length == size);
         let next = page.last().filter(|_| full);

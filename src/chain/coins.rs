@@ -7,8 +7,10 @@ use swaprig_units::{Height, Sat, Units};
 
 use super::fee::FeePolicy;
 use super::keys::KeyPath;
+use super::reservations::Owned;
 use super::size::FundingSize;
-use crate::swap::Terms;
+use super::swap_chain::Shortage;
+use crate::swap::{Terms, neutral_outpoint};
 
 /// An unspent output of the wallet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,16 @@ pub struct Coin {
     pub(super) output: TxOut,
     /// What its commitments hide.
     pub(super) secrets: TxOutSecrets,
+}
+
+impl Owned for Coin {
+    fn outpoint(&self) -> bitcoin::OutPoint {
+        neutral_outpoint(self.outpoint)
+    }
+
+    fn height(&self) -> Option<Height> {
+        self.height
+    }
 }
 
 /// What a funding has to lock and to pay.
@@ -64,23 +76,6 @@ impl Selection {
     }
 }
 
-/// There are not enough coins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{wanted} of {asset} are wanted and {available} are there in confirmed explicit coins that nobody reserved ({elsewhere} more are \
-     unconfirmed, confidential or reserved)"
-)]
-pub struct Shortage {
-    /// Of which asset.
-    pub asset: AssetId,
-    /// How much is needed at least, with the fee.
-    pub wanted: Units,
-    /// How much could be used now.
-    pub available: Units,
-    /// How much more there is that could be used later.
-    pub elsewhere: Units,
-}
-
 /// Chooses coins for `needs`: confirmed and explicit ones that are not in `reserved`; as few as possible, of those the smallest that
 /// suffice, and rather without change or with change that is worth an output than with a rest that is lost to the fee.
 /// The same coins give the same choice, whatever their order.
@@ -113,7 +108,8 @@ pub fn select(
             Some(0) => Judgement::Exact,
             Some(_) => Judgement::Change,
         };
-        chosen = pick(&usable(needs.asset), judge).ok_or_else(|| short(needs.asset, wanted))?;
+        chosen =
+            pick(&usable(needs.asset), worth, judge).ok_or_else(|| short(needs.asset, wanted))?;
         size.change += usize::from(sum(&chosen) > wanted);
         size.inputs += chosen.len();
     }
@@ -123,10 +119,10 @@ pub fn select(
         ..size
     };
     let judge = |count, sum| {
-        let outcome = Outcome::of(sum, needs.locked_lbtc(), with(count), needs.fees);
+        let outcome = Outcome::of(sum, needs.locked_lbtc(), Costs::of(with(count), needs.fees));
         outcome.map_or(Judgement::TooLittle, Outcome::judgement)
     };
-    let picked = pick(&all, judge).ok_or_else(|| {
+    let picked = pick(&all, worth, judge).ok_or_else(|| {
         let fee = needs.fees.rate.fee(with(all.len().max(1)).vsize());
         short(needs.policy_asset, needs.locked_lbtc() + u128::from(fee.0))
     })?;
@@ -171,7 +167,7 @@ impl Needs {
     /// What a funding of `terms` needs.
     pub fn of(terms: &Terms, policy_asset: AssetId, fees: FeePolicy) -> Needs {
         Needs {
-            asset: terms.asset,
+            asset: terms.asset.on_liquid(),
             amount: terms.amount,
             fee_value: terms.fee_value,
             policy_asset,
@@ -211,8 +207,7 @@ fn settle(chosen: Vec<&Coin>, needs: &Needs) -> Option<Selection> {
     let outcome = Outcome::of(
         of(needs.policy_asset),
         needs.locked_lbtc(),
-        size,
-        needs.fees,
+        Costs::of(size, needs.fees),
     )?;
     if outcome.change > 0 {
         change.push((needs.policy_asset, Units(outcome.change)));
@@ -228,6 +223,10 @@ fn settle(chosen: Vec<&Coin>, needs: &Needs) -> Option<Selection> {
 
 fn is_usable(coin: &Coin) -> bool {
     coin.explicit && coin.height.is_some()
+}
+
+fn worth(coin: &Coin) -> u64 {
+    coin.value.0
 }
 
 fn sum(coins: &[&Coin]) -> u128 {
@@ -253,33 +252,55 @@ fn shortage(
         }
     }
     Shortage {
-        asset,
+        asset: asset.into(),
         wanted: units(wanted),
         available: units(available),
         elsewhere: units(elsewhere),
     }
 }
 
-/// What becomes of the L-BTC that is not locked.
+/// What a transaction pays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Outcome {
-    change: u64,
-    fee: u64,
-    is_exact: bool,
+pub(super) struct Costs {
+    /// Without change.
+    pub(super) bare: Sat,
+    /// With one output for change more.
+    pub(super) with_change: Sat,
+    /// The least that is worth an output.
+    pub(super) dust: Sat,
 }
 
-impl Outcome {
-    /// `None` when `sum` does not suffice. `size` is the funding's without change of L-BTC.
-    fn of(sum: u128, locked: u128, size: FundingSize, fees: FeePolicy) -> Option<Outcome> {
-        let bare = u128::from(fees.rate.fee(size.vsize()).0);
-        let rest = sum.checked_sub(locked + bare)?;
+impl Costs {
+    /// `size` is the funding's without change of L-BTC.
+    fn of(size: FundingSize, fees: FeePolicy) -> Costs {
         let with_change = FundingSize {
             change: size.change + 1,
             ..size
         };
-        let fee = fees.rate.fee(with_change.vsize()).0;
+        Costs {
+            bare: fees.rate.fee(size.vsize()),
+            with_change: fees.rate.fee(with_change.vsize()),
+            dust: fees.dust,
+        }
+    }
+}
+
+/// What becomes of the coins that are not locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Outcome {
+    pub(super) change: u64,
+    pub(super) fee: u64,
+    is_exact: bool,
+}
+
+impl Outcome {
+    /// `None` when `sum` does not suffice.
+    pub(super) fn of(sum: u128, locked: u128, costs: Costs) -> Option<Outcome> {
+        let bare = u128::from(costs.bare.0);
+        let rest = sum.checked_sub(locked + bare)?;
+        let fee = costs.with_change.0;
         let change = sum.saturating_sub(locked + u128::from(fee));
-        let kept = change >= u128::from(fees.dust.0.max(1));
+        let kept = change >= u128::from(costs.dust.0.max(1));
         Some(Outcome {
             change: if kept { units(change).0 } else { 0 },
             fee: if kept { fee } else { units(bare + rest).0 },
@@ -287,7 +308,7 @@ impl Outcome {
         })
     }
 
-    fn judgement(self) -> Judgement {
+    pub(super) fn judgement(self) -> Judgement {
         match self {
             Outcome { is_exact: true, .. } => Judgement::Exact,
             Outcome { change: 0, .. } => Judgement::Waste,
@@ -298,7 +319,7 @@ impl Outcome {
 
 /// What some coins are worth for a purpose, best last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Judgement {
+pub(super) enum Judgement {
     TooLittle,
     /// A rest goes to the fee that is not worth an output.
     Waste,
@@ -307,12 +328,17 @@ enum Judgement {
 }
 
 /// The smallest number of coins that suffice: of the runs of so many neighbours, and of the largest ones with one other coin, the
-/// best, and of those the smallest. `coins` ascend.
-fn pick<'c>(coins: &[&'c Coin], judge: impl Fn(usize, u128) -> Judgement) -> Option<Vec<&'c Coin>> {
+/// best, and of those the smallest. `coins` ascend in what they are worth.
+pub(super) fn pick<'c, C>(
+    coins: &[&'c C],
+    worth: impl Fn(&C) -> u64,
+    judge: impl Fn(usize, u128) -> Judgement,
+) -> Option<Vec<&'c C>> {
+    let sum = |coins: &[&C]| -> u128 { coins.iter().map(|coin| u128::from(worth(coin))).sum() };
     if judge(0, 0) == Judgement::Exact {
         return Some(Vec::new());
     }
-    let value = |at: usize| u128::from(coins[at].value.0);
+    let value = |at: usize| u128::from(worth(coins[at]));
     let mut largest = 0;
     let count = (1..=coins.len()).find(|count| {
         largest += value(coins.len() - count);
@@ -324,7 +350,7 @@ fn pick<'c>(coins: &[&'c Coin], judge: impl Fn(usize, u128) -> Judgement) -> Opt
         coins.len() - count + 1,
     );
     let mut run = sum(&coins[..count - 1]);
-    let mut best: Option<(Judgement, u128, Vec<&'c Coin>)> = None;
+    let mut best: Option<(Judgement, u128, Vec<&'c C>)> = None;
     for start in 0..others {
         run += value(start + count - 1);
         for (sum, is_run) in [(run, true), (top + value(start), false)] {

@@ -6,7 +6,7 @@ use elements::{AssetId, LockTime, Script, Sequence, Transaction, TxIn, TxOut, Tx
 use swaprig_units::Sat;
 
 use super::coins::{Coin, Selection};
-use crate::swap::{FundingTx, Terms, expected_outputs, tag_output};
+use crate::swap::{FundingTx, Terms, expected_outputs, neutral_txid, tag_output};
 
 /// The transaction that funds the HTLC of `terms` from the coins of `selection`, not signed yet.
 /// The HTLC comes first, then its L-BTC for the claim, the tag, the change and the fee.
@@ -55,7 +55,7 @@ pub(super) fn explicit(asset: AssetId, value: u64, script: Script) -> TxOut {
 /// What is stored of a funding.
 pub(super) fn described(transaction: &Transaction, terms: &Terms) -> FundingTx {
     FundingTx {
-        txid: transaction.txid(),
+        txid: neutral_txid(transaction.txid()),
         vout: 0,
         fee_vout: (terms.fee_value != Sat(0)).then_some(1),
         raw: serialize_hex(transaction),

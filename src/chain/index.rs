@@ -257,13 +257,20 @@ impl Index {
     /// See [`BroadcastError`].
     pub async fn broadcast(&self, transaction: &Transaction) -> Result<Txid, BroadcastError> {
         let txid = transaction.txid();
-        let params = json!([serialize_hex(transaction)]);
+        let text = txid.to_string();
+        self.send(serialize_hex(transaction), &text).await?;
+        Ok(txid)
+    }
+
+    /// Sends the transaction called `txid`, in hexadecimal.
+    pub(super) async fn send(&self, transaction: String, txid: &str) -> Result<(), BroadcastError> {
+        let params = json!([transaction]);
         match self.call("blockchain.transaction.broadcast", params).await {
-            Ok(said) if said.as_str() == Some(&txid.to_string()) => Ok(txid),
+            Ok(said) if said.as_str() == Some(txid) => Ok(()),
             Ok(said) => Err(BroadcastError::Unreachable(format!(
                 "the index answered {said} to {txid}"
             ))),
-            Err(IndexError::Refused { text, .. }) => verdict(text).map(|()| txid),
+            Err(IndexError::Refused { text, .. }) => verdict(text),
             Err(error) => Err(BroadcastError::Unreachable(error.to_string())),
         }
     }
@@ -282,13 +289,17 @@ impl Index {
         Ok((coins > 0.0).then(|| rate_from_coins(coins)).flatten())
     }
 
-    async fn call(&self, method: &str, params: Value) -> Result<Value, IndexError> {
+    pub(super) async fn call(&self, method: &str, params: Value) -> Result<Value, IndexError> {
         let mut all = self.batch(method, vec![params]).await?;
         Ok(all.pop().expect("one for each"))
     }
 
     /// Asks `method` once for each of `params`; the first error is the error of all.
-    async fn batch(&self, method: &str, params: Vec<Value>) -> Result<Vec<Value>, IndexError> {
+    pub(super) async fn batch(
+        &self,
+        method: &str,
+        params: Vec<Value>,
+    ) -> Result<Vec<Value>, IndexError> {
         let mut all = Vec::with_capacity(params.len());
         let mut params = params.into_iter().peekable();
         while params.peek().is_some() {
@@ -381,7 +392,7 @@ pub(super) fn script_hash(script: &Script) -> String {
     hash.to_lower_hex_string()
 }
 
-fn malformed(method: &str, why: impl Into<String>) -> IndexError {
+pub(super) fn malformed(method: &str, why: impl Into<String>) -> IndexError {
     IndexError::Malformed {
         method: method.to_owned(),
         why: why.into(),
@@ -423,7 +434,7 @@ fn history(method: &str, said: &Value) -> Result<Vec<HistoryItem>, IndexError> {
 
 /// What the node's words on a transaction mean. They are those of `sendrawtransaction`, and indexes wrap them each in
 /// their own way, so that parts are looked for.
-fn verdict(text: String) -> Result<(), BroadcastError> {
+pub(super) fn verdict(text: String) -> Result<(), BroadcastError> {
     const KNOWN: [&str; 5] = [
         "txn-already-in-mempool",
         "txn-already-known",

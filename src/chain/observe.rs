@@ -5,31 +5,36 @@ use elements::hex::decode_to_vec;
 use elements::{OutPoint, Script, Transaction};
 
 use super::index::{HistoryItem, Index, IndexError};
-use crate::swap::{Chain, ChainSpend, Depth, FundingTx, Htlc, Spend, Swap, classify};
+use crate::swap::{
+    ChainSpend, ChainState, Depth, FundingTx, Htlc, Spend, Swap, classify, liquid_outpoint,
+    liquid_txid, neutral_txid,
+};
 
 /// What the index shows of the funding of `swap` and of its HTLC; `None` as long as no funding is signed.
 ///
 /// # Errors
 ///
 /// When the index does not answer, or answers with nonsense: nothing is known then.
-pub async fn observe(index: &Index, swap: &Swap) -> Result<Option<Chain>, IndexError> {
+pub async fn observe(index: &Index, swap: &Swap) -> Result<Option<ChainState>, IndexError> {
     let Some(funding) = &swap.funding else {
         return Ok(None);
     };
     let htlc = Htlc::of(&swap.terms);
     let history = index.history(&htlc.script_pubkey()).await?;
-    let own = history.iter().find(|item| item.txid == funding.txid);
+    let funded_by = liquid_txid(funding.txid);
+    let own = history.iter().find(|item| item.txid == funded_by);
     let depth = own.map_or(Depth::Unseen, |item| item.depth);
     let others: Vec<HistoryItem> = history
         .iter()
         .copied()
-        .filter(|item| item.txid != funding.txid)
+        .filter(|item| item.txid != funded_by)
         .collect();
     let spend = spend(index, &htlc, funding, &others).await?;
     // A spend of it shows that nothing else spent its inputs.
     let conflicted =
         depth == Depth::Unseen && spend.is_none() && is_conflicted(index, funding).await?;
-    Ok(Some(Chain {
+    Ok(Some(ChainState {
+        outputs: Vec::new(),
         funding: depth,
         conflicted,
         spend,
@@ -46,11 +51,11 @@ async fn spend(
     if others.is_empty() {
         return Ok(None);
     }
-    let mut outputs = vec![funding.outpoint()];
+    let mut outputs = vec![liquid_outpoint(funding.outpoint())];
     outputs.extend(
         funding
             .fee_vout
-            .map(|vout| OutPoint::new(funding.txid, vout)),
+            .map(|vout| OutPoint::new(liquid_txid(funding.txid), vout)),
     );
     let txids: Vec<_> = others.iter().map(|item| item.txid).collect();
     let transactions = index.transactions(&txids).await?;
@@ -66,7 +71,7 @@ async fn spend(
             let rank = rank(is_in_block, at == 0, kind);
             if found.as_ref().is_none_or(|(best, _)| rank > *best) {
                 let spend = ChainSpend {
-                    txid: item.txid,
+                    txid: neutral_txid(item.txid),
                     spend: kind,
                     depth: item.depth,
                     whole: false,
@@ -120,8 +125,9 @@ async fn is_spent_by_other(
     funding: &FundingTx,
 ) -> Result<bool, IndexError> {
     let history = index.history(script).await?;
+    let funded_by = liquid_txid(funding.txid);
     let is_candidate = |item: &&HistoryItem| {
-        matches!(item.depth, Depth::Block(_)) && item.txid != coin.txid && item.txid != funding.txid
+        matches!(item.depth, Depth::Block(_)) && item.txid != coin.txid && item.txid != funded_by
     };
     let txids: Vec<_> = history
         .iter()

@@ -13,16 +13,17 @@ use swaprig_units::{Height, Sat, Units};
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, mpsc};
 
-use super::coins::{Coin, Needs, Reselect, Selection, Shortage, reselect, select};
+use super::coins::{Coin, Needs, Reselect, Selection, reselect, select};
 use super::fan_out::{self, FanOut, FanOutError, Split};
 use super::fee::FeePolicy;
 use super::funding;
 use super::index::{Index, IndexError};
 use super::keys::Keys;
 use super::ledger::Ledger;
-use super::recover::{self, Recovered};
+use super::recover;
 use super::scan::{Backend, Histories};
 use super::seed::Seed;
+use super::swap_chain::{Recovered, Shortage};
 use super::watcher::{WatchEvent, Watcher};
 use crate::swap::{FundingTx, Terms};
 
@@ -413,7 +414,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
 
 use elements::Script;
 use serde_json::{Value, json};
@@ -10,10 +11,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Duration, Instant, timeout_at};
 
 use super::connection::{CallError, Connection, Said};
-use super::index::{Index, IndexError, header, pause, script_hash};
+use super::index::{Index, IndexError, pause, script_hash};
 
 /// Room for events that nobody has taken yet. More is not needed: what waits behind is merged.
-const EVENTS: usize = 64;
+pub(super) const EVENTS: usize = 64;
 /// Room for requests to watch; whoever asks for more waits.
 const REQUESTS: usize = 64;
 /// How often a silent server is asked whether it is still there.
@@ -21,13 +22,13 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 /// Scripts that are subscribed to at once.
 const BATCH: usize = 500;
 
-/// What the index said.
+/// What the index said. `S` is how the chain calls a script.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WatchEvent {
+pub enum WatchEvent<S = Script> {
     /// The chain has another tip, at this height; after a reorganisation it may be lower.
     Tip(Height),
     /// The history of a watched script is another.
-    Changed(Script),
+    Changed(S),
     /// The index is gone. Nothing is seen until `Reconnected`.
     Lost,
     /// The index is back and everything is watched again. What happened in between may not have been told: look at everything.
@@ -281,9 +282,11 @@ impl Listener {
         if self.tip.as_ref() == Some(&tip) {
             return;
         }
-        match header("blockchain.headers.subscribe", &tip["hex"]) {
-            Ok(header) => self.outbox.add(WatchEvent::Tip(Height(header.height))),
-            Err(error) => tracing::warn!(%error, "a tip that cannot be read"),
+        // Not the height in the header, which Bitcoin's have not.
+        let height = tip["height"].as_u64().map(u32::try_from);
+        match height {
+            Some(Ok(height)) => self.outbox.add(WatchEvent::Tip(Height(height))),
+            _ => tracing::warn!(%tip, "a tip that cannot be read"),
         }
         self.tip = Some(tip);
     }
@@ -300,14 +303,22 @@ impl Listener {
 }
 
 /// Events that are to be told, each at most once.
-#[derive(Default)]
-struct Outbox {
-    queue: VecDeque<WatchEvent>,
-    changed: HashSet<Script>,
+pub(super) struct Outbox<S = Script> {
+    queue: VecDeque<WatchEvent<S>>,
+    changed: HashSet<S>,
 }
 
-impl Outbox {
-    fn add(&mut self, event: WatchEvent) {
+impl<S> Default for Outbox<S> {
+    fn default() -> Self {
+        Outbox {
+            queue: VecDeque::new(),
+            changed: HashSet::new(),
+        }
+    }
+}
+
+impl<S: Clone + Eq + Hash> Outbox<S> {
+    pub(super) fn add(&mut self, event: WatchEvent<S>) {
         match &event {
             WatchEvent::Changed(script) => {
                 if !self.changed.insert(script.clone()) {
@@ -316,14 +327,17 @@ impl Outbox {
             }
             // Only the last one of each kind matters.
             WatchEvent::Tip(_) => self.queue.retain(|one| !matches!(one, WatchEvent::Tip(_))),
-            WatchEvent::Lost => self.queue.retain(|one| *one != WatchEvent::Lost),
-            WatchEvent::Reconnected => self.queue.retain(|one| *one != WatchEvent::Reconnected),
+            WatchEvent::Lost => self.queue.retain(|one| !matches!(one, WatchEvent::Lost)),
+            WatchEvent::Reconnected => {
+                self.queue
+                    .retain(|one| !matches!(one, WatchEvent::Reconnected));
+            }
         }
         self.queue.push_back(event);
     }
 
     /// Tells the first event as soon as there is room; pending while there is none to tell. False when nobody listens.
-    async fn deliver(&mut self, events: &mpsc::Sender<WatchEvent>) -> bool {
+    pub(super) async fn deliver(&mut self, events: &mpsc::Sender<WatchEvent<S>>) -> bool {
         if self.queue.is_empty() {
             tokio::select! {
                 () = events.closed() => return false,
@@ -333,13 +347,37 @@ impl Outbox {
         let Ok(room) = events.reserve().await else {
             return false;
         };
-        if let Some(event) = self.queue.pop_front() {
-            if let WatchEvent::Changed(script) = &event {
-                self.changed.remove(script);
-            }
+        if let Some(event) = self.pop() {
             room.send(event);
         }
         true
+    }
+
+    /// Tells what there is room for, from outside of a runtime. What nobody listens to is forgotten.
+    pub(super) fn deliver_now(&mut self, events: &mpsc::Sender<WatchEvent<S>>) {
+        while !self.queue.is_empty() {
+            match events.try_reserve() {
+                Ok(room) => {
+                    if let Some(event) = self.pop() {
+                        room.send(event);
+                    }
+                }
+                Err(mpsc::error::TrySendError::Full(())) => return,
+                Err(mpsc::error::TrySendError::Closed(())) => *self = Outbox::default(),
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    fn pop(&mut self) -> Option<WatchEvent<S>> {
+        let event = self.queue.pop_front();
+        if let Some(WatchEvent::Changed(script)) = &event {
+            self.changed.remove(script);
+        }
+        event
     }
 }
 

@@ -192,7 +192,7 @@ fn spent(locked: &Locked, view: &View) -> Spent {
             Some(Spend::Claim(_)) => Spent::Claimed(depth),
             Some(Spend::Refund) => Spent::Refunded(depth),
             // No other spend is valid: the source shows one that no node has checked.
-            None => Spent::Not,
+            Some(Spend::Cooperative) | None => Spent::Not,
         }
     };
     let all = locked.coins.iter().map(|coin| how(coin.outpoint));

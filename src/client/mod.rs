@@ -12,6 +12,7 @@ mod policy;
 mod record;
 mod refusal;
 mod rescue;
+pub mod rest;
 mod server;
 mod source;
 mod store;

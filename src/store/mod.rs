@@ -13,15 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use elements::{AssetId, OutPoint};
+use bitcoin::OutPoint;
+use elements::AssetId;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use rusqlite_migration::{M, Migrations};
 use rustix::fs::{FlockOperation, flock};
 use swaprig_units::{Height, PaymentHash};
 use uuid::Uuid;
 
+use crate::chain::Lock;
 use crate::config::Sale;
-use crate::swap::{Effect, Status, Swap, SwapId};
+use crate::swap::{Asset, Effect, Kind, Status, Swap, SwapId};
 use writer::Writer;
 
 /// Why the store did not do what it was asked.
@@ -84,7 +86,7 @@ pub struct ReservedCoin {
     /// Which.
     pub outpoint: OutPoint,
     /// Of what asset.
-    pub asset: AssetId,
+    pub asset: Asset,
     /// How much, in the asset's smallest parts.
     pub value: u64,
 }
@@ -166,6 +168,7 @@ fn migrations() -> Migrations<'static> {
     Migrations::new(vec![
         M::up(include_str!("schema.sql")),
         M::up(include_str!("schema2.sql")),
+        M::up(include_str!("schema3.sql")),
     ])
 }
 
@@ -267,6 +270,7 @@ impl Store {
         effects: Vec<Effect>,
         done: Option<i64>,
         coins: Coins,
+        lock: Option<Lock>,
     ) -> Result<Vec<StoredEffect>, StoreError> {
         let swap = swap.clone();
         self.writer
@@ -275,7 +279,7 @@ impl Store {
                 if let Some(id) = done {
                     effect_done(connection, id, now)?;
                 }
-                rows::update_swap(connection, &swap, settled, now)?;
+                rows::update_swap(connection, &swap, settled, lock.as_ref(), now)?;
                 match coins {
                     Coins::Keep => {}
                     Coins::Spent => set_coins(connection, swap.id, "spent")?,
@@ -340,6 +344,7 @@ impl Store {
     /// As [`Store::swap`].
     pub fn page(
         &self,
+        kind: Kind,
         status: Option<Status>,
         after: Option<(i64, SwapId)>,
         size: u32,
@@ -351,9 +356,9 @@ impl Store {
         self.read(|connection| {
             rows::many(
                 connection,
-                "WHERE (?1 IS NULL OR status = ?1) AND (created_at < ?2 OR (created_at = ?2 AND id < ?3)) \
+                "WHERE kind = ?5 AND (?1 IS NULL OR status = ?1) AND (created_at < ?2 OR (created_at = ?2 AND id < ?3)) \
                  ORDER BY created_at DESC, id DESC LIMIT ?4",
-                params![status, time, id, size],
+                params![status, time, id, size, kind.word()],
             )
         })
     }
@@ -396,7 +401,7 @@ impl Store {
             while let Some(row) = found.next()? {
                 let swap = rows::parsed(&row.get::<_, String>(0)?)?;
                 coins.entry(swap).or_default().push(ReservedCoin {
-                    outpoint: rows::parsed(&row.get::<_, String>(1)?)?,
+                    outpoint: rows::outpoint(&row.get::<_, String>(1)?)?,
                     asset: rows::parsed(&row.get::<_, String>(2)?)?,
                     value: rows::unsigned(row.get(3)?)?,
                 });

@@ -3,11 +3,13 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
+use bitcoin::OutPoint;
 use rusqlite::{Connection, Params, Row, params};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{NewSwap, StoreError, StoredSwap};
+use crate::chain::Lock;
 use crate::swap::{Status, Swap, status};
 
 pub(super) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, StoreError> {
@@ -42,6 +44,11 @@ pub(super) fn status_name(status: Status) -> &'static str {
     }
 }
 
+/// An output; earlier versions marked those on Liquid as Elements does.
+pub(super) fn outpoint(text: &str) -> Result<OutPoint, StoreError> {
+    parsed(text.strip_prefix("[elements]").unwrap_or(text))
+}
+
 pub(super) fn insert_swap(
     connection: &Connection,
     new: &NewSwap,
@@ -52,8 +59,8 @@ pub(super) fn insert_swap(
     connection
         .prepare_cached(
             "INSERT INTO swaps (id, swap_index, request_id, status, phase, asset, amount, fee_value_sat, price_msat, payment_hash, \
-             witness_script, address, timeout, min_confirmations, body, created_at, updated_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16)",
+             witness_script, address, timeout, min_confirmations, body, created_at, updated_at, kind) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16, ?17)",
         )?
         .execute(params![
             swap.id.to_string(),
@@ -72,6 +79,7 @@ pub(super) fn insert_swap(
             terms.min_confirmations,
             to_json(swap)?,
             now,
+            terms.kind().word(),
         ])?;
     Ok(())
 }
@@ -80,13 +88,15 @@ pub(super) fn update_swap(
     connection: &Connection,
     swap: &Swap,
     settled: bool,
+    lock: Option<&Lock>,
     now: i64,
 ) -> Result<(), StoreError> {
     let funding = swap.funding.as_ref();
     let changed = connection
         .prepare_cached(
             "UPDATE swaps SET status = ?2, phase = ?3, settled = ?4, invoice = ?5, funding_txid = ?6, funding_vout = ?7, \
-             refund_txid = ?8, spend_txid = ?9, body = ?10, updated_at = ?11 WHERE id = ?1",
+             refund_txid = ?8, spend_txid = ?9, body = ?10, updated_at = ?11, timeout = ?12, \
+             witness_script = COALESCE(?13, witness_script), address = COALESCE(?14, address) WHERE id = ?1",
         )?
         .execute(params![
             swap.id.to_string(),
@@ -96,10 +106,13 @@ pub(super) fn update_swap(
             swap.invoice,
             funding.map(|funding| funding.txid.to_string()),
             funding.map(|funding| funding.vout),
-            swap.refund.map(|txid| txid.to_string()),
+            swap.own_spend.map(|txid| txid.to_string()),
             swap.spend.as_ref().map(|spend| spend.txid.to_string()),
             to_json(swap)?,
             now,
+            swap.terms.timeout.0,
+            lock.map(|lock| &lock.witness_script),
+            lock.map(|lock| &lock.address),
         ])?;
     match changed {
         1 => Ok(()),

@@ -2,7 +2,9 @@
 
 use std::path::Path;
 
-use elements::{AssetId, OutPoint, Txid};
+use bitcoin::Txid;
+use bitcoin::hashes::Hash as _;
+use elements::AssetId;
 use proptest::prelude::*;
 use rusqlite::Connection;
 use swaprig_units::{BlockDelta, Height, Msat, PaymentHash, Preimage, Sat, Units};
@@ -10,7 +12,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::swap::{
-    ChainSpend, Depth, FailureReason, FundingTx, Phase, Spend, SwapId, Terms, status,
+    ChainName, ChainSpend, Depth, Direction, FailureReason, FundingTx, Phase, Spend, SwapId, Terms,
+    status,
 };
 
 fn asset() -> AssetId {
@@ -26,34 +29,30 @@ fn key(byte: u8) -> bitcoin::secp256k1::PublicKey {
 fn swap(index: u32) -> Swap {
     let mut hash = [0; 32];
     hash[..4].copy_from_slice(&index.to_be_bytes());
+    let terms = Terms {
+        chain: ChainName::Liquid,
+        direction: Direction::Out,
+        asset: asset().into(),
+        amount: Units(20_000),
+        fee_value: Sat(0),
+        price: Msat(20_200_000),
+        prepay: Msat(0),
+        payment_hash: PaymentHash(hash),
+        claimer: key(1),
+        refunder: key(2),
+        timeout: Height(3_000),
+        claim_window: BlockDelta(120),
+        min_confirmations: 1,
+        funding_window: BlockDelta(120),
+        made_at: Height(1_000),
+        refund_window: BlockDelta(0),
+        finality: 0,
+        internal: None,
+        routing: None,
+    };
     Swap {
         id: SwapId(Uuid::from_u128(1_000 + u128::from(index))),
-        index,
-        terms: Terms {
-            asset: asset(),
-            amount: Units(20_000),
-            fee_value: Sat(0),
-            price: Msat(20_200_000),
-            prepay: Msat(0),
-            payment_hash: PaymentHash(hash),
-            claimer: key(1),
-            refunder: key(2),
-            timeout: Height(3_000),
-            claim_window: BlockDelta(120),
-            min_confirmations: 1,
-            funding_window: BlockDelta(120),
-            made_at: Height(1_000),
-        },
-        phase: Phase::Reserved,
-        invoice: None,
-        prepay_invoice: None,
-        funding: None,
-        never_claim: false,
-        claim_tried: false,
-        held_until: None,
-        paid: false,
-        spend: None,
-        refund: None,
+        ..Swap::new(index, terms)
     }
 }
 
@@ -64,7 +63,7 @@ fn txid(byte: u8) -> Txid {
 fn coin(number: u32) -> ReservedCoin {
     ReservedCoin {
         outpoint: OutPoint::new(txid(9), number),
-        asset: asset(),
+        asset: asset().into(),
         value: 50_000,
     }
 }
@@ -133,7 +132,47 @@ async fn of_the_first_version(path: &Path) {
     Migrations::new(vec![M::up(include_str!("schema.sql"))])
         .to_latest(&mut connection)
         .unwrap();
-    rows::insert_swap(&connection, &new(41, &[]), 7).unwrap();
+    // As that version wrote it: fewer fields, and two of them under other names.
+    let mut body = serde_json::to_value(swap(41)).unwrap();
+    let fields = body.as_object_mut().unwrap();
+    for (now, then) in [
+        ("never_settle", "never_claim"),
+        ("settle_tried", "claim_tried"),
+        ("own_spend", "refund"),
+    ] {
+        let value = fields.remove(now).unwrap();
+        fields.insert(then.to_owned(), value);
+    }
+    let terms = fields["terms"].as_object_mut().unwrap();
+    for new in ["chain", "direction", "refund_window", "finality"] {
+        terms.remove(new).unwrap();
+    }
+    let swap = swap(41);
+    connection
+        .execute(
+            "INSERT INTO swaps (id, swap_index, request_id, status, phase, asset, amount, fee_value_sat, price_msat, payment_hash, \
+             witness_script, address, timeout, min_confirmations, body, created_at, updated_at) \
+             VALUES (?1, 41, ?2, 'created', 'reserved', ?3, 1, 0, 1, ?4, '00', 'address', 3000, 1, ?5, 7, 7)",
+            params![
+                swap.id.to_string(),
+                Uuid::from_u128(41).to_string(),
+                asset().to_string(),
+                swap.terms.payment_hash.to_string(),
+                body.to_string(),
+            ],
+        )
+        .unwrap();
+    let swap = swap.id.to_string();
+    connection
+        .execute(
+            "INSERT INTO reservations (swap_id, outpoint, asset, value, state) VALUES (?1, ?2, ?3, 50000, 'reserved')",
+            params![
+                swap,
+                format!("[elements]{}", coin(3).outpoint),
+                asset().to_string()
+            ],
+        )
+        .unwrap();
 }
 
 #[tokio::test]
@@ -142,6 +181,7 @@ async fn a_store_of_an_older_version_is_brought_forward_and_keeps_what_it_has() 
     of_the_first_version(&path).await;
     let store = Store::open(&path).unwrap();
     assert_eq!(store.swap(swap(41).id).unwrap().unwrap().swap, swap(41));
+    assert_eq!(store.coins().unwrap()[&swap(41).id], [coin(3)]);
     assert_eq!(store.next_index().unwrap(), 42);
     assert!(!store.is_new().unwrap());
     store.raise_index_floor(1_042).await.unwrap();
@@ -230,7 +270,7 @@ async fn a_coin_belongs_to_one_swap_until_it_is_released() {
 impl Store {
     async fn update_coins(&self, index: u32, coins: Coins) {
         let swap = swap(index);
-        let done = self.update(&swap, false, Vec::new(), None, coins);
+        let done = self.update(&swap, false, Vec::new(), None, coins, None);
         done.await.unwrap();
     }
 }
@@ -249,6 +289,7 @@ async fn an_update_of_no_swap_is_refused_as_a_whole() {
             vec![Effect::Refund],
             Some(effects[0].id),
             Coins::Release,
+            None,
         )
         .await;
     let missing = missing.unwrap_err();
@@ -265,7 +306,7 @@ async fn an_effect_waits_once_and_can_be_asked_for_again_when_it_is_done() {
     let ask = async |done| {
         let wanted = vec![Effect::MakeInvoice, Effect::Refund];
         let swap = swap(0);
-        let asked = store.update(&swap, false, wanted, done, Coins::Keep);
+        let asked = store.update(&swap, false, wanted, done, Coins::Keep, None);
         asked.await.unwrap()
     };
     let first = ask(None).await;
@@ -292,7 +333,9 @@ async fn pages_show_every_swap_once_the_newest_first() {
     let mut seen = Vec::new();
     let mut after = None;
     loop {
-        let page = store.page(Some(Status::Created), after, 10).unwrap();
+        let page = store
+            .page(Kind::LnToLiquid, Some(Status::Created), after, 10)
+            .unwrap();
         let Some(last) = page.last() else { break };
         after = Some((last.created_at, last.swap.id));
         seen.extend(page);
@@ -301,7 +344,7 @@ async fn pages_show_every_swap_once_the_newest_first() {
     assert!(seen.is_sorted_by_key(|one| std::cmp::Reverse((one.created_at, one.swap.id))));
     assert!(
         store
-            .page(Some(Status::Funded), None, 10)
+            .page(Kind::LnToLiquid, Some(Status::Funded), None, 10)
             .unwrap()
             .is_empty()
     );
@@ -412,7 +455,7 @@ fn child_that_writes_until_it_is_killed() {
             next.invoice = Some("invoice".into());
             let effects = vec![Effect::SignFunding];
             store
-                .update(&next, false, effects, None, Coins::Spent)
+                .update(&next, false, effects, None, Coins::Spent, None)
                 .await
                 .unwrap();
             println!("{index}");
@@ -518,6 +561,9 @@ fn any_phase() -> impl Strategy<Value = Phase> {
         Just(Phase::Funding),
         Just(Phase::Confirmed),
         Just(Phase::PaymentHeld),
+        Just(Phase::Paying),
+        Just(Phase::AwaitingPayment),
+        Just(Phase::AwaitingFunding),
         Just(Phase::Paid),
         Just(Phase::Cancelling),
         Just(Phase::Refunding),
@@ -526,13 +572,16 @@ fn any_phase() -> impl Strategy<Value = Phase> {
         Just(Phase::Failed(FailureReason::Invoice)),
         Just(Phase::Failed(FailureReason::Funding)),
         Just(Phase::Failed(FailureReason::Prepay)),
+        Just(Phase::Failed(FailureReason::Payment)),
+        Just(Phase::Failed(FailureReason::NotFunded)),
     ]
 }
 
 fn any_spend() -> impl Strategy<Value = ChainSpend> {
     let spend = prop_oneof![
         any::<[u8; 32]>().prop_map(|bytes| Spend::Claim(Preimage(bytes))),
-        Just(Spend::Refund)
+        Just(Spend::Refund),
+        Just(Spend::Cooperative)
     ];
     let depth = prop_oneof![
         Just(Depth::Unseen),
@@ -555,7 +604,7 @@ prop_compose! {
         fee_value in 0..=i64::MAX as u64,
         texts in any::<(Option<String>, Option<String>)>(),
         funding in proptest::option::of((any::<u8>(), any::<u32>(), any::<Option<u32>>(), "[0-9a-f]{0,80}")),
-        (never_claim, claim_tried, paid) in any::<(bool, bool, bool)>(),
+        (never_settle, settle_tried, paid) in any::<(bool, bool, bool)>(),
         held_until: Option<u32>,
         spend in proptest::option::of(any_spend()),
         refund: Option<u8>,
@@ -569,12 +618,12 @@ prop_compose! {
             invoice: texts.0,
             prepay_invoice: texts.1,
             funding: funding.map(|(byte, vout, fee_vout, raw)| FundingTx { txid: txid(byte), vout, fee_vout, raw }),
-            never_claim,
-            claim_tried,
+            never_settle,
+            settle_tried,
             held_until: held_until.map(Height),
             paid,
             spend,
-            refund: refund.map(txid),
+            own_spend: refund.map(txid),
             ..made
         }
     }
@@ -594,14 +643,14 @@ proptest! {
             let mut first = new(made.index, &[1]);
             first.swap = Swap { terms: made.terms.clone(), ..begun };
             store.create(first).await.unwrap();
-            store.update(&made, settled, Vec::new(), None, Coins::Keep).await.unwrap();
+            store.update(&made, settled, Vec::new(), None, Coins::Keep, None).await.unwrap();
         });
         let store = Store::open(&path).unwrap();
         let stored = store.swap(made.id).unwrap().unwrap();
         prop_assert_eq!(&stored.swap, &made);
         prop_assert_eq!(store.by_hash(made.terms.payment_hash).unwrap().unwrap(), stored.clone());
         prop_assert_eq!(store.unsettled().unwrap().len(), usize::from(!settled));
-        let of_status = store.page(Some(status(&made)), None, 10).unwrap();
+        let of_status = store.page(Kind::LnToLiquid, Some(status(&made)), None, 10).unwrap();
         prop_assert_eq!(of_status, vec![stored]);
     }
 }

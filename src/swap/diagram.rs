@@ -7,8 +7,8 @@ use swaprig_units::Height;
 
 use super::machine::{funding_deadline, pay_by, step};
 use super::state::{
-    Chain, ChainSpend, Depth, Event, FailureReason, FundingTx, Observation, Payment, Phase, Spend,
-    Swap, Tips,
+    ChainSpend, ChainState, Depth, Event, FailureReason, FundingTx, Observation, Payment, Phase,
+    Spend, Swap, Tips,
 };
 
 const WINDOW_OVER: &str = "funding window over";
@@ -76,16 +76,19 @@ fn place(phase: &Phase) -> usize {
     match phase {
         Phase::Reserved => 0,
         Phase::AwaitingPrepay => 1,
-        Phase::Building => 2,
-        Phase::Funding => 3,
-        Phase::Confirmed => 4,
-        Phase::PaymentHeld => 5,
-        Phase::Paid => 6,
-        Phase::Cancelling => 7,
-        Phase::Refunding => 8,
-        Phase::Claimed => 9,
-        Phase::Refunded => 10,
-        Phase::Failed(_) => 11,
+        Phase::AwaitingPayment => 2,
+        Phase::AwaitingFunding => 3,
+        Phase::Building => 4,
+        Phase::Funding => 5,
+        Phase::Confirmed => 6,
+        Phase::PaymentHeld => 7,
+        Phase::Paying => 8,
+        Phase::Paid => 9,
+        Phase::Cancelling => 10,
+        Phase::Refunding => 11,
+        Phase::Claimed => 12,
+        Phase::Refunded => 13,
+        Phase::Failed(_) => 14,
     }
 }
 
@@ -100,8 +103,13 @@ fn events(start: &Swap, funding: &FundingTx, claim: Spend) -> Vec<(&'static str,
     let look = |liquid: Height, bitcoin: u32, depth: Depth, spend: Option<Spend>, payment| {
         let bitcoin = Height(bitcoin);
         Observation {
-            tips: Tips { liquid, bitcoin },
-            chain: Some(Chain {
+            tips: Tips {
+                liquid,
+                bitcoin,
+                lightning: bitcoin,
+            },
+            chain: Some(ChainState {
+                outputs: Vec::new(),
                 funding: depth,
                 conflicted: false,
                 spend: spend.map(|spend| ChainSpend {

@@ -14,6 +14,7 @@
 //! 117 bytes for timeouts of three bytes (32,768 to 8,388,607). OP_SIZE holds the preimage to the 32 bytes that Lightning
 //! asks for; without it a claim could show a preimage that no Lightning node takes.
 
+use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::PublicKey;
 use elements::opcodes::all::{
     OP_CHECKSIG, OP_CLTV, OP_DROP, OP_ELSE, OP_ENDIF, OP_EQUALVERIFY, OP_IF, OP_PUSHNUM_1,
@@ -27,6 +28,26 @@ use elements::{
 use swaprig_units::{Height, PaymentHash, Preimage};
 
 use super::state::{FundingTx, Spend, Terms};
+
+/// A transaction's id as the core has it, for both chains, as Elements' own type. The bytes are the same.
+pub fn liquid_txid(txid: bitcoin::Txid) -> elements::Txid {
+    elements::Txid::from_byte_array(txid.to_byte_array())
+}
+
+/// [`liquid_txid`] back.
+pub fn neutral_txid(txid: elements::Txid) -> bitcoin::Txid {
+    bitcoin::Txid::from_byte_array(txid.to_byte_array())
+}
+
+/// An output as Elements' own type.
+pub fn liquid_outpoint(outpoint: bitcoin::OutPoint) -> OutPoint {
+    OutPoint::new(liquid_txid(outpoint.txid), outpoint.vout)
+}
+
+/// [`liquid_outpoint`] back.
+pub fn neutral_outpoint(outpoint: OutPoint) -> bitcoin::OutPoint {
+    bitcoin::OutPoint::new(neutral_txid(outpoint.txid), outpoint.vout)
+}
 
 /// Locktimes from here on are times, not heights (BIP 65).
 const FIRST_TIME: u32 = 500_000_000;
@@ -190,7 +211,11 @@ pub(super) fn explicit(asset: AssetId, value: u64, script_pubkey: Script) -> TxO
 /// The outputs that lock a swap: the asset, and beside it `lbtc` for the fee of the claim when the terms have that.
 pub fn expected_outputs(terms: &Terms, lbtc: AssetId) -> Vec<TxOut> {
     let script = Htlc::of(terms).script_pubkey();
-    let mut outputs = vec![explicit(terms.asset, terms.amount.0, script.clone())];
+    let mut outputs = vec![explicit(
+        terms.asset.on_liquid(),
+        terms.amount.0,
+        script.clone(),
+    )];
     if terms.fee_value.0 != 0 {
         outputs.push(explicit(lbtc, terms.fee_value.0, script));
     }
@@ -208,7 +233,7 @@ pub fn matches_funding(
     tx: &Transaction,
     funding: &FundingTx,
 ) -> Result<(), FundingMismatch> {
-    if tx.txid() != funding.txid {
+    if tx.txid() != liquid_txid(funding.txid) {
         return Err(FundingMismatch::Txid);
     }
     let expected = expected_outputs(terms, lbtc);

@@ -3,8 +3,9 @@
 //! BIP 32, hardened all the way, so that no secret of one swap says anything about another:
 //!
 //! ```text
-//! m / 21617' / coin' / (index / 65536)' / (index mod 65536)' / 0'    the refund key
+//! m / 21617' / coin' / (index / 65536)' / (index mod 65536)' / 0'    the server's key in the HTLC
 //! m / 21617' / coin' / (index / 65536)' / (index mod 65536)' / 1'    the preimage is SHA-256 of this private key
+//! m / 21617' / coin' / (index / 65536)' / (index mod 65536)' / 2'    r of an unspendable internal key is SHA-256 of this one
 //! ```
 //!
 //! `coin` is 1776 on Liquid and 1 elsewhere (SLIP 44). The index takes two levels because a hardened one has 31 bits only.
@@ -45,8 +46,10 @@ pub struct SwapSeed {
 pub struct SwapKeys {
     /// What the payment buys.
     pub preimage: Preimage,
-    /// What takes the coins back at the timeout.
-    pub refund_key: SecretKey,
+    /// The server's key in the HTLC: it takes coins back that the server locked, and claims those of a client.
+    pub key: SecretKey,
+    /// The published part of an unspendable internal key, so that it is found again with the seed alone.
+    pub r: [u8; 32],
 }
 
 impl SwapSeed {
@@ -91,15 +94,16 @@ impl SwapSeed {
         let preimage = sha256::Hash::hash(&secret(1)?.secret_bytes());
         Ok(SwapKeys {
             preimage: Preimage(preimage.to_byte_array()),
-            refund_key: secret(0)?,
+            key: secret(0)?,
+            r: sha256::Hash::hash(&secret(2)?.secret_bytes()).to_byte_array(),
         })
     }
 }
 
 impl SwapKeys {
-    /// The refunder of the HTLC.
-    pub fn refunder(&self) -> PublicKey {
-        self.refund_key.public_key(SECP256K1)
+    /// The server's key in the HTLC, as others see it.
+    pub fn public(&self) -> PublicKey {
+        self.key.public_key(SECP256K1)
     }
 }
 
@@ -123,7 +127,7 @@ impl fmt::Debug for SwapKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SwapKeys")
             .field("payment_hash", &self.preimage.payment_hash())
-            .field("refunder", &self.refunder())
+            .field("key", &self.public())
             .finish_non_exhaustive()
     }
 }

@@ -15,17 +15,25 @@ mod timelock;
 mod view;
 
 pub use diagram::mermaid;
-pub use htlc::{FundingMismatch, Htlc, ParseError, classify, expected_outputs, matches_funding};
+pub use htlc::{
+    FundingMismatch, Htlc, ParseError, classify, expected_outputs, liquid_outpoint, liquid_txid,
+    matches_funding, neutral_outpoint, neutral_txid,
+};
 pub use keys::{KeyError, SwapKeys, SwapSeed};
-pub use machine::{LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, pay_by, step};
-pub use recovery::{Tag, read_tag, tag, tag_output};
+pub use machine::{
+    FORGET_AFTER, LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, pay_by, step,
+};
+pub use recovery::{Tag, read_tag, tag, tag_of, tag_output};
 pub use spend::{Coin, FeeRate, Locked, SpendError, claim, dust, refund};
 pub use state::{
-    Alarm, Chain, ChainSpend, Depth, Effect, Event, FailureReason, FundingTx, Observation, Payment,
-    Phase, Spend, Status, Swap, SwapId, Terms, Tips,
+    Alarm, Asset, ChainName, ChainSpend, ChainState, Depth, Direction, Effect, Event,
+    FailureReason, FundingTx, Kind, Observation, Output, Payment, Phase, Routing, Sent, Spend,
+    Status, Swap, SwapId, Terms, Tips,
 };
 pub use taproot::{InternalChoice, InternalKey};
 pub use timelock::{
     BuyerPolicy, Clocks, MIN_TOTAL_CLTV, PayRefused, Paying, PolicyError, ServerPolicy,
 };
-pub use view::{is_due, is_exposed, is_final, may_claim, status};
+pub use view::{
+    has_fixed_timeout, is_due, is_exposed, is_final, may_claim, may_cosign, may_pay, status,
+};

@@ -234,6 +234,15 @@ fn scalar(key: &SecretKey) -> Scalar {
 }
 
 impl PublicNonce {
+    /// From the 66 bytes (BIP 327).
+    ///
+    /// # Errors
+    /// [`MusigError::Nonce`].
+    pub fn from_bytes(bytes: &[u8; 66]) -> Result<PublicNonce, MusigError> {
+        let nonce = PubNonce::from_bytes(bytes);
+        nonce.map(PublicNonce).map_err(|_| MusigError::Nonce)
+    }
+
     /// The 66 bytes (BIP 327).
     pub fn to_bytes(&self) -> [u8; 66] {
         self.0.serialize()
@@ -252,8 +261,7 @@ impl FromStr for PublicNonce {
 
     fn from_str(text: &str) -> Result<Self, MusigError> {
         let bytes = <[u8; 66]>::from_hex(text).map_err(|_| MusigError::Nonce)?;
-        let nonce = PubNonce::from_bytes(&bytes);
-        nonce.map(PublicNonce).map_err(|_| MusigError::Nonce)
+        PublicNonce::from_bytes(&bytes)
     }
 }
 

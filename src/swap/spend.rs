@@ -18,7 +18,7 @@ use elements::{
 };
 use swaprig_units::{Preimage, Sat};
 
-use super::htlc::{Htlc, explicit};
+use super::htlc::{Htlc, explicit, liquid_outpoint, liquid_txid};
 use super::state::{FundingTx, Terms};
 
 /// A signature with a low R and a low S, and its hash type, is never longer.
@@ -69,12 +69,12 @@ impl Locked {
     /// What `funding` locks.
     pub fn of(terms: &Terms, lbtc: AssetId, funding: &FundingTx) -> Locked {
         let mut coins = vec![Coin {
-            outpoint: funding.outpoint(),
-            asset: terms.asset,
+            outpoint: liquid_outpoint(funding.outpoint()),
+            asset: terms.asset.on_liquid(),
             value: terms.amount.0,
         }];
         coins.extend(funding.fee_vout.map(|vout| Coin {
-            outpoint: OutPoint::new(funding.txid, vout),
+            outpoint: OutPoint::new(liquid_txid(funding.txid), vout),
             asset: lbtc,
             value: terms.fee_value.0,
         }));

@@ -1,17 +1,21 @@
 //! What can be read off a swap: for its buyer, for the engine that performs effects, for messages. Nothing here changes one.
 
-use super::machine::{lost, refunds, takes};
-use super::state::{Effect, Event, Payment, Phase, Status, Swap, Tips};
+use super::machine::{FORGET_AFTER, claims, lost, pay_by, pays, spends_back, takes};
+use super::state::{Direction, Effect, Event, Payment, Phase, Status, Swap, Tips};
 
 /// Where a swap is, for its buyer. What is being cancelled or taken back is still locked: it counts as funded, though
 /// nothing is taken for it after `pay_by`.
 pub fn status(swap: &Swap) -> Status {
     match swap.phase {
-        Phase::Reserved | Phase::AwaitingPrepay | Phase::Building | Phase::Funding => {
-            Status::Created
-        }
+        Phase::Reserved
+        | Phase::AwaitingPrepay
+        | Phase::AwaitingPayment
+        | Phase::AwaitingFunding
+        | Phase::Building
+        | Phase::Funding => Status::Created,
         Phase::Confirmed
         | Phase::PaymentHeld
+        | Phase::Paying
         | Phase::Paid
         | Phase::Cancelling
         | Phase::Refunding => Status::Funded,
@@ -21,24 +25,36 @@ pub fn status(swap: &Swap) -> Status {
     }
 }
 
-/// Whether nothing can happen to a swap any more, if no reorganisation is deeper than `final_depth` blocks of Liquid. A payment
-/// that is being taken must have arrived, too, or count as lost.
+/// Whether nothing can happen to a swap any more, if no reorganisation is deeper than `final_depth` blocks of its chain. A payment
+/// that is being taken must have arrived, too, or count as lost. Coins that only the client can take back are not waited for
+/// for ever.
 pub fn is_final(swap: &Swap, tips: Tips, final_depth: u32) -> bool {
     match swap.phase {
         Phase::Failed(_) => true,
         Phase::Claimed | Phase::Refunded => {
-            let deep = swap
-                .spend
-                .as_ref()
-                .is_some_and(|spend| spend.depth.confirmations(tips.liquid) >= final_depth.max(1));
-            deep && (!takes(swap) || lost(swap.held_until, tips))
+            let deep = swap.spend.as_ref().is_some_and(|spend| {
+                spend.depth.confirmations(tips.of(swap.terms.chain)) >= final_depth.max(1)
+            });
+            // What is held for a refund that was not yet final is given back first.
+            let open = swap.terms.direction == Direction::OutHeld
+                && !swap.never_settle
+                && !swap.settle_tried
+                && !swap.paid;
+            deep && !open && (!takes(swap) || lost(swap.held_until, tips))
+        }
+        Phase::Cancelling if !swap.terms.direction.is_out() => {
+            let forget = swap.terms.timeout.0.saturating_add(FORGET_AFTER.0);
+            tips.of(swap.terms.chain).0 >= forget
         }
         Phase::Reserved
         | Phase::AwaitingPrepay
+        | Phase::AwaitingPayment
+        | Phase::AwaitingFunding
         | Phase::Building
         | Phase::Funding
         | Phase::Confirmed
         | Phase::PaymentHeld
+        | Phase::Paying
         | Phase::Paid
         | Phase::Cancelling
         | Phase::Refunding => false,
@@ -48,14 +64,18 @@ pub fn is_final(swap: &Swap, tips: Tips, final_depth: u32) -> bool {
 /// Whether coins of the server are reserved or locked for a swap, so that it counts against what may be at stake.
 pub fn is_exposed(swap: &Swap) -> bool {
     match swap.phase {
+        // Of coins that are the client's only what was paid for them.
+        Phase::Cancelling => swap.terms.direction.is_out(),
         Phase::Reserved
         | Phase::AwaitingPrepay
+        | Phase::AwaitingPayment
+        | Phase::AwaitingFunding
         | Phase::Building
         | Phase::Funding
         | Phase::Confirmed
         | Phase::PaymentHeld
+        | Phase::Paying
         | Phase::Paid
-        | Phase::Cancelling
         | Phase::Refunding => true,
         Phase::Claimed | Phase::Refunded | Phase::Failed(_) => false,
     }
@@ -72,8 +92,12 @@ pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
             swap.funding.is_some() && !matches!(swap.phase, Phase::Failed(_))
         }
         Effect::ClaimPayment => takes(swap),
-        Effect::FailPayment => swap.never_claim && !swap.claim_tried,
-        Effect::Refund => refunds(swap) && swap.phase == Phase::Refunding,
+        // One that lapses too early is given back, and may be made again.
+        Effect::FailPayment if swap.phase == Phase::AwaitingPayment => true,
+        Effect::FailPayment => swap.never_settle && !swap.settle_tried,
+        Effect::PayInvoice => pays(swap),
+        Effect::Claim => claims(swap) && swap.phase == Phase::Paid,
+        Effect::Refund => spends_back(swap) && swap.phase == Phase::Refunding,
         Effect::ReleaseCoins => matches!(swap.phase, Phase::Failed(_)),
         Effect::Alarm(_) => true,
     }
@@ -85,7 +109,29 @@ pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
 pub fn may_claim(swap: &Swap, payment: Payment) -> bool {
     match payment {
         Payment::Held { until } => takes(swap) && Some(until) <= swap.held_until,
-        Payment::Absent | Payment::Succeeded => false,
+        Payment::Absent | Payment::Succeeded | Payment::Sent(_) => false,
+    }
+}
+
+/// Whether [`Effect::PayInvoice`] may be done at these heights: later the server could not be sure to claim in time.
+pub fn may_pay(swap: &Swap, tips: Tips) -> bool {
+    pays(swap) && tips.of(swap.terms.chain).max(tips.lightning) < pay_by(&swap.terms)
+}
+
+/// Whether the server may sign together with the client, which then has the coins: the client's own once the payment arrived,
+/// and those that the server will never pay for.
+pub fn may_cosign(swap: &Swap) -> bool {
+    match swap.terms.direction {
+        Direction::Out | Direction::OutHeld => swap.paid,
+        Direction::In => swap.never_settle && !swap.paid,
+    }
+}
+
+/// Whether the timeout, and so the HTLC, is what it will be.
+pub fn has_fixed_timeout(swap: &Swap) -> bool {
+    match swap.terms.direction {
+        Direction::Out | Direction::In => true,
+        Direction::OutHeld => swap.funding.is_some() || swap.phase == Phase::Building,
     }
 }
 
@@ -98,7 +144,9 @@ impl Event {
             Event::CreationFailed(_) => "creation failed",
             Event::FundingSigned(_) => "funding signed",
             Event::Observed(_) => "observed",
-            Event::RefundSigned(_) => "refund signed",
+            Event::SpendSigned(_) => "spend signed",
+            Event::PreimageShown(..) => "preimage shown",
+            Event::CancelAsked(_) => "cancel asked",
             Event::ForceRefund(_) => "force refund",
         }
     }
@@ -110,10 +158,13 @@ impl Phase {
         match self {
             Phase::Reserved => "Reserved",
             Phase::AwaitingPrepay => "AwaitingPrepay",
+            Phase::AwaitingPayment => "AwaitingPayment",
+            Phase::AwaitingFunding => "AwaitingFunding",
             Phase::Building => "Building",
             Phase::Funding => "Funding",
             Phase::Confirmed => "Confirmed",
             Phase::PaymentHeld => "PaymentHeld",
+            Phase::Paying => "Paying",
             Phase::Paid => "Paid",
             Phase::Cancelling => "Cancelling",
             Phase::Refunding => "Refunding",
@@ -128,10 +179,13 @@ impl Phase {
         match self {
             Phase::Reserved => "reserved",
             Phase::AwaitingPrepay => "awaiting_prepay",
+            Phase::AwaitingPayment => "awaiting_payment",
+            Phase::AwaitingFunding => "awaiting_funding",
             Phase::Building => "building",
             Phase::Funding => "funding",
             Phase::Confirmed => "confirmed",
             Phase::PaymentHeld => "payment_held",
+            Phase::Paying => "paying",
             Phase::Paid => "paid",
             Phase::Cancelling => "cancelling",
             Phase::Refunding => "refunding",

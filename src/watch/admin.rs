@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use elements::{Address, AssetId, Txid};
+use elements::{AssetId, Txid};
 use swaprig_units::{Msat, Units};
 
 use super::cell::View;
 use super::{ApplyError, Engine, locked};
-use crate::chain::{BroadcastError, FanOutError, WalletError};
+use crate::chain::bitcoin::BitcoinError;
+use crate::chain::{BroadcastError, FanOutError, Sums, WalletError};
 use crate::config::Sale;
 use crate::store::StoreError;
-use crate::swap::{Event, Phase, SwapId};
+use crate::swap::{Asset, Event, Phase, SwapId};
 
 /// Why the operator did not get it.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,9 @@ pub enum AdminError {
     /// The wallet failed.
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    /// The Bitcoin wallet failed.
+    #[error(transparent)]
+    Bitcoin(#[from] BitcoinError),
 }
 
 /// What the server has.
@@ -43,8 +47,10 @@ pub enum AdminError {
 pub struct Stocks {
     /// Of each asset on sale, and of each other that the wallet has.
     pub assets: Vec<Stock>,
-    /// A confidential address that nothing was paid to yet.
-    pub deposit_address: Address,
+    /// A confidential address on Liquid that nothing was paid to yet; empty without Liquid.
+    pub deposit_address: String,
+    /// An address on Bitcoin, and what is there; `None` without loops.
+    pub bitcoin: Option<(String, Stock)>,
     /// Swaps that are not over.
     pub in_flight: u32,
     /// The price of the unpaid ones.
@@ -55,7 +61,7 @@ pub struct Stocks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stock {
     /// Which.
-    pub asset: AssetId,
+    pub asset: Asset,
     /// Usable now.
     pub free: u64,
     /// In how many coins.
@@ -77,53 +83,69 @@ impl Engine {
     ///
     /// When the wallet's cache fails.
     pub fn inventory(&self) -> Result<Stocks, AdminError> {
-        let deposit_address = self.wallet.deposit_address()?;
-        let mut sums = locked(&self.inventory).sums();
+        let (deposit_address, mut sums) = match &self.liquid {
+            Some(liquid) => (liquid.deposit_address()?.to_string(), liquid.sums()),
+            None => Default::default(),
+        };
         for sale in locked(&self.sales).iter() {
             sums.entry(sale.asset).or_default();
         }
         let (exposure, in_flight) = self.exposure();
         let paused = locked(&self.paused).clone();
-        let stock = |(asset, [free, count, reserved, pending]): (AssetId, [u64; 4])| Stock {
+        let stock = |asset: Asset, sums: Sums, paused| Stock {
             asset,
-            free,
-            free_coins: u32::try_from(count).unwrap_or(u32::MAX),
-            reserved,
+            free: sums.free,
+            free_coins: u32::try_from(sums.free_coins).unwrap_or(u32::MAX),
+            reserved: sums.reserved,
             locked: self.locked_in_htlcs(asset),
-            pending,
-            paused: paused.contains(&asset),
+            pending: sums.pending,
+            paused,
         };
         Ok(Stocks {
-            assets: sums.into_iter().map(stock).collect(),
+            assets: sums
+                .into_iter()
+                .map(|(asset, sums)| stock(asset.into(), sums, paused.contains(&asset)))
+                .collect(),
+            bitcoin: match &self.bitcoin {
+                None => None,
+                Some(bitcoin) => {
+                    let address = bitcoin.chain().deposit_address()?.to_string();
+                    Some((address, stock(Asset::Bitcoin, bitcoin.sums(), false)))
+                }
+            },
             deposit_address,
             in_flight,
             exposure,
         })
     }
 
-    fn locked_in_htlcs(&self, asset: AssetId) -> u64 {
+    fn locked_in_htlcs(&self, asset: Asset) -> u64 {
         let mut sum = 0_u64;
         for cell in self.cells.all() {
             let view = cell.view.borrow();
             let swap = &view.swap;
-            let open = match swap.phase {
-                Phase::Funding
-                | Phase::Confirmed
-                | Phase::PaymentHeld
-                | Phase::Paid
-                | Phase::Cancelling
-                | Phase::Refunding => true,
-                Phase::Reserved
-                | Phase::AwaitingPrepay
-                | Phase::Building
-                | Phase::Claimed
-                | Phase::Refunded
-                | Phase::Failed(_) => false,
-            };
+            let open = swap.terms.direction.is_out()
+                && match swap.phase {
+                    Phase::Funding
+                    | Phase::Confirmed
+                    | Phase::PaymentHeld
+                    | Phase::Paid
+                    | Phase::Cancelling
+                    | Phase::Refunding => true,
+                    Phase::Paying
+                    | Phase::Reserved
+                    | Phase::AwaitingPrepay
+                    | Phase::AwaitingPayment
+                    | Phase::AwaitingFunding
+                    | Phase::Building
+                    | Phase::Claimed
+                    | Phase::Refunded
+                    | Phase::Failed(_) => false,
+                };
             if open && swap.terms.asset == asset {
                 sum += swap.terms.amount.0;
             }
-            if open && asset == self.config.lbtc {
+            if open && asset == Asset::Liquid(self.config.lbtc) {
                 sum += swap.terms.fee_value.0;
             }
         }
@@ -168,7 +190,7 @@ impl Engine {
             sales.push(sale);
         }
         tracing::info!(asset = %sale.asset, price_msat = sale.price_msat, "the operator has set a price");
-        self.resync.notify_one();
+        self.look_at_wallets();
         Ok(())
     }
 
@@ -178,13 +200,14 @@ impl Engine {
     ///
     /// When not enough is free or the chain refuses; nothing was sent then.
     pub async fn split(&self, asset: AssetId, size: Units, count: u32) -> Result<Txid, AdminError> {
-        let made = self
+        let liquid = self.liquid.as_ref().ok_or(AdminError::NotSold(asset))?;
+        let made = liquid
             .plan_split(asset, size, count)
             .map_err(|error| match error {
                 FanOutError::Wallet(error) => AdminError::Wallet(error),
                 error => AdminError::Shortage(error),
             })?;
-        match self.send_split(&made).await {
+        match liquid.send_split(&made).await {
             Ok(()) => Ok(made.transaction.txid()),
             Err(BroadcastError::Rejected { text, .. }) => Err(AdminError::Refused(format!(
                 "the chain refuses the split: {text}"
@@ -222,7 +245,7 @@ impl Engine {
             let mut state = cell.state.lock().await;
             let observation = self.observation(&state).ok_or_else(|| {
                 AdminError::Unreachable(
-                    "the Liquid index could not be asked whether the coins are still there".into(),
+                    "the chain could not be asked whether the coins are still there".into(),
                 )
             })?;
             let asked = Event::ForceRefund(observation);

@@ -17,7 +17,7 @@ impl Engine {
             ),
             Alarm::PaidUnclaimed => (
                 "paid_unclaimed",
-                "it is paid and the timeout is reached, but the buyer has not claimed: nothing is refunded by itself",
+                "it is paid and the timeout is reached, but the coins are not claimed: nothing is refunded by itself",
             ),
             Alarm::PaymentLost => (
                 "payment_lost",
@@ -26,6 +26,14 @@ impl Engine {
             Alarm::FundingLost => (
                 "funding_lost",
                 "the payment was taken, and the chain can never take the funding: the buyer has to be paid in another way",
+            ),
+            Alarm::RefundedThoughPaid => (
+                "refunded_though_paid",
+                "the server has paid and the client took the coins back: the claim came too late",
+            ),
+            Alarm::LapsesUnclaimed => (
+                "lapses_unclaimed",
+                "the held payment is about to lapse while the coins can still be claimed: see that the refund gets into a block",
             ),
             Alarm::ClaimedUnpaid => (
                 "claimed_unpaid",

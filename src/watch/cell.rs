@@ -3,14 +3,16 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use elements::{Address, AddressParams, Script};
+use bitcoin::ScriptBuf;
 use swaprig_units::{Height, PaymentHash};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::chain::{Lock, Watch};
 use crate::store::StoredSwap;
 use crate::swap::{
-    Alarm, Chain, Depth, Effect, Htlc, Payment, Phase, Status, Swap, SwapId, status,
+    Alarm, ChainName, ChainState, Depth, Direction, Effect, Payment, Phase, Status, Swap, SwapId,
+    status,
 };
 
 /// A swap as others see it.
@@ -26,10 +28,10 @@ pub struct View {
     pub updated_at: i64,
     /// How deep the funding is, as far as it was looked at.
     pub funding_depth: Option<Depth>,
-    /// The Liquid height that this is about.
-    pub liquid: Height,
-    /// How addresses are written.
-    pub params: &'static AddressParams,
+    /// The height of its chain that this is about.
+    pub height: Height,
+    /// Its HTLC.
+    pub lock: Lock,
     /// Whether something must still be done before a caller of CreateSwap has its answer.
     pub(super) unanswered: bool,
 }
@@ -39,6 +41,7 @@ impl View {
     pub(super) fn answers(&self, confirmed: bool) -> bool {
         let waits = confirmed
             && self.swap.phase != Phase::AwaitingPrepay
+            && self.swap.terms.direction == Direction::Out
             && status(&self.swap) == Status::Created;
         !self.unanswered && !waits
     }
@@ -48,8 +51,8 @@ impl View {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) swap: Swap,
-    /// What Liquid shows; `None`: not looked at since the start.
-    pub(super) chain: Option<Chain>,
+    /// What the chain shows; `None`: not looked at since the start.
+    pub(super) chain: Option<ChainState>,
     /// The height that was the tip when that was looked at; the chain may have had another end since.
     pub(super) looked_at: Height,
     /// What Lightning shows.
@@ -58,10 +61,10 @@ pub(super) struct State {
     pub(super) pending: HashSet<Effect>,
     /// Alarms that were given.
     pub(super) alarms: HashSet<Alarm>,
-    /// Where a refund goes, once that is chosen.
-    pub(super) refund_to: Option<Address>,
-    /// When the refund was sent last.
-    pub(super) refund_sent: Option<Height>,
+    /// Where a refund, or a claim, goes, once that is chosen.
+    pub(super) spend_to: Option<String>,
+    /// When that was sent first and last.
+    pub(super) spend_sent: Option<(Height, Height)>,
     pub(super) updated_at: i64,
     /// The store failed: nothing is done with this swap until a restart.
     pub(super) halted: bool,
@@ -72,7 +75,9 @@ pub(super) struct State {
 pub(super) struct Cell {
     pub(super) id: SwapId,
     pub(super) hash: PaymentHash,
-    pub(super) script: Script,
+    pub(super) chain: ChainName,
+    /// Another one once the timeout is fixed.
+    lock: Mutex<Lock>,
     pub(super) created_at: i64,
     pub(super) state: tokio::sync::Mutex<State>,
     /// Held while the chain is looked at, so that an older look never replaces a newer one.
@@ -84,8 +89,8 @@ impl Cell {
     pub(super) fn new(
         stored: StoredSwap,
         pending: HashSet<Effect>,
-        liquid: Height,
-        params: &'static AddressParams,
+        height: Height,
+        lock: Lock,
     ) -> Self {
         let StoredSwap {
             swap,
@@ -102,8 +107,8 @@ impl Cell {
             },
             pending,
             alarms: HashSet::new(),
-            refund_to: None,
-            refund_sent: None,
+            spend_to: None,
+            spend_sent: None,
             updated_at,
             halted: false,
             swap,
@@ -114,14 +119,15 @@ impl Cell {
             created_at,
             updated_at,
             funding_depth: None,
-            liquid,
-            params,
+            height,
+            lock: lock.clone(),
             unanswered: state.unanswered(),
         };
         Cell {
             id: state.swap.id,
             hash: state.swap.terms.payment_hash,
-            script: Htlc::of(&state.swap.terms).script_pubkey(),
+            chain: state.swap.terms.chain,
+            lock: Mutex::new(lock),
             created_at,
             state: tokio::sync::Mutex::new(state),
             looking: tokio::sync::Mutex::new(()),
@@ -129,14 +135,35 @@ impl Cell {
         }
     }
 
+    /// Its HTLC.
+    pub(super) fn lock(&self) -> Lock {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        lock.clone()
+    }
+
+    /// What is to be watched of it.
+    pub(super) fn watch(&self) -> Watch {
+        Watch {
+            script: self.lock().script,
+            since: self.view.borrow().swap.terms.made_at,
+        }
+    }
+
+    /// The terms lead to another HTLC now: the timeout is fixed.
+    pub(super) fn relock(&self, cells: &Cells, lock: Lock) {
+        cells.relock(self, &lock);
+        self.view.send_modify(|view| view.lock = lock.clone());
+        *self.lock.lock().unwrap_or_else(PoisonError::into_inner) = lock;
+    }
+
     /// Shows others what the state is now.
-    pub(super) fn show(&self, state: &State, liquid: Height) {
+    pub(super) fn show(&self, state: &State, height: Height) {
         self.view.send_if_modified(|view| {
             let funding_depth = state.chain.as_ref().map(|chain| chain.funding);
             let unanswered = state.unanswered();
             let same = view.swap == state.swap
                 && view.funding_depth == funding_depth
-                && view.liquid == liquid
+                && view.height == height
                 && view.unanswered == unanswered;
             if same {
                 return false;
@@ -144,7 +171,7 @@ impl Cell {
             view.swap.clone_from(&state.swap);
             view.updated_at = state.updated_at;
             view.funding_depth = funding_depth;
-            view.liquid = liquid;
+            view.height = height;
             view.unanswered = unanswered;
             true
         });
@@ -154,11 +181,16 @@ impl Cell {
 impl State {
     fn unanswered(&self) -> bool {
         match self.swap.phase {
-            Phase::Reserved | Phase::Building => true,
+            Phase::Reserved => true,
+            // That of a payment that is held first follows long after the answer.
+            Phase::Building => self.swap.terms.direction == Direction::Out,
             Phase::Funding => self.pending.contains(&Effect::BroadcastFunding),
             Phase::AwaitingPrepay
+            | Phase::AwaitingPayment
+            | Phase::AwaitingFunding
             | Phase::Confirmed
             | Phase::PaymentHeld
+            | Phase::Paying
             | Phase::Paid
             | Phase::Cancelling
             | Phase::Refunding
@@ -178,7 +210,7 @@ pub(super) struct Cells {
 #[derive(Debug, Default)]
 struct Maps {
     by_id: HashMap<SwapId, Arc<Cell>>,
-    by_script: HashMap<Script, SwapId>,
+    by_script: HashMap<(ChainName, ScriptBuf), SwapId>,
     by_hash: HashMap<PaymentHash, SwapId>,
 }
 
@@ -190,30 +222,47 @@ impl Cells {
 
     pub(super) fn add(&self, cell: &Arc<Cell>) {
         let mut maps = self.lock();
-        maps.by_script.insert(cell.script.clone(), cell.id);
+        maps.by_script
+            .insert((cell.chain, cell.lock().script), cell.id);
         maps.by_hash.insert(cell.hash, cell.id);
         maps.by_id.insert(cell.id, cell.clone());
     }
 
     pub(super) fn remove(&self, cell: &Cell) {
         let mut maps = self.lock();
-        maps.by_script.remove(&cell.script);
+        maps.by_script.remove(&(cell.chain, cell.lock().script));
         maps.by_hash.remove(&cell.hash);
         maps.by_id.remove(&cell.id);
+    }
+
+    fn relock(&self, cell: &Cell, lock: &Lock) {
+        let mut maps = self.lock();
+        maps.by_script.remove(&(cell.chain, cell.lock().script));
+        maps.by_script
+            .insert((cell.chain, lock.script.clone()), cell.id);
     }
 
     pub(super) fn get(&self, id: SwapId) -> Option<Arc<Cell>> {
         self.lock().by_id.get(&id).cloned()
     }
 
-    pub(super) fn by_script(&self, script: &Script) -> Option<Arc<Cell>> {
+    pub(super) fn by_script(&self, chain: ChainName, script: ScriptBuf) -> Option<Arc<Cell>> {
         let maps = self.lock();
-        maps.by_id.get(maps.by_script.get(script)?).cloned()
+        maps.by_id
+            .get(maps.by_script.get(&(chain, script))?)
+            .cloned()
     }
 
     pub(super) fn by_hash(&self, hash: PaymentHash) -> Option<Arc<Cell>> {
         let maps = self.lock();
         maps.by_id.get(maps.by_hash.get(&hash)?).cloned()
+    }
+
+    /// Those on a chain.
+    pub(super) fn on(&self, chain: ChainName) -> Vec<Arc<Cell>> {
+        let mut cells = self.all();
+        cells.retain(|cell| cell.chain == chain);
+        cells
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Cell>> {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use bitcoin::secp256k1::PublicKey;
 use elements::AssetId;
-use swaprig_units::{Height, Msat, Units};
+use swaprig_units::{BlockDelta, Height, Msat, Units};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
@@ -13,12 +13,9 @@ use super::cell::{Cell, View};
 use super::{Engine, locked};
 use crate::chain::Shortage;
 use crate::store::{Created, NewSwap, ReservedCoin, StoreError, StoredEffect, StoredSwap};
-use crate::swap::{Effect, FailureReason, Htlc, KeyError, Phase, Swap, SwapId, Terms};
-
-/// Of a funding with one input and with change, rather too much; virtual bytes.
-const FUNDING_VSIZE: usize = 450;
-/// Of each input, rather too much; virtual bytes.
-const INPUT_VSIZE: usize = 80;
+use crate::swap::{
+    ChainName, Direction, Effect, FailureReason, KeyError, Phase, Swap, SwapId, Terms,
+};
 
 /// A swap that somebody wants.
 #[derive(Debug, Clone)]
@@ -178,14 +175,101 @@ impl From<StoreError> for CreateError {
     }
 }
 
+/// What somebody orders: a swap of some kind.
+pub(super) trait Order: Send + Sync + 'static {
+    /// The caller's key.
+    fn request_id(&self) -> Uuid;
+
+    /// SHA-256 of what was asked for.
+    fn fingerprint(&self) -> [u8; 32];
+
+    /// Refuses what cannot be made, with the engine as it is at this moment; reserves nothing. What counts against the limits.
+    fn check(&self, engine: &Engine) -> Result<Msat, CreateError>;
+
+    /// The swap as it begins, with an index that no swap has had.
+    fn draft(&self, engine: &Engine, index: u32, price: Msat) -> Result<Swap, CreateError>;
+}
+
+impl Order for Wanted {
+    fn request_id(&self) -> Uuid {
+        self.request_id
+    }
+
+    fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    fn check(&self, engine: &Engine) -> Result<Msat, CreateError> {
+        let asset = self.asset;
+        let sale = engine.sale(asset).filter(|_| engine.liquid.is_some());
+        let sale = sale.ok_or(CreateError::NotSold(asset))?;
+        if locked(&engine.paused).contains(&asset) {
+            return Err(CreateError::Paused(asset));
+        }
+        engine.is_ready()?;
+        let least = engine.config.least(&sale);
+        let amount = self.amount.0;
+        if self.amount < least {
+            return Err(CreateError::TooSmall {
+                amount,
+                least: least.0,
+            });
+        }
+        if let Some(most) = sale.max.filter(|most| amount > *most) {
+            return Err(CreateError::TooLarge { amount, most });
+        }
+        let most = engine.config.max_confirmations;
+        if self.min_confirmations > most {
+            let wanted = self.min_confirmations;
+            return Err(CreateError::TooManyConfirmations { wanted, most });
+        }
+        let price = amount.checked_mul(sale.price_msat).map(Msat);
+        let price = price.ok_or(CreateError::PriceOverflow)?;
+        if let Some(most) = self.max_price.filter(|most| price > *most) {
+            return Err(CreateError::PriceTooHigh { price, most });
+        }
+        engine.can_receive(price)?;
+        Ok(price)
+    }
+
+    fn draft(&self, engine: &Engine, index: u32, price: Msat) -> Result<Swap, CreateError> {
+        let config = &engine.config;
+        let keys = engine.keys.keys(index).map_err(CreateError::Keys)?;
+        let made_at = engine.height(ChainName::Liquid);
+        let timeout = made_at.checked_add(config.refund_delta);
+        Ok(Swap::new(
+            index,
+            Terms {
+                chain: ChainName::Liquid,
+                direction: Direction::Out,
+                asset: self.asset.into(),
+                amount: self.amount,
+                fee_value: config.fee_value(self.asset),
+                price,
+                prepay: config.prepay,
+                payment_hash: keys.preimage.payment_hash(),
+                claimer: self.claimer,
+                refunder: keys.public(),
+                timeout: timeout.unwrap_or(Height(u32::MAX)),
+                claim_window: config.claim_window,
+                refund_window: BlockDelta(0),
+                min_confirmations: self.min_confirmations,
+                finality: 0,
+                funding_window: config.funding_window,
+                made_at,
+                internal: None,
+                routing: None,
+            },
+        ))
+    }
+}
+
 impl Engine {
     /// What would be sold of an asset now; `None` when it is not on sale.
     pub fn offer(&self, asset: AssetId) -> Option<Offer> {
         let sale = self.sale(asset)?;
-        let fee_value = self.config.fee_value(asset);
-        let needs = self.needs(asset, Units(0), fee_value);
-        let fee = |vsize| needs.fees.rate.fee(vsize).0;
-        let free = locked(&self.inventory).most(&needs, fee(FUNDING_VSIZE), fee(INPUT_VSIZE));
+        let free = self.liquid.as_ref()?;
+        let free = free.most(asset, self.config.fee_value(asset));
         let receivable = Units(self.receivable.load(Ordering::Relaxed) / sale.price_msat);
         let most = free
             .min(receivable)
@@ -206,98 +290,88 @@ impl Engine {
     /// Why there is no swap; after [`CreateError::Failed`] and [`CreateError::TimedOut`] there is one.
     pub async fn create(self: &Arc<Self>, wanted: Wanted) -> Result<View, CreateError> {
         let wait = wanted.wait;
+        let id = self.order(wanted).await?;
+        self.answer(id, wait).await
+    }
+
+    /// Makes the swap that is ordered, or finds the one that the same request made.
+    pub(super) async fn order(self: &Arc<Self>, order: impl Order) -> Result<SwapId, CreateError> {
         // Beside, so that it ends also when the caller goes: half a swap would keep its coins and be nobody's.
         let (tell, made) = oneshot::channel();
         let engine = self.clone();
         self.spawn(async move {
             // An error: the caller is gone, and finds the swap by its request.
-            let _ = tell.send(engine.one_for_each_request(&wanted).await);
+            let _ = tell.send(engine.one_for_each_request(&order).await);
         });
-        let made = made.await.map_err(|_| CreateError::Stopping)?;
-        self.answer(made?, wait).await
+        made.await.map_err(|_| CreateError::Stopping)?
     }
 
     async fn one_for_each_request(
         self: &Arc<Self>,
-        wanted: &Wanted,
+        order: &impl Order,
     ) -> Result<SwapId, CreateError> {
         let lock = {
             let mut requests = locked(&self.requests);
-            requests.entry(wanted.request_id).or_default().clone()
+            requests.entry(order.request_id()).or_default().clone()
         };
         let made = {
             let _one_at_a_time = lock.lock().await;
-            self.find_or_make(wanted).await
+            self.find_or_make(order).await
         };
         let mut requests = locked(&self.requests);
         // This one and the map: nobody else waits.
         if Arc::strong_count(&lock) <= 2 {
-            requests.remove(&wanted.request_id);
+            requests.remove(&order.request_id());
         }
         made
     }
 
-    async fn find_or_make(self: &Arc<Self>, wanted: &Wanted) -> Result<SwapId, CreateError> {
+    async fn find_or_make(self: &Arc<Self>, order: &impl Order) -> Result<SwapId, CreateError> {
         if let Some(id) = self
             .store
-            .by_request(wanted.request_id, &wanted.fingerprint)?
+            .by_request(order.request_id(), &order.fingerprint())?
         {
             return Ok(id);
         }
-        let price = self.check(wanted)?;
-        let _place = self.enter(wanted.request_id, price)?;
-        if crate::failpoint::funds_before_store() {
-            self.fund_before_store(wanted, price).await;
+        if self.is_stopping() {
+            return Err(CreateError::Stopping);
         }
-        let swap = self.draft(wanted, price)?;
+        let price = order.check(self)?;
+        let _place = self.enter(order.request_id(), price)?;
+        if crate::failpoint::funds_before_store() {
+            self.fund_before_store(order, price).await;
+        }
+        let swap = order.draft(self, self.fresh_index(), price)?;
         let id = swap.id;
         let coins = self.reserve(&swap)?;
-        let made = self.store_new(wanted, swap, coins).await;
+        let chain = swap.terms.chain;
+        let made = self.store_new(order, swap, coins).await;
         if !matches!(made, Ok(made) if made == id) {
-            locked(&self.inventory).release(id);
+            self.chain(chain).release(id);
         }
         made
     }
 
-    /// Refuses what cannot be sold; reserves nothing.
-    fn check(&self, wanted: &Wanted) -> Result<Msat, CreateError> {
-        if self.is_stopping() {
-            return Err(CreateError::Stopping);
+    /// An index that no swap has had.
+    fn fresh_index(&self) -> u32 {
+        self.next_index.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Whether swaps can be made now.
+    pub(super) fn is_ready(&self) -> Result<(), CreateError> {
+        match &*self.unready.borrow() {
+            Some(reason) => Err(CreateError::NotReady(reason.clone())),
+            None => Ok(()),
         }
-        let asset = wanted.asset;
-        let sale = self.sale(asset).ok_or(CreateError::NotSold(asset))?;
-        if locked(&self.paused).contains(&asset) {
-            return Err(CreateError::Paused(asset));
-        }
-        if let Some(reason) = &*self.unready.borrow() {
-            return Err(CreateError::NotReady(reason.clone()));
-        }
-        let least = self.config.least(&sale);
-        let amount = wanted.amount.0;
-        if wanted.amount < least {
-            return Err(CreateError::TooSmall {
-                amount,
-                least: least.0,
-            });
-        }
-        if let Some(most) = sale.max.filter(|most| amount > *most) {
-            return Err(CreateError::TooLarge { amount, most });
-        }
-        let most = self.config.max_confirmations;
-        if wanted.min_confirmations > most {
-            let wanted = wanted.min_confirmations;
-            return Err(CreateError::TooManyConfirmations { wanted, most });
-        }
-        let price = amount.checked_mul(sale.price_msat).map(Msat);
-        let price = price.ok_or(CreateError::PriceOverflow)?;
-        if let Some(most) = wanted.max_price.filter(|most| price > *most) {
-            return Err(CreateError::PriceTooHigh { price, most });
-        }
+    }
+
+    /// Whether Lightning can receive that much in one payment.
+    pub(super) fn can_receive(&self, price: Msat) -> Result<(), CreateError> {
         let receivable = Msat(self.receivable.load(Ordering::Relaxed));
-        if price > receivable {
-            return Err(CreateError::NoCapacity { price, receivable });
+        match price > receivable {
+            true => Err(CreateError::NoCapacity { price, receivable }),
+            false => Ok(()),
         }
-        Ok(price)
     }
 
     /// Lets a swap in within the limits, those that are being made at the same time counted.
@@ -325,72 +399,36 @@ impl Engine {
         })
     }
 
-    /// The swap as it begins, with an index that no swap has had.
-    fn draft(&self, wanted: &Wanted, price: Msat) -> Result<Swap, CreateError> {
-        let index = self.next_index.fetch_add(1, Ordering::SeqCst);
-        let keys = self.keys.keys(index).map_err(CreateError::Keys)?;
-        let made_at = self.liquid_height();
-        let timeout = made_at.checked_add(self.config.refund_delta);
-        let payment_hash = keys.preimage.payment_hash();
-        Ok(Swap {
-            id: SwapId::of(payment_hash),
-            index,
-            terms: Terms {
-                asset: wanted.asset,
-                amount: wanted.amount,
-                fee_value: self.config.fee_value(wanted.asset),
-                price,
-                prepay: self.config.prepay,
-                payment_hash,
-                claimer: wanted.claimer,
-                refunder: keys.refunder(),
-                timeout: timeout.unwrap_or(Height(u32::MAX)),
-                claim_window: self.config.claim_window,
-                min_confirmations: wanted.min_confirmations,
-                funding_window: self.config.funding_window,
-                made_at,
-            },
-            phase: Phase::Reserved,
-            invoice: None,
-            prepay_invoice: None,
-            funding: None,
-            never_claim: false,
-            claim_tried: false,
-            held_until: None,
-            paid: false,
-            spend: None,
-            refund: None,
-        })
-    }
-
-    /// Takes coins for a swap, in memory; the store does so for good.
+    /// Takes coins for a swap that the server locks, in memory; the store does so for good.
     fn reserve(&self, swap: &Swap) -> Result<Vec<ReservedCoin>, CreateError> {
-        let coins = locked(&self.inventory).choose(swap.id, &self.needs_of(&swap.terms))?;
-        let coins = coins.iter().map(|coin| ReservedCoin {
-            outpoint: coin.outpoint,
-            asset: coin.asset,
-            value: coin.value.0,
-        });
-        Ok(coins.collect())
+        match swap.terms.direction.is_out() {
+            true => Ok(self.chain(swap.terms.chain).reserve(swap.id, &swap.terms)?),
+            false => Ok(Vec::new()),
+        }
     }
 
     async fn store_new(
         self: &Arc<Self>,
-        wanted: &Wanted,
+        order: &impl Order,
         swap: Swap,
         coins: Vec<ReservedCoin>,
     ) -> Result<SwapId, CreateError> {
-        let htlc = Htlc::of(&swap.terms);
+        let lock = self.chain(swap.terms.chain).lock(&swap.terms);
         let id = swap.id;
+        // The client's own invoice needs no making.
+        let effects = match swap.phase {
+            Phase::Reserved => vec![Effect::MakeInvoice],
+            _ => Vec::new(),
+        };
         crate::failpoint::boundary("before storing the swap");
         let created = self.store.create(NewSwap {
             swap: swap.clone(),
-            request_id: wanted.request_id,
-            fingerprint: wanted.fingerprint,
+            request_id: order.request_id(),
+            fingerprint: order.fingerprint(),
             coins,
-            effects: vec![Effect::MakeInvoice],
-            witness_script: format!("{:x}", htlc.witness_script()),
-            address: htlc.address(self.params).to_string(),
+            effects,
+            witness_script: lock.witness_script,
+            address: lock.address,
         });
         let effects = match created.await? {
             Created::Existing(id) => return Ok(id),
@@ -401,7 +439,7 @@ impl Engine {
         let now = crate::store::now_millis();
         let stored = StoredSwap {
             swap,
-            request_id: wanted.request_id,
+            request_id: order.request_id(),
             created_at: now,
             updated_at: now,
         };
@@ -409,7 +447,7 @@ impl Engine {
             // In one step, so that it is counted once at every moment.
             let mut entering = locked(&self.entering);
             self.adopt(stored, effects);
-            entering.remove(&wanted.request_id);
+            entering.remove(&order.request_id());
         }
         Ok(id)
     }
@@ -421,12 +459,9 @@ impl Engine {
         effects: Vec<StoredEffect>,
     ) -> Arc<Cell> {
         let pending = effects.iter().map(|effect| effect.effect.clone()).collect();
-        let cell = Arc::new(Cell::new(
-            stored,
-            pending,
-            self.liquid_height(),
-            self.params,
-        ));
+        let height = self.height_of(&stored.swap);
+        let lock = self.chain(stored.swap.terms.chain).lock(&stored.swap.terms);
+        let cell = Arc::new(Cell::new(stored, pending, height, lock));
         self.cells.add(&cell);
         for effect in effects {
             self.perform(&cell, effect);
@@ -435,7 +470,7 @@ impl Engine {
     }
 
     /// Waits until there is something to answer with.
-    async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
+    pub(super) async fn answer(&self, id: SwapId, wait: bool) -> Result<View, CreateError> {
         // Until then a swap that is stored is not in memory, and nothing is done for it.
         let mut unready = self.unready.subscribe();
         let ready = unready.wait_for(Option::is_none);
@@ -473,20 +508,22 @@ impl Engine {
     }
 
     /// The planted bug of the crash test: the funding is on its way before anything is stored, and the server dies then.
-    async fn fund_before_store(&self, wanted: &Wanted, price: Msat) {
-        let Ok(swap) = self.draft(wanted, price) else {
+    async fn fund_before_store(&self, order: &impl Order, price: Msat) {
+        let Ok(swap) = order.draft(self, self.fresh_index(), price) else {
             return;
         };
-        if self.reserve(&swap).is_err() {
+        if !swap.terms.direction.is_out()
+            || self.reserve(&swap).is_err()
+            || self.invoices(&swap).await.is_err()
+        {
             return;
         }
-        let coins = locked(&self.inventory).of_swap(swap.id, &self.needs_of(&swap.terms));
-        let (Ok(coins), Ok(_)) = (coins, self.invoices(&swap).await) else {
+        let chain = self.chain(swap.terms.chain);
+        let Ok(funding) = chain.fund(swap.id, &swap.terms, swap.index) else {
             return;
         };
-        let (transaction, _) = self.wallet.fund(&coins, &swap.terms, swap.index);
-        if self.index.broadcast(&transaction).await.is_ok() {
-            eprintln!("failpoint: {} is sent and not stored", transaction.txid());
+        if chain.broadcast(&funding.raw).await.is_ok() {
+            eprintln!("failpoint: {} is sent and not stored", funding.txid);
             std::process::abort();
         }
     }

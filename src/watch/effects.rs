@@ -3,19 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use elements::encode::deserialize;
-
-use elements::Transaction;
-use elements::secp256k1_zkp::rand::thread_rng;
 use swaprig_units::{BlockDelta, Height, PaymentHash};
 
 use super::cell::{Cell, State};
-use super::{ApplyError, Engine, locked};
-use crate::chain::BroadcastError;
-use crate::lightning::LightningError;
+use super::{ApplyError, Engine};
+use crate::chain::{BroadcastError, Way, bid};
+use crate::lightning::{LightningError, Outgoing, Route};
 use crate::store::StoredEffect;
 use crate::swap::{
-    self, Effect, Event, FailureReason, FeeRate, FundingTx, Locked, Swap, is_due, may_claim,
+    self, Direction, Effect, Event, FailureReason, Swap, Terms, is_due, may_claim, may_pay,
 };
 
 /// Pauses between attempts.
@@ -23,8 +19,10 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How often the making of an invoice is tried before the swap fails: nothing is lost by that.
 const INVOICE_ATTEMPTS: u32 = 3;
-/// After how many blocks in vain the fee of a refund is doubled.
+/// After how many blocks in vain the fee of a refund or a claim is doubled.
 const DOUBLE_AFTER: u32 = 10;
+/// How many blocks before the timeout a claim bids all that it may.
+const URGENT: u32 = 6;
 
 /// What came of an attempt.
 enum Attempt {
@@ -81,13 +79,16 @@ impl Engine {
         if applied.is_err() && !state.halted {
             state.pending.remove(&effect.effect);
             // Who waits for it waits for what was done, not for the note of it: without one it is done again.
-            cell.show(&state, self.liquid_height());
+            cell.show(&state, self.height_of(&state.swap));
             if let Err(error) = self.store.effect_done(effect.id).await {
                 tracing::error!(swap = %cell.id, %error, "an effect that was done is not stored as done; it will be done again");
             }
         }
         drop(state);
-        if matches!(effect.effect, Effect::ClaimPayment | Effect::FailPayment) {
+        if matches!(
+            effect.effect,
+            Effect::ClaimPayment | Effect::FailPayment | Effect::PayInvoice
+        ) {
             self.stale_payments.add(cell.hash);
         }
     }
@@ -108,14 +109,20 @@ impl Engine {
             // Another payment than the one for which it was decided is not taken.
             Effect::ClaimPayment if !may_claim(&swap, payment) => Attempt::Done(None),
             Effect::ClaimPayment => {
-                let keys = match self.keys.keys(swap.index) {
-                    Ok(keys) => keys,
-                    Err(error) => return Attempt::Again(error.to_string()),
+                let preimage = match (swap.preimage, self.keys.keys(swap.index)) {
+                    (Some(preimage), _) => preimage,
+                    (None, Ok(keys)) => keys.preimage,
+                    (None, Err(error)) => return Attempt::Again(error.to_string()),
                 };
-                done_or_again(self.node.claim(keys.preimage, swap.terms.price).await)
+                done_or_again(self.node.claim(preimage, swap.terms.price).await)
             }
             Effect::FailPayment => done_or_again(self.node.fail(swap.terms.payment_hash).await),
-            Effect::Refund => self.refund(cell, &swap).await,
+            Effect::PayInvoice => self.pay_invoice(&swap).await,
+            Effect::Claim => match swap.preimage {
+                Some(preimage) => self.spend(cell, &swap, Way::Claim(preimage)).await,
+                None => Attempt::Done(None),
+            },
+            Effect::Refund => self.spend(cell, &swap, Way::Refund).await,
             // The store and the engine do these themselves.
             Effect::ReleaseCoins | Effect::Alarm(_) => Attempt::Done(None),
         }
@@ -158,12 +165,9 @@ impl Engine {
     }
 
     fn sign_funding(&self, swap: &Swap) -> Attempt {
-        let coins = locked(&self.inventory).of_swap(swap.id, &self.needs_of(&swap.terms));
-        match coins {
-            Ok(coins) => {
-                let (_, funding) = self.wallet.fund(&coins, &swap.terms, swap.index);
-                Attempt::Done(Some(Event::FundingSigned(funding)))
-            }
+        let chain = self.chain(swap.terms.chain);
+        match chain.fund(swap.id, &swap.terms, swap.index) {
+            Ok(funding) => Attempt::Done(Some(Event::FundingSigned(funding))),
             Err(error) => {
                 tracing::error!(swap = %swap.id, %error, "the funding cannot be made");
                 Attempt::Done(Some(Event::CreationFailed(FailureReason::Funding)))
@@ -172,15 +176,16 @@ impl Engine {
     }
 
     async fn broadcast_funding(self: &Arc<Self>, cell: &Arc<Cell>, swap: &Swap) -> Attempt {
-        let Some(transaction) = swap.funding.as_ref().and_then(transaction_of) else {
+        let Some(funding) = &swap.funding else {
             return Attempt::Done(None);
         };
+        let chain = self.chain(swap.terms.chain);
         // What follows of it is told by the watcher.
-        if let Err(error) = self.watcher.watch([cell.script.clone()]).await {
+        if let Err(error) = chain.watch(vec![cell.watch()]).await {
             return Attempt::Again(error.to_string());
         }
-        match self.index.broadcast(&transaction).await {
-            Ok(_) => Attempt::Done(None),
+        match chain.broadcast(&funding.raw).await {
+            Ok(()) => Attempt::Done(None),
             // Spent inputs: by this very funding, or the chain will show by what. Either way sending again does not help.
             Err(
                 BroadcastError::Rejected { text, .. } | BroadcastError::MissingInputs { text, .. },
@@ -196,48 +201,72 @@ impl Engine {
         }
     }
 
-    /// Signs the refund with the fee that its age asks for, stores its id, and sends it.
-    async fn refund(self: &Arc<Self>, cell: &Arc<Cell>, swap: &Swap) -> Attempt {
-        let Some(funding) = &swap.funding else {
+    /// Sends the server's payment, if there is still time and it was not sent before.
+    async fn pay_invoice(&self, swap: &Swap) -> Attempt {
+        let tips = *self.tips.borrow();
+        let (Some(tips), Some(invoice), Some(routing)) = (tips, &swap.invoice, swap.terms.routing)
+        else {
             return Attempt::Done(None);
         };
-        let tip = self.liquid_height();
-        let destination = {
+        match self.node.outgoing(swap.terms.payment_hash).await {
+            Ok(Outgoing::Unknown) if may_pay(swap, tips) => {
+                let route = Route::new(routing.max_fee, routing.max_total_cltv);
+                done_or_again(self.node.pay(invoice, &route).await)
+            }
+            // It is too late, or it was sent: how it stands is told by the node.
+            Ok(_) => Attempt::Done(None),
+            Err(error) => Attempt::Again(error.to_string()),
+        }
+    }
+
+    /// Signs what spends the HTLC with the fee that its age asks for, stores its id, and sends it.
+    async fn spend(self: &Arc<Self>, cell: &Arc<Cell>, swap: &Swap, way: Way) -> Attempt {
+        let chain = self.chain(swap.terms.chain);
+        let tip = self.height_of(swap);
+        let (to, since) = {
             let mut state = cell.state.lock().await;
-            state.refund_sent = Some(tip);
-            match &state.refund_to {
+            let since = match (way, state.spend_sent) {
+                (Way::Refund, _) => swap.terms.timeout,
+                (Way::Claim(_), Some((first, _))) => first,
+                (Way::Claim(_), None) => tip,
+            };
+            state.spend_sent = Some((since, tip));
+            let to = match &state.spend_to {
                 Some(address) => address.clone(),
-                None => match self.wallet.fresh_address() {
-                    Ok(address) => state.refund_to.insert(address).clone(),
+                None => match chain.fresh_address() {
+                    Ok(address) => state.spend_to.insert(address).clone(),
                     Err(error) => return Attempt::Again(error.to_string()),
                 },
-            }
+            };
+            (to, since)
         };
         let key = match self.keys.keys(swap.index) {
-            Ok(keys) => keys.refund_key,
+            Ok(keys) => keys.key,
             Err(error) => return Attempt::Again(error.to_string()),
         };
-        let rate = FeeRate(self.refund_rate(tip, swap.terms.timeout));
-        let locked = Locked::of(&swap.terms, self.config.lbtc, funding);
-        let made = swap::refund(&locked, &key, &destination, rate, &mut thread_rng());
-        let transaction = match made {
-            Ok(transaction) => transaction,
+        let rates = chain.rates();
+        let rate = match is_urgent(swap, way, tip) {
+            true => rates.most,
+            false => bid(rates, since, tip, DOUBLE_AFTER),
+        };
+        let signed = match chain.spend(swap, way, &key, &to, rate) {
+            Ok(signed) => signed,
             Err(error) => return Attempt::Again(error.to_string()),
         };
         // Stored before it is sent, so that the spend that is then seen is known to be our own.
-        let signed = Event::RefundSigned(transaction.txid());
-        if let Err(error) = self.apply(cell, &signed, None).await {
-            tracing::warn!(swap = %cell.id, %error, "the refund is not sent");
+        let event = Event::SpendSigned(signed.txid);
+        if let Err(error) = self.apply(cell, &event, None).await {
+            tracing::warn!(swap = %cell.id, %error, ?way, "the spend is not sent");
             return Attempt::Done(None);
         }
-        crate::failpoint::boundary("before sending the refund");
-        match self.index.broadcast(&transaction).await {
-            Ok(_) => Attempt::Done(None),
-            // It is spent, or not yet final where the index is: the next look says which.
+        crate::failpoint::boundary("before sending the spend");
+        match chain.broadcast(&signed.raw).await {
+            Ok(()) => Attempt::Done(None),
+            // It is spent, or not yet final where the chain is: the next look says which.
             Err(
                 BroadcastError::Rejected { text, .. } | BroadcastError::MissingInputs { text, .. },
             ) => {
-                tracing::warn!(swap = %cell.id, %text, "the refund is refused");
+                tracing::warn!(swap = %cell.id, %text, ?way, "the spend is refused");
                 self.look_at_chain(cell).await;
                 Attempt::Done(None)
             }
@@ -245,21 +274,13 @@ impl Engine {
         }
     }
 
-    /// Doubles with every few blocks in vain.
-    fn refund_rate(&self, tip: Height, timeout: Height) -> u64 {
-        let late = tip.0.saturating_sub(timeout.0) / DOUBLE_AFTER;
-        let factor = 1_u64.checked_shl(late.min(32)).unwrap_or(u64::MAX);
-        let rate = self.config.fee_rate.saturating_mul(factor);
-        rate.min(self.config.max_fee_rate)
-    }
-
-    /// Whether the refund was sent so lately that sending it again is of no use yet.
-    pub(super) fn refund_is_recent(&self, state: &State) -> bool {
+    /// Whether a refund or a claim was sent so lately that sending it again is of no use yet.
+    pub(super) fn spend_is_recent(&self, state: &State) -> bool {
         let BlockDelta(interval) = self.config.refund_interval;
-        let tip = self.liquid_height();
+        let tip = self.height_of(&state.swap);
         state
-            .refund_sent
-            .is_some_and(|sent| tip.0 >= sent.0 && tip.0 - sent.0 < interval)
+            .spend_sent
+            .is_some_and(|(_, sent)| tip.0 >= sent.0 && tip.0 - sent.0 < interval)
     }
 
     /// The hash of a swap's prepay invoice.
@@ -277,10 +298,19 @@ fn done_or_again(result: Result<(), LightningError>) -> Attempt {
     }
 }
 
-/// The funding transaction as it was stored.
-pub(super) fn transaction_of(funding: &FundingTx) -> Option<Transaction> {
-    let bytes = elements::hex::decode_to_vec(&funding.raw).ok()?;
-    deserialize(&bytes).ok()
+/// Whether a spend bids all that it may: a claim near the timeout, from which on the other one can spend, and a refund that has
+/// used up half of the time until the payment lapses that is held for it.
+fn is_urgent(swap: &Swap, way: Way, tip: Height) -> bool {
+    let Terms {
+        timeout,
+        refund_window,
+        ..
+    } = swap.terms;
+    match (way, swap.terms.direction) {
+        (Way::Claim(_), _) => tip.0.saturating_add(URGENT) >= timeout.0,
+        (Way::Refund, Direction::OutHeld) => tip.0 >= timeout.0.saturating_add(refund_window.0 / 2),
+        (Way::Refund, Direction::Out | Direction::In) => false,
+    }
 }
 
 /// The boundaries before and after an effect.
@@ -291,6 +321,8 @@ fn name_of(effect: &Effect) -> (&'static str, &'static str) {
         Effect::BroadcastFunding => ("before sending the funding", "after sending the funding"),
         Effect::ClaimPayment => ("before claiming the payment", "after claiming the payment"),
         Effect::FailPayment => ("before failing the payment", "after failing the payment"),
+        Effect::PayInvoice => ("before paying the invoice", "after paying the invoice"),
+        Effect::Claim => ("before the claim", "after the claim"),
         Effect::Refund => ("before the refund", "after the refund"),
         Effect::ReleaseCoins | Effect::Alarm(_) => ("before nothing", "after nothing"),
     }

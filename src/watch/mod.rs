@@ -8,58 +8,62 @@ mod alarm;
 mod cell;
 mod create;
 mod effects;
-mod inventory;
+mod keep;
+mod loops;
 mod observe;
 mod recover;
 mod serve;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use elements::{AddressParams, AssetId};
+use elements::AssetId;
 use swaprig_units::{Height, Msat};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::chain::{Index, Wallet, Watcher};
+use crate::chain::bitcoin::Bitcoin;
+use crate::chain::{Liquid, SwapChain};
 use crate::config::{Config, Sale};
 use crate::lightning::LightningNode;
 use crate::store::{Coins, Store, StoreError, StoredEffect, StoredSwap};
 use crate::swap::{
-    Effect, Event, Refused, Status, Swap, SwapId, SwapSeed, Tips, is_exposed, is_final, step,
+    ChainName, Effect, Event, Kind, Phase, Refused, Status, Swap, SwapId, SwapSeed, Tips,
+    is_exposed, is_final, step,
 };
 use cell::{Cell, Cells, State};
-use inventory::Inventory;
 use observe::StalePayments;
 
 pub use admin::{AdminError, Stock, Stocks};
 pub use cell::View;
 pub use create::{CreateError, Offer, Wanted};
+pub use loops::{Cosigned, InWanted, LoopError, LoopQuote, LoopTerms, OutWanted};
 pub use serve::StartError;
 
 /// The server's heart. One per store.
 pub struct Engine {
     config: Config,
-    params: &'static AddressParams,
     store: Store,
     node: Arc<dyn LightningNode>,
-    index: Index,
-    wallet: Wallet,
+    /// The chains that swaps are made on.
+    chains: BTreeMap<ChainName, Arc<dyn SwapChain>>,
+    /// One of them, for what only Liquid has.
+    liquid: Option<Arc<Liquid>>,
+    /// One of them, for what only Bitcoin has.
+    bitcoin: Option<Arc<Bitcoin>>,
     keys: SwapSeed,
-    watcher: Watcher,
     cells: Cells,
     /// One lock for each request id that is being made: who comes second finds the first one's swap.
     requests: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
     /// The price of each swap that was let in and is not in `cells` yet, by its request: it counts against the limits.
     entering: Mutex<HashMap<Uuid, Msat>>,
     next_index: AtomicU32,
-    /// The heights; `None` until both chains were heard of.
+    /// The heights; `None` until all chains were heard of.
     tips: watch::Sender<Option<Tips>>,
-    inventory: Mutex<Inventory>,
     /// What Lightning can receive in one payment, millisatoshi, as of the last look.
     receivable: AtomicU64,
     paused: Mutex<HashSet<AssetId>>,
@@ -71,8 +75,8 @@ pub struct Engine {
     /// The part that has panicked.
     broken: watch::Sender<Option<&'static str>>,
     tasks: Mutex<JoinSet<()>>,
-    /// The wallet should be looked at again.
-    resync: Notify,
+    /// Counts the times that the wallets should be looked at again.
+    resync: watch::Sender<u64>,
     stale_payments: StalePayments,
     /// Held while payments are looked at, so that an older look never replaces a newer one.
     looking_at_payments: tokio::sync::Mutex<()>,
@@ -102,6 +106,29 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Counts what came of a swap that is over.
+fn tell_end(swap: &Swap) {
+    let terms = &swap.terms;
+    let kind = terms.kind().word();
+    metrics::counter!("swaprig_swaps_ended_total", "kind" => kind, "phase" => swap.phase.word())
+        .increment(1);
+    if terms.chain != ChainName::Bitcoin {
+        return;
+    }
+    let (locked, price) = (terms.amount.0, terms.price.floor_sat().0);
+    match swap.phase {
+        // What it cost to send and to route is not known here.
+        Phase::Claimed if swap.paid => {
+            metrics::counter!("swaprig_loop_fees_sat_total", "kind" => kind)
+                .increment(locked.abs_diff(price));
+        }
+        Phase::Refunded if terms.direction.is_out() => {
+            metrics::counter!("swaprig_reclaimed_sat_total", "kind" => kind).increment(locked);
+        }
+        _ => {}
+    }
+}
+
 impl Engine {
     /// How it is configured.
     pub fn config(&self) -> &Config {
@@ -116,9 +143,24 @@ impl Engine {
             .copied()
     }
 
-    /// The Liquid height that it has reached; 0 before it has seen one.
-    pub fn liquid_height(&self) -> Height {
-        self.tips.borrow().map_or(Height(0), |tips| tips.liquid)
+    /// All heights; `None` before it has seen them.
+    pub fn tips(&self) -> Option<Tips> {
+        *self.tips.borrow()
+    }
+
+    /// The height of a chain that it has reached; 0 before it has seen one.
+    pub fn height(&self, chain: ChainName) -> Height {
+        self.tips.borrow().map_or(Height(0), |tips| tips.of(chain))
+    }
+
+    /// A chain that swaps are on: none is made, and none is loaded, on one that is not configured.
+    fn chain(&self, name: ChainName) -> &dyn SwapChain {
+        let chain = self.chains.get(&name).map(Arc::as_ref);
+        chain.expect("swaps are on configured chains only")
+    }
+
+    fn height_of(&self, swap: &Swap) -> Height {
+        self.height(swap.terms.chain)
     }
 
     /// Whether it makes swaps now, as a channel.
@@ -134,7 +176,7 @@ impl Engine {
     pub fn view(&self, id: SwapId) -> Result<Option<View>, StoreError> {
         if let Some(cell) = self.cells.get(id) {
             let mut view = cell.view.borrow().clone();
-            view.liquid = self.liquid_height();
+            view.height = self.height_of(&view.swap);
             return Ok(Some(view));
         }
         Ok(self.store.swap(id)?.map(|stored| self.view_of(stored)))
@@ -143,8 +185,8 @@ impl Engine {
     fn view_of(&self, stored: StoredSwap) -> View {
         View {
             funding_depth: None,
-            liquid: self.liquid_height(),
-            params: self.params,
+            height: self.height_of(&stored.swap),
+            lock: self.chain(stored.swap.terms.chain).lock(&stored.swap.terms),
             request_id: stored.request_id,
             created_at: stored.created_at,
             updated_at: stored.updated_at,
@@ -153,18 +195,19 @@ impl Engine {
         }
     }
 
-    /// A page of swaps, newest first.
+    /// A page of swaps of a kind, newest first.
     ///
     /// # Errors
     ///
     /// When the store fails.
     pub fn page(
         &self,
+        kind: Kind,
         wanted: Option<Status>,
         after: Option<(i64, SwapId)>,
         size: u32,
     ) -> Result<Vec<View>, StoreError> {
-        let page = self.store.page(wanted, after, size)?;
+        let page = self.store.page(kind, wanted, after, size)?;
         let views = page
             .into_iter()
             .map(|stored| match self.cells.get(stored.swap.id) {
@@ -214,19 +257,22 @@ impl Engine {
             match effect {
                 Effect::ReleaseCoins => coins = Coins::Release,
                 Effect::Alarm(alarm) => self.alarm(cell, state, alarm),
-                Effect::Refund if self.refund_is_recent(state) => {}
+                Effect::Refund | Effect::Claim if self.spend_is_recent(state) => {}
                 effect if state.pending.contains(&effect) => {}
                 effect => effects.push(effect),
             }
         }
         // At a new tip, what was seen before it does not say that a spend is as deep as it seems: it may be gone.
-        let is_seen = transition.swap.funding.is_none() || state.looked_at >= self.liquid_height();
+        let is_seen = transition.swap.funding.is_none()
+            || state.looked_at >= self.height_of(&transition.swap);
         let settled = is_seen && self.is_settled(&transition.swap);
         let changed = transition.swap != state.swap;
         if !changed && effects.is_empty() && done.is_none() && !settled {
-            cell.show(state, self.liquid_height());
+            cell.show(state, self.height_of(&state.swap));
             return Ok(());
         }
+        let terms = &transition.swap.terms;
+        let relocked = (*terms != state.swap.terms).then(|| self.chain(terms.chain).lock(terms));
         crate::failpoint::boundary("before storing a transition");
         let stored = self
             .store
@@ -236,6 +282,7 @@ impl Engine {
                 effects,
                 done.map(|done| done.id),
                 coins,
+                relocked.clone(),
             )
             .await;
         let stored = stored.inspect_err(|error| {
@@ -244,11 +291,14 @@ impl Engine {
         })?;
         crate::failpoint::boundary("after storing a transition");
         self.settle_in_memory(cell, state, transition.swap, coins, settled);
+        if let Some(lock) = relocked {
+            cell.relock(&self.cells, lock);
+        }
         for effect in stored {
             state.pending.insert(effect.effect.clone());
             self.perform(cell, effect);
         }
-        cell.show(state, self.liquid_height());
+        cell.show(state, self.height_of(&state.swap));
         if settled {
             self.forget(cell);
         }
@@ -270,10 +320,14 @@ impl Engine {
             tracing::info!(swap = %cell.id, before = ?before.phase, now = ?phase, "swap");
             metrics::counter!("swaprig_transitions_total", "phase" => phase.word()).increment(1);
         }
+        if settled {
+            tell_end(&state.swap);
+        }
+        let chain = self.chain(state.swap.terms.chain);
         if coins == Coins::Release {
-            locked(&self.inventory).release(cell.id);
+            chain.release(cell.id);
         } else if settled {
-            locked(&self.inventory).spent(cell.id);
+            chain.spent(cell.id);
         }
     }
 
@@ -288,9 +342,9 @@ impl Engine {
     /// Lets go of a swap that is final.
     fn forget(self: &Arc<Self>, cell: &Arc<Cell>) {
         self.cells.remove(cell);
-        let (engine, script) = (self.clone(), cell.script.clone());
-        self.spawn(async move { engine.watcher.unwatch(script).await });
-        self.resync.notify_one();
+        let (engine, name, script) = (self.clone(), cell.chain, cell.lock().script);
+        self.spawn(async move { engine.chain(name).unwatch(script).await });
+        self.look_at_wallets();
     }
 
     /// Runs something beside; it ends with the engine.
@@ -352,7 +406,9 @@ impl Engine {
             let view = cell.view.borrow();
             if is_exposed(&view.swap) {
                 in_flight += 1;
-                if !view.swap.paid {
+                // Of coins that are a client's nothing is at stake before they are paid for.
+                let at_stake = view.swap.terms.direction.is_out() || view.swap.settle_tried;
+                if !view.swap.paid && at_stake {
                     exposed = exposed.saturating_add(view.swap.terms.price.0);
                 }
             }

@@ -10,9 +10,9 @@ use tokio::sync::{Notify, mpsc};
 
 use super::cell::{Cell, State};
 use super::{ApplyError, Engine, locked};
-use crate::chain::{WatchEvent, observe};
-use crate::lightning::{Held, LightningError, Received, Wake};
-use crate::swap::{Event, Observation, Payment, Phase, Tips};
+use crate::chain::ChainEvent;
+use crate::lightning::{Held, LightningError, Outgoing, Received, Wake};
+use crate::swap::{ChainName, Direction, Effect, Event, Observation, Payment, Phase, Sent, Swap};
 
 /// Parts of a payment may each hold almost a satoshi more than is told; so many parts a payment has at most.
 const MOST_PARTS: u64 = 16;
@@ -40,8 +40,12 @@ impl StalePayments {
 }
 
 impl Engine {
-    /// Follows Liquid until the engine stops.
-    pub(super) async fn follow_chain(self: Arc<Self>, mut events: mpsc::Receiver<WatchEvent>) {
+    /// Follows a chain until the engine stops.
+    pub(super) async fn follow_chain(
+        self: Arc<Self>,
+        chain: ChainName,
+        mut events: mpsc::Receiver<ChainEvent>,
+    ) {
         let stopped = self.stopped();
         tokio::pin!(stopped);
         let mut tick = self.ticks();
@@ -49,11 +53,11 @@ impl Engine {
             tokio::select! {
                 () = &mut stopped => return,
                 event = events.recv() => match event {
-                    Some(event) => self.on_chain_event(event).await,
+                    Some(event) => self.on_chain_event(chain, event).await,
                     None => return,
                 },
                 _ = tick.tick() => {
-                    self.look_at_all_chains(true).await;
+                    self.look_at_chain_of_all(chain, true).await;
                     self.tell_numbers();
                 }
             }
@@ -97,63 +101,75 @@ impl Engine {
         tick
     }
 
-    async fn on_chain_event(self: &Arc<Self>, event: WatchEvent) {
+    async fn on_chain_event(self: &Arc<Self>, chain: ChainName, event: ChainEvent) {
         match event {
-            WatchEvent::Tip(height) => {
-                self.set_liquid(height);
-                self.resync.notify_one();
-                if let Err(error) = self.store.set_cursor("liquid", height).await {
-                    tracing::warn!(%error, "the height is not stored");
+            ChainEvent::Tip(height) => {
+                self.set_height(chain, height);
+                self.look_at_wallets();
+                if let Err(error) = self.store.set_cursor(chain.word(), height).await {
+                    tracing::warn!(%error, %chain, "the height is not stored");
                 }
                 // Side by side: what they store goes to the disk together.
-                let cells = futures_util::stream::iter(self.cells.all());
+                let cells = futures_util::stream::iter(self.cells.on(chain));
                 cells
                     .for_each_concurrent(STEPS, async |cell| self.step_at_new_tip(cell).await)
                     .await;
             }
-            WatchEvent::Changed(script) => {
-                if let Some(cell) = self.cells.by_script(&script) {
+            ChainEvent::Changed(script) => {
+                if let Some(cell) = self.cells.by_script(chain, script) {
                     let engine = self.clone();
                     self.spawn(async move { engine.look_at_chain(&cell).await });
                 }
             }
-            WatchEvent::Lost => {
-                tracing::warn!("the Liquid index is gone; trying to reach it again")
+            ChainEvent::Lost => {
+                tracing::warn!(%chain, "the source of the chain is gone; trying to reach it again")
             }
-            WatchEvent::Reconnected => {
-                tracing::info!("the Liquid index is back; looking at everything again");
-                self.resync.notify_one();
+            ChainEvent::Reconnected => {
+                tracing::info!(%chain, "the source of the chain is back; looking at everything again");
+                self.look_at_wallets();
                 let engine = self.clone();
-                self.spawn(async move { engine.look_at_all_chains(false).await });
+                self.spawn(async move { engine.look_at_chain_of_all(chain, false).await });
             }
         }
     }
 
-    fn set_liquid(&self, liquid: Height) {
-        metrics::gauge!("swaprig_liquid_height").set(liquid.0);
-        self.tips.send_modify(|tips| {
-            let bitcoin = tips.map_or(Height(0), |tips| tips.bitcoin);
-            *tips = Some(Tips { liquid, bitcoin });
-        });
-    }
-
-    fn set_bitcoin(&self, bitcoin: Height) {
-        metrics::gauge!("swaprig_bitcoin_height").set(bitcoin.0);
+    fn set_height(&self, chain: ChainName, height: Height) {
+        let gauge = match chain {
+            ChainName::Liquid => metrics::gauge!("swaprig_liquid_height"),
+            ChainName::Bitcoin => metrics::gauge!("swaprig_bitcoin_height"),
+        };
+        gauge.set(height.0);
         self.tips.send_modify(|tips| {
             if let Some(tips) = tips {
-                tips.bitcoin = bitcoin;
+                match chain {
+                    ChainName::Liquid => tips.liquid = height,
+                    ChainName::Bitcoin => tips.bitcoin = height,
+                }
             }
         });
     }
 
-    /// Looks at what Liquid shows of the swaps; `unknown_only`: of those that were not looked at since the start.
-    pub(super) async fn look_at_all_chains(self: &Arc<Self>, unknown_only: bool) {
-        let cells = futures_util::stream::iter(self.cells.all());
+    fn set_lightning(&self, height: Height) {
+        metrics::gauge!("swaprig_lightning_height").set(height.0);
+        self.tips.send_modify(|tips| {
+            if let Some(tips) = tips {
+                tips.lightning = height;
+            }
+        });
+    }
+
+    /// Looks at what a chain shows of its swaps; `unknown_only`: of those that were not looked at since the start.
+    pub(super) async fn look_at_chain_of_all(
+        self: &Arc<Self>,
+        chain: ChainName,
+        unknown_only: bool,
+    ) {
+        let cells = futures_util::stream::iter(self.cells.on(chain));
         cells
             .for_each_concurrent(LOOKS, |cell| async move {
                 let wanted = {
                     let state = cell.state.lock().await;
-                    state.swap.funding.is_some() && !(unknown_only && state.chain.is_some())
+                    is_on_chain(&state.swap) && !(unknown_only && state.chain.is_some())
                 };
                 if wanted {
                     self.look_at_chain(&cell).await;
@@ -162,16 +178,16 @@ impl Engine {
             .await;
     }
 
-    /// Looks at what Liquid shows of a swap.
+    /// Looks at what the chain shows of a swap.
     pub(super) async fn look_at_chain(self: &Arc<Self>, cell: &Arc<Cell>) {
         let _one_at_a_time = cell.looking.lock().await;
         let swap = cell.state.lock().await.swap.clone();
-        if swap.funding.is_none() {
+        if !is_on_chain(&swap) {
             return;
         }
         // What is looked at from now on is at least as new as this tip.
-        let tip = self.liquid_height();
-        match observe(&self.index, &swap).await {
+        let tip = self.height_of(&swap);
+        match self.chain(swap.terms.chain).observe(&swap).await {
             Ok(chain) => {
                 let mut state = cell.state.lock().await;
                 state.chain = chain;
@@ -191,7 +207,7 @@ impl Engine {
         // Deep enough by the tip alone: whether its spend is still in the chain, the chain tells.
         let seems_final = {
             let swap = &cell.view.borrow().swap;
-            swap.funding.is_some() && self.is_settled(swap)
+            is_on_chain(swap) && self.is_settled(swap)
         };
         if seems_final {
             let engine = self.clone();
@@ -220,15 +236,28 @@ impl Engine {
 
     pub(super) fn observation(&self, state: &State) -> Option<Observation> {
         let tips = (*self.tips.borrow())?;
-        let chain = match (&state.swap.funding, &state.chain) {
-            (Some(_), None) => return None,
-            (Some(_), Some(chain)) => Some(chain.clone()),
-            (None, _) => None,
+        let chain = match (is_on_chain(&state.swap), &state.chain) {
+            (true, None) => return None,
+            (true, Some(chain)) => Some(chain.clone()),
+            (false, _) => None,
+        };
+        // What the node showed before an order of ours may not be what it shows after.
+        let payment = match state.payment {
+            Payment::Absent if state.pending.contains(&Effect::PayInvoice) => {
+                Payment::Sent(Sent::Pending)
+            }
+            Payment::Held { .. }
+                if state.swap.phase == Phase::AwaitingPayment
+                    && state.pending.contains(&Effect::FailPayment) =>
+            {
+                Payment::Absent
+            }
+            shown => shown,
         };
         Some(Observation {
             tips,
             chain,
-            payment: state.payment,
+            payment,
         })
     }
 
@@ -241,7 +270,7 @@ impl Engine {
 
     pub(super) async fn try_refresh_lightning(self: &Arc<Self>) -> Result<(), LightningError> {
         let info = self.node.info().await?;
-        self.set_bitcoin(info.height);
+        self.set_lightning(info.height);
         let receivable = self.node.receivable().await?;
         self.receivable.store(receivable.0, Ordering::Relaxed);
         let _one_at_a_time = self.looking_at_payments.lock().await;
@@ -251,6 +280,7 @@ impl Engine {
             .for_each_concurrent(STEPS, async |cell| {
                 self.take_payment_or_warn(&cell, &held).await;
                 self.look_at_prepay(&cell).await;
+                self.give_up_unpaid(&cell).await;
             })
             .await;
         self.fail_strays(&held).await;
@@ -319,15 +349,24 @@ impl Engine {
         cell: &Arc<Cell>,
         held: &HashMap<PaymentHash, Held>,
     ) -> Result<(), LightningError> {
-        let claim_tried = {
+        let (settle_tried, direction) = {
             let state = cell.state.lock().await;
-            if state.payment == Payment::Succeeded {
+            if matches!(
+                state.payment,
+                Payment::Succeeded | Payment::Sent(Sent::Succeeded(_))
+            ) {
                 return Ok(());
             }
-            state.swap.claim_tried
+            (state.swap.settle_tried, state.swap.terms.direction)
         };
+        if direction == Direction::In {
+            return match settle_tried {
+                true => self.take_outgoing(cell).await,
+                false => Ok(()),
+            };
+        }
         // Asked only when it can have arrived: by our own claim.
-        let arrived = match claim_tried {
+        let arrived = match settle_tried {
             true => matches!(self.node.received(cell.hash).await?, Received::Yes(_)),
             false => false,
         };
@@ -343,6 +382,26 @@ impl Engine {
         Ok(())
     }
 
+    /// Asks how the server's own payment stands.
+    async fn take_outgoing(self: &Arc<Self>, cell: &Arc<Cell>) -> Result<(), LightningError> {
+        // An order that is under way now may not be seen by this look.
+        let ordered = {
+            let state = cell.state.lock().await;
+            state.pending.contains(&Effect::PayInvoice)
+        };
+        let payment = match self.node.outgoing(cell.hash).await? {
+            Outgoing::Unknown if ordered => Payment::Sent(Sent::Pending),
+            Outgoing::Unknown => Payment::Absent,
+            Outgoing::Pending => Payment::Sent(Sent::Pending),
+            Outgoing::Succeeded(preimage) => Payment::Sent(Sent::Succeeded(preimage)),
+            Outgoing::Failed => Payment::Sent(Sent::Failed),
+        };
+        let mut state = cell.state.lock().await;
+        state.payment = payment;
+        self.step_locked(cell, &mut state).await;
+        Ok(())
+    }
+
     /// Gives back what is held under the hash of a swap that is over.
     async fn fail_strays(&self, held: &HashMap<PaymentHash, Held>) {
         for hash in held.keys() {
@@ -351,7 +410,7 @@ impl Engine {
             }
             let known = self.store.by_hash(*hash);
             let over =
-                known.is_ok_and(|found| found.is_some_and(|stored| !stored.swap.claim_tried));
+                known.is_ok_and(|found| found.is_some_and(|stored| !stored.swap.settle_tried));
             if over && let Err(error) = self.node.fail(*hash).await {
                 tracing::warn!(%hash, %error, "a payment of a swap that is over could not be given back");
             }
@@ -368,7 +427,7 @@ impl Engine {
         };
         let event = match self.node.received(hash).await {
             Ok(Received::Yes(_)) => Event::Prepaid,
-            Ok(Received::No) if self.prepay_is_over(cell) => {
+            Ok(Received::No) if self.invoices_are_over(cell) => {
                 Event::CreationFailed(crate::swap::FailureReason::Prepay)
             }
             Ok(Received::No) => return,
@@ -382,8 +441,23 @@ impl Engine {
         }
     }
 
-    /// Whether nobody can pay the prepay invoice any more, with time for a payment on its way: as long again, a minute at most.
-    fn prepay_is_over(&self, cell: &Cell) -> bool {
+    /// Lets go of the coins that wait for a payment which nobody can make any more.
+    async fn give_up_unpaid(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let waits = {
+            let state = cell.state.lock().await;
+            state.swap.phase == Phase::AwaitingPayment && state.payment == Payment::Absent
+        };
+        if !waits || !self.invoices_are_over(cell) {
+            return;
+        }
+        let event = Event::CreationFailed(crate::swap::FailureReason::Payment);
+        if let Err(error) = self.apply(cell, &event, None).await {
+            tracing::debug!(swap = %cell.id, %error, "the payment is not given up");
+        }
+    }
+
+    /// Whether nobody can pay the invoices any more, with time for a payment on its way: as long again, a minute at most.
+    fn invoices_are_over(&self, cell: &Cell) -> bool {
         let expiry = i64::try_from(self.config.invoice_expiry.as_millis()).unwrap_or(i64::MAX);
         let over = cell.created_at.saturating_add(expiry);
         crate::store::now_millis() > over.saturating_add(expiry.min(60_000))
@@ -397,6 +471,11 @@ impl Engine {
             reason = "a gauge; nothing is decided by it"
         )]
         metrics::gauge!("swaprig_exposure_msat").set(exposed.0 as f64);
-        locked(&self.inventory).tell_numbers(self.config.lbtc);
+        self.tell_stocks();
     }
+}
+
+/// Whether there is something of a swap to be looked for on its chain: what the server locked, or what the client is to lock.
+fn is_on_chain(swap: &Swap) -> bool {
+    swap.funding.is_some() || !swap.terms.direction.is_out()
 }

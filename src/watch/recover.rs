@@ -6,10 +6,10 @@ use std::sync::atomic::Ordering;
 use swaprig_units::{Height, Msat, PaymentHash};
 
 use super::Engine;
-use crate::chain::Recovered;
+use crate::chain::{Lock, Recovered};
 use crate::lightning::{LightningError, Received};
 use crate::store::{Coins, Created, NewSwap, StoreError};
-use crate::swap::{Htlc, Phase, Swap, SwapId, SwapKeys, Terms};
+use crate::swap::{Asset, ChainName, Direction, InternalKey, Phase, Swap, SwapKeys, Terms};
 
 /// Indices that are left out after the last one on the chain: those of swaps that were never funded.
 const INDEX_GAP: u32 = 1_000;
@@ -29,17 +29,24 @@ impl Engine {
     pub(super) async fn recover(self: &Arc<Self>) -> Result<(), RecoverError> {
         let mut lost = Vec::new();
         let mut highest = None;
-        for found in self.wallet.recover() {
-            highest = highest.max(Some(found.index));
-            let Ok(keys) = self.keys.keys(found.index) else {
+        let found = self.chains.iter().flat_map(|(name, chain)| {
+            let found = chain.recover().into_iter();
+            found.map(|found| (*name, found))
+        });
+        for (chain, found) in found {
+            highest = highest.max(Some(found.tag.index));
+            let Ok(keys) = self.keys.keys(found.tag.index) else {
                 continue;
             };
-            if self.store.by_hash(keys.preimage.payment_hash())?.is_none() {
-                lost.push((found, keys));
+            let own = keys.preimage.payment_hash();
+            let hash = found.tag.payment_hash.unwrap_or(own);
+            if self.store.by_hash(hash)?.is_none() {
+                lost.push((chain, found, keys));
             }
         }
-        // The wallet has a history and the store has none: there may have been swaps that were never funded, too.
-        let is_another = self.wallet.transactions() > 0 && self.store.is_new()?;
+        // A wallet has a history and the store has none: there may have been swaps that were never funded, too.
+        let is_another =
+            self.chains.values().any(|chain| chain.is_used()) && self.store.is_new()?;
         if lost.is_empty() && !is_another {
             return Ok(());
         }
@@ -49,8 +56,8 @@ impl Engine {
         self.store.raise_index_floor(floor).await?;
         self.next_index.fetch_max(floor, Ordering::SeqCst);
         let mut recovered = 0_u32;
-        for (lost, keys) in lost {
-            recovered += u32::from(self.recover_one(lost, &keys).await?);
+        for (chain, lost, keys) in lost {
+            recovered += u32::from(self.recover_one(chain, lost, &keys).await?);
         }
         match recovered {
             0 => tracing::info!(
@@ -71,60 +78,46 @@ impl Engine {
         if let Some(price) = self.node.asked(hash).await? {
             return Ok(price);
         }
-        let sale = self.sale(lost.asset);
-        let price = sale.map_or(0, |sale| lost.amount.0.saturating_mul(sale.price_msat));
-        Ok(Msat(price))
+        let each = match lost.asset {
+            Asset::Bitcoin => 1_000,
+            Asset::Liquid(asset) => self.sale(asset).map_or(0, |sale| sale.price_msat),
+        };
+        Ok(Msat(lost.amount.0.saturating_mul(each)))
     }
 
     async fn recover_one(
         self: &Arc<Self>,
+        chain: ChainName,
         lost: Recovered,
         keys: &SwapKeys,
     ) -> Result<bool, RecoverError> {
-        let hash = keys.preimage.payment_hash();
-        let made_at = lost.timeout.0.saturating_sub(self.config.refund_delta.0);
+        let own = keys.preimage.payment_hash();
+        let hash = lost.tag.payment_hash.unwrap_or(own);
         let price = self.price_of(&lost, hash).await?;
         let paid = matches!(self.node.received(hash).await?, Received::Yes(_));
+        // Of a client's payment it is known only as long as it is held; how long that is the Lightning node tells.
+        let held = match hash == own {
+            true => None,
+            false => self.node.held().await?.get(&hash).map(|held| held.until),
+        };
+        let Some((terms, lock)) = self.terms_of(chain, &lost, keys, hash, price) else {
+            tracing::warn!(
+                index = lost.tag.index,
+                "a funding on the chain is not of this seed's swaps"
+            );
+            return Ok(false);
+        };
         let swap = Swap {
-            id: SwapId::of(hash),
-            index: lost.index,
-            terms: Terms {
-                asset: lost.asset,
-                amount: lost.amount,
-                fee_value: lost.fee_value,
-                price,
-                prepay: Msat(0),
-                payment_hash: hash,
-                claimer: lost.claimer,
-                refunder: keys.refunder(),
-                timeout: lost.timeout,
-                claim_window: self.config.claim_window,
-                min_confirmations: 1,
-                funding_window: self.config.refund_delta,
-                made_at: Height(made_at),
-            },
             phase: match paid {
                 true => Phase::Paid,
                 false => Phase::Funding,
             },
-            invoice: None,
-            prepay_invoice: None,
             funding: Some(lost.funding.clone()),
-            never_claim: false,
-            claim_tried: paid,
-            held_until: None,
+            settle_tried: paid,
             paid,
-            spend: None,
-            refund: None,
+            held_until: held,
+            ..Swap::new(lost.tag.index, terms)
         };
-        let htlc = Htlc::of(&swap.terms);
-        if htlc.script_pubkey() != lost.lock {
-            tracing::warn!(
-                index = lost.index,
-                "a funding on the chain is not of this seed's swaps"
-            );
-            return Ok(false);
-        }
         let created = self
             .store
             .create(NewSwap {
@@ -133,16 +126,71 @@ impl Engine {
                 fingerprint: [0; 32],
                 coins: Vec::new(),
                 effects: Vec::new(),
-                witness_script: format!("{:x}", htlc.witness_script()),
-                address: htlc.address(self.params).to_string(),
+                witness_script: lock.witness_script,
+                address: lock.address,
                 swap: swap.clone(),
             })
             .await?;
         debug_assert!(matches!(created, Created::New(_)));
         // With the funding, which `create` does not write.
         self.store
-            .update(&swap, false, Vec::new(), None, Coins::Keep)
+            .update(&swap, false, Vec::new(), None, Coins::Keep, None)
             .await?;
         Ok(true)
+    }
+
+    /// The terms that lead to what is locked, and the HTLC; `None` when there are none.
+    fn terms_of(
+        &self,
+        chain: ChainName,
+        lost: &Recovered,
+        keys: &SwapKeys,
+        hash: PaymentHash,
+        price: Msat,
+    ) -> Option<(Terms, Lock)> {
+        let config = &self.config;
+        let (delta, window) = match chain {
+            ChainName::Liquid => (config.refund_delta, config.claim_window),
+            ChainName::Bitcoin => (config.loops.delta, config.loops.claim_window),
+        };
+        let terms = Terms {
+            chain,
+            direction: match hash == keys.preimage.payment_hash() {
+                true => Direction::Out,
+                false => Direction::OutHeld,
+            },
+            asset: lost.asset,
+            amount: lost.amount,
+            fee_value: lost.fee_value,
+            price,
+            prepay: Msat(0),
+            payment_hash: hash,
+            claimer: lost.tag.claimer,
+            refunder: keys.public(),
+            timeout: lost.tag.timeout,
+            claim_window: window,
+            refund_window: config.loops.refund_window,
+            min_confirmations: 1,
+            finality: config.final_confirmations,
+            funding_window: delta,
+            made_at: Height(lost.tag.timeout.0.saturating_sub(delta.0)),
+            internal: None,
+            routing: None,
+        };
+        let internals = match chain {
+            ChainName::Liquid => vec![None],
+            ChainName::Bitcoin => vec![
+                Some(InternalKey::Musig2),
+                Some(InternalKey::Unspendable { r: keys.r }),
+            ],
+        };
+        internals.into_iter().find_map(|internal| {
+            let terms = Terms {
+                internal,
+                ..terms.clone()
+            };
+            let lock = self.chain(chain).lock(&terms);
+            (lock.script == lost.script).then_some((terms, lock))
+        })
     }
 }

@@ -1,25 +1,26 @@
 //! Starting the engine, and stopping it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::cell::Cells;
-use super::inventory::Inventory;
 use super::observe::StalePayments;
 use super::{Engine, locked};
+use crate::chain::bitcoin::{Bitcoin, BitcoinChain, BitcoinError, BitcoinSettings, BitcoinSource};
 use crate::chain::{
-    FeePolicy, Index, IndexSettings, Seed, SeedError, Wallet, WalletError, WalletSettings,
-    WatchEvent, Watcher,
+    ChainEvent, FeePolicy, Index, IndexSettings, Liquid, Seed, SeedError, SwapChain, Wallet,
+    WalletError, WalletSettings,
 };
 use crate::config::Config;
 use crate::lightning::{LdkServer, LdkServerConfig, LightningNode, SetupError};
 use crate::store::{Store, StoreError, StoredEffect};
-use crate::swap::{FeeRate, KeyError, SwapSeed};
+use crate::swap::{ChainName, FeeRate, KeyError, SwapSeed, Tips};
+use swaprig_units::Height;
 
 /// How long work that has begun may take when the engine stops; what is not done then is done after the next start.
 const STOP: Duration = Duration::from_secs(5);
@@ -44,6 +45,19 @@ pub enum StartError {
     /// The wallet's cache.
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    /// The Bitcoin wallet.
+    #[error(transparent)]
+    Bitcoin(#[from] BitcoinError),
+    /// The store has swaps on a chain that is not configured.
+    #[error(
+        "the store has {swaps} swaps on {chain} that are not over: configure {chain} again, or they are lost"
+    )]
+    Chain {
+        /// Which.
+        chain: ChainName,
+        /// How many.
+        swaps: usize,
+    },
     /// The seed gives no keys.
     #[error(transparent)]
     Keys(#[from] KeyError),
@@ -68,6 +82,60 @@ pub enum StartError {
     Metrics(String),
 }
 
+/// What the chains tell.
+type Sources = Vec<(ChainName, mpsc::Receiver<ChainEvent>)>;
+
+async fn start_liquid(
+    config: &Config,
+    url: &str,
+    seed: &Seed,
+) -> Result<(Arc<Liquid>, mpsc::Receiver<ChainEvent>), StartError> {
+    let index = Index::new(IndexSettings::new(url))
+        .map_err(|error| StartError::Index(error.to_string()))?;
+    let network = config.network();
+    let settings = WalletSettings {
+        network,
+        dir: config.wallet_dir.clone(),
+        fees: FeePolicy {
+            rate: FeeRate(config.fee_rate),
+            ..FeePolicy::default()
+        },
+    };
+    let wallet = Wallet::open(seed, settings, index.clone()).await?;
+    // For whoever keeps the books: it sees everything and can spend nothing.
+    let path = config.data_dir.join("descriptor.txt");
+    std::fs::write(&path, wallet.descriptor() + "\n").map_err(|source| StartError::Directory {
+        path: path.display().to_string(),
+        source,
+    })?;
+    let most = FeeRate(config.max_fee_rate);
+    Ok(Liquid::start(index, wallet, network.address_params(), most))
+}
+
+async fn start_bitcoin(
+    config: &Config,
+    source: BitcoinSource,
+    seed: &Seed,
+) -> Result<(Arc<Bitcoin>, mpsc::Receiver<ChainEvent>), StartError> {
+    let network = config.loops.network;
+    let settings = BitcoinSettings {
+        network,
+        source,
+        dir: config.wallet_dir.join("bitcoin"),
+        birthday: config.loops.birthday,
+        fees: config.loops.fees.clone(),
+    };
+    let (chain, events) = BitcoinChain::open(settings, seed).await?;
+    // For whoever keeps the books: they see everything and can spend nothing.
+    let text = chain.descriptors().join("\n") + "\n";
+    let path = config.data_dir.join("bitcoin-descriptors.txt");
+    std::fs::write(&path, text).map_err(|source| StartError::Directory {
+        path: path.display().to_string(),
+        source,
+    })?;
+    Ok((Bitcoin::new(chain, network), events))
+}
+
 impl Engine {
     /// Opens the store and the wallet, and begins to follow the chains. What was left undone is done as soon as the daemons
     /// answer; until then [`Engine::readiness`] says what is waited for.
@@ -85,33 +153,39 @@ impl Engine {
             false => Seed::generate(&config.seed_file)?,
         };
         let store = Store::open(&config.store)?;
-        let index = Index::new(IndexSettings::new(config.electrum_url.clone()))
-            .map_err(|error| StartError::Index(error.to_string()))?;
         let network = config.network();
-        let settings = WalletSettings {
-            network,
-            dir: config.wallet_dir.clone(),
-            fees: FeePolicy {
-                rate: FeeRate(config.fee_rate),
-                ..FeePolicy::default()
-            },
-        };
-        let wallet = Wallet::open(&seed, settings, index.clone()).await?;
-        // For whoever keeps the books: it sees everything and can spend nothing.
-        let path = config.data_dir.join("descriptor.txt");
-        std::fs::write(&path, wallet.descriptor() + "\n").map_err(|source| {
-            StartError::Directory {
-                path: path.display().to_string(),
-                source,
-            }
-        })?;
         let keys = SwapSeed::from_signer(&seed.signer(network))?;
+        let mut chains: BTreeMap<ChainName, Arc<dyn SwapChain>> = BTreeMap::new();
+        let mut sources = Vec::new();
+        let mut liquid = None;
+        if let Some(url) = &config.electrum_url {
+            let (started, events) = start_liquid(&config, url, &seed).await?;
+            chains.insert(ChainName::Liquid, started.clone());
+            sources.push((ChainName::Liquid, events));
+            liquid = Some(started);
+        }
+        let mut bitcoin = None;
+        if let Some(source) = config.loops.source.clone() {
+            let (started, events) = start_bitcoin(&config, source, &seed).await?;
+            chains.insert(ChainName::Bitcoin, started.clone());
+            sources.push((ChainName::Bitcoin, events));
+            bitcoin = Some(started);
+        }
         let node = LdkServer::new(&LdkServerConfig {
             address: config.ldk_address.clone(),
             certificate: config.ldk_cert.clone(),
             credential: config.ldk_credential.clone(),
         })?;
-        let (watcher, events) = Watcher::start(&index);
+        for chain in [ChainName::Liquid, ChainName::Bitcoin] {
+            let unsettled = store.unsettled()?;
+            let on_chain = unsettled
+                .iter()
+                .filter(|stored| stored.swap.terms.chain == chain);
+            let swaps = on_chain.count();
+            if swaps > 0 && !chains.contains_key(&chain) {
+                return Err(StartError::Chain { chain, swaps });
+            }
+        }
         let paused: HashSet<_> = store.paused()?.into_iter().collect();
         let mut sales = store.sales()?;
         for sale in &config.sell {
@@ -121,19 +195,17 @@ impl Engine {
         }
         let next_index = AtomicU32::new(store.next_index()?);
         let engine = Arc::new(Engine {
-            params: network.address_params(),
             keys,
             store,
             node: Arc::new(node) as Arc<dyn LightningNode>,
-            index,
-            wallet,
-            watcher,
+            chains,
+            liquid,
+            bitcoin,
             cells: Cells::default(),
             requests: Mutex::new(HashMap::new()),
             entering: Mutex::new(HashMap::new()),
             next_index,
             tips: watch::Sender::new(None),
-            inventory: Mutex::new(Inventory::default()),
             receivable: AtomicU64::new(0),
             paused: Mutex::new(paused),
             sales: Mutex::new(sales),
@@ -141,7 +213,7 @@ impl Engine {
             stopping: watch::Sender::new(false),
             broken: watch::Sender::new(None),
             tasks: Mutex::new(JoinSet::new()),
-            resync: Notify::new(),
+            resync: watch::Sender::new(0),
             stale_payments: StalePayments::default(),
             looking_at_payments: tokio::sync::Mutex::default(),
             config,
@@ -149,12 +221,12 @@ impl Engine {
         let running = engine.clone();
         engine.spawn_vital(
             "following the chains",
-            async move { running.run(events).await },
+            async move { running.run(sources).await },
         );
         Ok(engine)
     }
 
-    async fn run(self: Arc<Self>, events: mpsc::Receiver<WatchEvent>) {
+    async fn run(self: Arc<Self>, sources: Sources) {
         let mut pause = Duration::from_millis(50);
         while let Err(reason) = self.catch_up().await {
             tracing::warn!(%reason, "not ready yet");
@@ -166,59 +238,72 @@ impl Engine {
             }
             pause = (pause * 2).min(Duration::from_secs(5));
         }
-        let keeper = self.clone();
-        self.spawn_vital("keeping the wallet", async move {
-            keeper.keep_inventory().await
-        });
-        let looker = self.clone();
-        self.spawn(async move { looker.look_at_all_chains(true).await });
+        if let Some(liquid) = self.liquid.clone() {
+            let keeper = self.clone();
+            self.spawn_vital("keeping the Liquid wallet", async move {
+                keeper.keep_liquid(liquid).await
+            });
+        }
+        if let Some(bitcoin) = self.bitcoin.clone() {
+            let keeper = self.clone();
+            self.spawn_vital("keeping the Bitcoin wallet", async move {
+                keeper.keep_bitcoin(bitcoin).await
+            });
+        }
         self.unready.send_replace(None);
-        let deposit = self.wallet.deposit_address();
+        let deposit = self.liquid.as_ref();
+        let deposit = deposit.and_then(|liquid| liquid.deposit_address().ok());
         tracing::info!(
-            height = self.liquid_height().0,
             swaps = self.cells.all().len(),
             // A new desk's first need; without one the wallet says why when GetInventory asks for it.
-            deposit_address = deposit.ok().map(|address| address.to_string()),
+            deposit_address = deposit.map(|address| address.to_string()),
             "ready"
         );
-        let payer = self.clone();
-        self.spawn_vital("following payments", async move {
-            payer.follow_payments().await;
-        });
-        self.follow_chain(events).await;
+        for (chain, events) in sources {
+            let looker = self.clone();
+            self.spawn(async move { looker.look_at_chain_of_all(chain, true).await });
+            let follower = self.clone();
+            self.spawn_vital("following a chain", async move {
+                follower.follow_chain(chain, events).await;
+            });
+        }
+        self.follow_payments().await;
     }
 
     /// Everything that must be known before the first swap: both heights, the coins, and the swaps that are under way.
     async fn catch_up(self: &Arc<Self>) -> Result<(), String> {
-        let tip = self.index.tip().await.map_err(|error| error.to_string())?;
-        let seen = self
-            .store
-            .cursor("liquid")
-            .map_err(|error| error.to_string())?;
-        if let Some(seen) = seen.filter(|seen| tip.height < *seen) {
-            return Err(format!(
-                "the Liquid index is at {}, and this server has seen {seen}: it lags, or its chain is another one",
-                tip.height
-            ));
+        let mut heights = BTreeMap::new();
+        for (name, chain) in &self.chains {
+            let tip = chain.tip().await.map_err(|error| error.to_string())?;
+            let seen = self.store.cursor(name.word());
+            let seen = seen.map_err(|error| error.to_string())?;
+            if let Some(seen) = seen.filter(|seen| tip < *seen) {
+                return Err(format!(
+                    "the source of {name} is at {tip}, and this server has seen {seen}: it lags, or its chain is another one"
+                ));
+            }
+            heights.insert(*name, tip);
         }
+        let height = |name| heights.get(&name).copied().unwrap_or(Height(0));
         let info = self.node.info().await.map_err(|error| error.to_string())?;
-        self.tips.send_replace(Some(crate::swap::Tips {
-            liquid: tip.height,
-            bitcoin: info.height,
+        self.tips.send_replace(Some(Tips {
+            liquid: height(ChainName::Liquid),
+            bitcoin: height(ChainName::Bitcoin),
+            lightning: info.height,
         }));
-        self.sync_inventory()
-            .await
-            .map_err(|error| error.to_string())?;
+        for chain in self.chains.values() {
+            chain.sync().await.map_err(|error| error.to_string())?;
+        }
         if self.cells.all().is_empty() {
             self.recover().await.map_err(|error| error.to_string())?;
             self.load().await.map_err(|error| error.to_string())?;
         }
-        let scripts = self.cells.all();
-        let scripts: Vec<_> = scripts.iter().map(|cell| cell.script.clone()).collect();
-        self.watcher
-            .watch(scripts)
-            .await
-            .map_err(|error| error.to_string())?;
+        for (name, chain) in &self.chains {
+            let cells = self.cells.on(*name);
+            let scripts = cells.iter().map(|cell| cell.watch()).collect();
+            let watched = chain.watch(scripts).await;
+            watched.map_err(|error| error.to_string())?;
+        }
         self.try_refresh_lightning()
             .await
             .map_err(|error| error.to_string())
@@ -232,16 +317,12 @@ impl Engine {
         }
         let unsettled = self.store.unsettled()?;
         let coins = self.store.coins()?;
-        {
-            let mut inventory = locked(&self.inventory);
-            for stored in &unsettled {
-                let of_swap = coins
-                    .get(&stored.swap.id)
-                    .map(Vec::as_slice)
-                    .unwrap_or_default();
-                let outpoints: Vec<_> = of_swap.iter().map(|coin| coin.outpoint).collect();
-                inventory.take_stored(stored.swap.id, &outpoints);
-            }
+        for stored in &unsettled {
+            let of_swap = coins.get(&stored.swap.id).map(Vec::as_slice);
+            let of_swap = of_swap.unwrap_or_default();
+            let outpoints: Vec<_> = of_swap.iter().map(|coin| coin.outpoint).collect();
+            let chain = self.chain(stored.swap.terms.chain);
+            chain.take_stored(stored.swap.id, &outpoints);
         }
         for stored in unsettled {
             let pending = effects.remove(&stored.swap.id).unwrap_or_default();

@@ -2,4 +2,8 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+
+mod chain;
+mod desk;
+mod flows;
 mod taproot;

@@ -59,6 +59,11 @@ impl Msat {
         Sat(self.0 / MSAT_PER_SAT)
     }
 
+    /// The whole satoshis that hold it: a rest counts as one more.
+    pub fn ceil_sat(self) -> Sat {
+        Sat(self.0.div_ceil(MSAT_PER_SAT))
+    }
+
     /// The sum, or `None` when it does not fit.
     pub fn checked_add(self, other: Msat) -> Option<Msat> {
         self.0.checked_add(other.0).map(Msat)

@@ -9,7 +9,7 @@ use crate::chain::fan_out::{self, Split};
 use crate::chain::funding::{explicit, unsigned};
 use crate::chain::keys::Keys;
 use crate::chain::seed::Seed;
-use crate::swap::{FeeRate, Terms};
+use crate::swap::{ChainName, Direction, FeeRate, Terms};
 
 const WORDS: &str =
     "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
@@ -58,7 +58,9 @@ fn terms(needs: &Needs) -> Terms {
         .unwrap()
         .public_key(&secp);
     Terms {
-        asset: needs.asset,
+        chain: ChainName::Liquid,
+        direction: Direction::Out,
+        asset: needs.asset.into(),
         amount: needs.amount,
         fee_value: needs.fee_value,
         price: Msat(1),
@@ -71,6 +73,10 @@ fn terms(needs: &Needs) -> Terms {
         min_confirmations: 1,
         funding_window: BlockDelta(1),
         made_at: Height(1),
+        refund_window: BlockDelta(0),
+        finality: 0,
+        internal: None,
+        routing: None,
     }
 }
 
@@ -128,14 +134,14 @@ fn a_shortage_says_what_there_is_elsewhere() {
     let reserved = HashSet::from([coins[2].outpoint]);
     let short = select(&coins, &needs(gold(), 9, 100), &reserved).unwrap_err();
     let wanted = Shortage {
-        asset: gold(),
+        asset: gold().into(),
         wanted: Units(9),
         available: Units(8),
         elsewhere: Units(18),
     };
     assert_eq!(short, wanted);
     let short = select(&coins, &needs(gold(), 8, 100), &reserved).unwrap_err();
-    assert_eq!((short.asset, short.available), (lbtc(), Units(0)));
+    assert_eq!((short.asset, short.available), (lbtc().into(), Units(0)));
     assert!(
         short.wanted > Units(100),
         "the fee is wanted, too: {}",
@@ -249,9 +255,9 @@ proptest! {
             }
             Err(short) => {
                 let all = |asset| largest(&coins, &reserved, asset, usize::MAX);
-                prop_assert_eq!(short.available.0, all(short.asset));
+                prop_assert_eq!(short.available.0, all(short.asset.on_liquid()));
                 prop_assert!(short.wanted > short.available);
-                prop_assert_eq!(short.available.0 + short.elsewhere.0, sums(&coins, short.asset));
+                prop_assert_eq!(short.available.0 + short.elsewhere.0, sums(&coins, short.asset.on_liquid()));
             }
         }
     }

@@ -133,7 +133,7 @@ impl Mismatch {
         let field = match error {
             TaprootError::Timeout(_) => Field::Timeout,
             TaprootError::Tweak => Field::Tweak,
-            TaprootError::Keys(_) => Field::InternalKey,
+            TaprootError::NoInternalKey | TaprootError::Keys(_) => Field::InternalKey,
         };
         let reason = Reason::Output(error);
         Mismatch { field, reason }

@@ -24,23 +24,13 @@ use swaprig_units::{Height, Preimage};
 
 use super::Htlc;
 use super::musig::{Aggregate, MusigError};
+use super::state::{Spend, Terms};
 
 pub use check::{Expected, Field, Mismatch, Reason, Reply, Side, check};
 pub use internal::{InternalChoice, InternalKey};
 pub use spend::{
     Locked, NotTheSpend, claim, cooperative, cooperative_sighash, finish_cooperative, refund,
 };
-
-/// How an HTLC was spent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Spend {
-    /// With the preimage, by the claimer.
-    Claim(Preimage),
-    /// After the timeout, by the refunder.
-    Refund,
-    /// By both, with one signature and no script.
-    Cooperative,
-}
 
 /// Why there is no such output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -51,6 +41,9 @@ pub enum TaprootError {
     /// Zero, or not below the order of the group.
     #[error("r of the unspendable internal key is not a scalar of secp256k1 other than zero")]
     Tweak,
+    /// The terms are of a swap on another chain.
+    #[error("the terms say nothing of the internal key")]
+    NoInternalKey,
     /// The keys come to no key.
     #[error("the internal key cannot be made: {0}")]
     Keys(#[from] MusigError),
@@ -92,6 +85,15 @@ pub struct SpendInfo {
 }
 
 impl Taproot {
+    /// That of a swap on Bitcoin.
+    ///
+    /// # Errors
+    /// As [`Taproot::new`]; with terms that say nothing of the internal key, too.
+    pub fn of(terms: &Terms) -> Result<Taproot, TaprootError> {
+        let internal = terms.internal.ok_or(TaprootError::NoInternalKey)?;
+        Taproot::new(Htlc::of(terms), internal)
+    }
+
     /// Of a contract, with the internal key.
     ///
     /// # Errors

@@ -36,8 +36,13 @@ proptest! {
     #[test]
     fn a_tag_is_read_back(index: u32, timeout: u32, claimer in 1..250_u8) {
         let terms = Terms { timeout: Height(timeout), claimer: public(claimer), ..terms() };
-        let expected = Tag { index, timeout: Height(timeout), claimer: public(claimer) };
+        let expected = Tag { index, timeout: Height(timeout), claimer: public(claimer), payment_hash: None };
         prop_assert_eq!(read_tag(&tag(index, &terms)), Some(expected));
+        let expected = Tag { payment_hash: Some(terms.payment_hash), ..expected };
+        let terms = Terms { chain: ChainName::Bitcoin, ..terms };
+        let output = tag_of(index, &terms).bitcoin_output();
+        prop_assert_eq!(Tag::read(output.script_pubkey.as_bytes()), Some(expected));
+        prop_assert!(output.script_pubkey.len() <= 83, "relayed by everybody");
     }
 }
 
@@ -180,7 +185,7 @@ fn funding_tx(terms: &Terms) -> (Transaction, FundingTx) {
         output,
     };
     let funding = FundingTx {
-        txid: tx.txid(),
+        txid: neutral_txid(tx.txid()),
         vout: 1,
         fee_vout: (terms.fee_value.0 != 0).then_some(2),
         raw: String::new(),
@@ -192,7 +197,7 @@ fn funding_tx(terms: &Terms) -> (Transaction, FundingTx) {
 fn a_funding_is_exactly_what_was_agreed() {
     let bitcoin = terms();
     let asset = Terms {
-        asset: gold(),
+        asset: gold().into(),
         fee_value: Sat(500),
         ..terms()
     };
@@ -249,7 +254,7 @@ fn a_funding_is_exactly_what_was_agreed() {
             let mut wrong = tx.clone();
             wrong.output[1].value = elements::confidential::Value::Explicit(value);
             let named = FundingTx {
-                txid: wrong.txid(),
+                txid: neutral_txid(wrong.txid()),
                 ..funding.clone()
             };
             assert_eq!(check(&wrong, &named), Err(FundingMismatch::Output(1)));
@@ -258,7 +263,7 @@ fn a_funding_is_exactly_what_was_agreed() {
         stray.output.push(expected_outputs(terms, lbtc()).remove(0));
         let at = stray.output.len() as u32 - 1;
         let named = FundingTx {
-            txid: stray.txid(),
+            txid: neutral_txid(stray.txid()),
             ..funding.clone()
         };
         assert_eq!(check(&stray, &named), Err(FundingMismatch::Stray(at)));
@@ -269,7 +274,7 @@ fn a_funding_is_exactly_what_was_agreed() {
 fn a_spend_is_known_by_its_witness() {
     let htlc = Htlc::of(&terms());
     let script = htlc.witness_script().into_bytes();
-    let outpoint = OutPoint::new(txid(1), 4);
+    let outpoint = OutPoint::new(liquid_txid(txid(1)), 4);
     let spend = |stack: &[&[u8]]| {
         let witness = TxInWitness {
             script_witness: elements::Witness::from_slice(stack),
@@ -342,14 +347,14 @@ fn keys_follow_from_the_seed() {
     let shown = format!("{keys:?}");
     assert!(!shown.contains(&keys.preimage.to_string()), "{shown}");
     assert!(
-        !shown.contains(&keys.refund_key.display_secret().to_string()),
+        !shown.contains(&keys.key.display_secret().to_string()),
         "{shown}"
     );
     let vector = |index: u32| {
         let keys = seed.keys(index).expect("keys");
         (
             keys.preimage.payment_hash().to_string(),
-            keys.refunder().to_string(),
+            keys.public().to_string(),
         )
     };
     let same = SwapSeed::from_seed(&signer.seed().expect("from a mnemonic"), false);

@@ -8,10 +8,12 @@ mod table;
 mod walk;
 mod world;
 
+use bitcoin::Txid;
+use bitcoin::hashes::Hash as _;
 use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
+use elements::AssetId;
 use elements::secp256k1_zkp::rand::SeedableRng as _;
 use elements::secp256k1_zkp::rand::rngs::StdRng;
-use elements::{AssetId, Txid};
 use swaprig_units::{BlockDelta, Height, Msat, Preimage, Sat, Units};
 use uuid::Uuid;
 
@@ -47,7 +49,9 @@ pub(super) fn rng() -> StdRng {
 /// 100,000 sat of L-BTC, made at 1,000, timeout 3,000 (so `pay_by` is 2,880), two confirmations.
 pub(super) fn terms() -> Terms {
     Terms {
-        asset: lbtc(),
+        chain: ChainName::Liquid,
+        direction: Direction::Out,
+        asset: lbtc().into(),
         amount: Units(100_000),
         fee_value: Sat(0),
         price: Msat(100_500_000),
@@ -60,24 +64,17 @@ pub(super) fn terms() -> Terms {
         min_confirmations: 2,
         funding_window: BlockDelta(120),
         made_at: Height(1_000),
+        refund_window: BlockDelta(0),
+        finality: 0,
+        internal: None,
+        routing: None,
     }
 }
 
 pub(super) fn swap(terms: Terms) -> Swap {
     Swap {
         id: SwapId(Uuid::nil()),
-        index: 3,
-        terms,
-        phase: Phase::Reserved,
-        invoice: None,
-        prepay_invoice: None,
-        funding: None,
-        never_claim: false,
-        claim_tried: false,
-        held_until: None,
-        paid: false,
-        spend: None,
-        refund: None,
+        ..Swap::new(3, terms)
     }
 }
 

@@ -30,7 +30,7 @@ fn high() -> Terms {
 
 fn asset_terms(fee_value: u64) -> Terms {
     Terms {
-        asset: gold(),
+        asset: gold().into(),
         amount: Units(7),
         fee_value: Sat(fee_value),
         ..high()
@@ -155,7 +155,7 @@ fn spends_are_classified_and_timed() {
             assert_eq!(of(&claim), Some(Spend::Claim(PREIMAGE)));
             assert_eq!(of(&refund), Some(Spend::Refund));
             assert_eq!(
-                classify(&locked.htlc, &claim, OutPoint::new(txid(9), 0)),
+                classify(&locked.htlc, &claim, OutPoint::new(liquid_txid(txid(9)), 0)),
                 None
             );
         }

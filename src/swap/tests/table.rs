@@ -22,8 +22,10 @@ fn look(liquid: u32, funding: Depth, payment: Payment) -> Observation {
         tips: Tips {
             liquid: Height(liquid),
             bitcoin: Height(500),
+            lightning: Height(500),
         },
-        chain: Some(Chain {
+        chain: Some(ChainState {
+            outputs: Vec::new(),
             funding,
             conflicted: false,
             spend: None,
@@ -58,10 +60,10 @@ fn at(phase: &Phase) -> Swap {
     if !has(&["Reserved", "AwaitingPrepay", "Building", "Failed"]) {
         swap.funding = Some(funding(&swap.terms));
     }
-    swap.claim_tried = has(&["PaymentHeld", "Paid", "Claimed"]);
-    swap.held_until = swap.claim_tried.then_some(Height(600));
+    swap.settle_tried = has(&["PaymentHeld", "Paid", "Claimed"]);
+    swap.held_until = swap.settle_tried.then_some(Height(600));
     swap.paid = has(&["Paid", "Claimed"]);
-    swap.never_claim = has(&["Cancelling", "Refunding", "Refunded", "Failed"]);
+    swap.never_settle = has(&["Cancelling", "Refunding", "Refunded", "Failed"]);
     swap
 }
 
@@ -90,7 +92,7 @@ fn every_phase_and_every_event() {
             Depth::Block(Height(3_000)),
             true,
         )),
-        Event::RefundSigned(txid(0xcc)),
+        Event::SpendSigned(txid(0xcc)),
         Event::ForceRefund(timed_out()),
     ];
     let table = "
@@ -138,6 +140,7 @@ fn what_is_done_about_what_is_seen() {
         tips: Tips {
             liquid: Height(1_002),
             bitcoin: Height(601),
+            lightning: Height(601),
         },
         ..look(0, BURIED, Payment::Absent)
     };
@@ -320,12 +323,13 @@ fn what_is_done_about_what_is_seen() {
 fn a_forced_refund_says_why_not() {
     let force = |phase: Phase, seen: Observation| {
         step(&at(&phase), &Event::ForceRefund(seen))
-            .map(|next| (next.swap.never_claim, next.effects))
+            .map(|next| (next.swap.never_settle, next.effects))
     };
     let late = |bitcoin: u32| Observation {
         tips: Tips {
             liquid: Height(3_000),
             bitcoin: Height(bitcoin),
+            lightning: Height(bitcoin),
         },
         ..look(0, BURIED, Payment::Absent)
     };
@@ -405,7 +409,7 @@ fn an_effect_that_waited_is_asked_about() {
     assert!(is_due(&swap, &Effect::ClaimPayment) && may_claim(&swap, held(600)));
     assert!(!may_claim(&swap, held(601)) && !may_claim(&swap, Payment::Absent));
     assert!(!is_due(&swap, &Effect::FailPayment) && !is_due(&swap, &Effect::Refund));
-    swap.never_claim = true;
+    swap.never_settle = true;
     assert!(!is_due(&swap, &Effect::ClaimPayment) && !may_claim(&swap, held(600)));
     assert!(!is_due(&swap, &Effect::FailPayment));
 }
@@ -415,6 +419,7 @@ fn final_is_deep_and_paid() {
     let tips = |liquid: u32, bitcoin: u32| Tips {
         liquid: Height(liquid),
         bitcoin: Height(bitcoin),
+        lightning: Height(bitcoin),
     };
     let mut swap = at(&Phase::Claimed);
     swap.spend = Some(ChainSpend {

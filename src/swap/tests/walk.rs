@@ -82,7 +82,7 @@ fn changed(
 fn takes_in_cancelling(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
     changed(swap, event, |next| {
         if next.effects.contains(&Effect::FailPayment) {
-            next.swap.claim_tried = true;
+            next.swap.settle_tried = true;
             next.effects = vec![Effect::ClaimPayment];
         }
     })
@@ -98,7 +98,7 @@ fn takes_before_it_is_confirmed(swap: &Swap, event: &Event) -> Result<Transition
             }),
         ) = (&next.swap.phase, event)
         {
-            next.swap.claim_tried = true;
+            next.swap.settle_tried = true;
             next.swap.held_until = Some(*until);
             next.effects.push(Effect::ClaimPayment);
         }
@@ -107,18 +107,18 @@ fn takes_before_it_is_confirmed(swap: &Swap, event: &Event) -> Result<Transition
 
 fn forgets_that_it_tried(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
     let mut forgetful = swap.clone();
-    forgetful.claim_tried &= forgetful.paid;
+    forgetful.settle_tried &= forgetful.paid;
     step(&forgetful, event)
 }
 
 fn forgets_never_to_claim(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
-    changed(swap, event, |next| next.swap.never_claim = false)
+    changed(swap, event, |next| next.swap.never_settle = false)
 }
 
 fn refunds_by_time_alone(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
     changed(swap, event, |next| {
         if !next.swap.paid && next.effects.contains(&Effect::Alarm(Alarm::PaidUnclaimed)) {
-            next.swap.never_claim = true;
+            next.swap.never_settle = true;
             next.swap.phase = Phase::Refunding;
             next.effects.push(Effect::Refund);
         }

@@ -106,7 +106,7 @@ impl World {
             Action::Reorg { blocks, gone } => self.reorg(blocks, gone),
             Action::Evict => self.evict(),
             Action::Conflict => {
-                let unsettled = !matches!(self.funding, Place::Block(_)) && !self.swap.claim_tried;
+                let unsettled = !matches!(self.funding, Place::Block(_)) && !self.swap.settle_tried;
                 if self.swap.funding.is_some() && unsettled {
                     self.liquid += 1;
                     (self.funding, self.spend) = (Place::Unseen, None);
@@ -211,8 +211,10 @@ impl World {
             tips: Tips {
                 liquid: Height(self.liquid),
                 bitcoin: Height(self.bitcoin),
+                lightning: Height(self.bitcoin),
             },
-            chain: self.swap.funding.as_ref().map(|_| Chain {
+            chain: self.swap.funding.as_ref().map(|_| ChainState {
+                outputs: Vec::new(),
                 funding: depth(self.funding),
                 conflicted: self.conflict.is_some(),
                 spend: self.spend.map(|(spend, place)| ChainSpend {
@@ -242,12 +244,12 @@ impl World {
             return Ok(());
         };
         let (old, new) = (&self.swap, &next.swap);
-        if let (Event::Observed(seen), false, true) = (&event, old.claim_tried, new.claim_tried) {
+        if let (Event::Observed(seen), false, true) = (&event, old.settle_tried, new.settle_tried) {
             may_be_taken(old, seen)?;
         }
         let forgotten = (old.paid && !new.paid)
-            || (old.claim_tried && !new.claim_tried)
-            || (old.never_claim && !new.never_claim);
+            || (old.settle_tried && !new.settle_tried)
+            || (old.never_settle && !new.never_settle);
         if forgotten {
             return Err("a latch was undone".to_owned());
         }
@@ -293,7 +295,7 @@ impl World {
                 if self.liquid >= self.swap.terms.timeout.0 && self.funding != Place::Unseen {
                     self.refund_known = true;
                     self.send_spend(Spend::Refund);
-                    self.tell(Event::RefundSigned(txid(0xcc)))?;
+                    self.tell(Event::SpendSigned(txid(0xcc)))?;
                 }
             }
             Effect::ReleaseCoins => {
@@ -302,6 +304,9 @@ impl World {
                 }
             }
             Effect::Alarm(_) => {}
+            Effect::PayInvoice | Effect::Claim => {
+                return Err(format!("{effect:?} of a swap whose coins are the server's"));
+            }
         }
         Ok(())
     }
@@ -366,7 +371,7 @@ fn may_be_taken(old: &Swap, seen: &Observation) -> Result<(), String> {
     let confirmations = seen.tips.liquid.0 + 1 - height.0;
     let in_time = seen.tips.liquid.0 + old.terms.claim_window.0 < old.terms.timeout.0;
     let deep = confirmations >= old.terms.min_confirmations;
-    match !old.never_claim && (claimed || (deep && in_time)) {
+    match !old.never_settle && (claimed || (deep && in_time)) {
         true => Ok(()),
         false => Err(format!("taken when it must not be: {seen:?}")),
     }

@@ -4,19 +4,23 @@
 //! latched and from what the chains show, and with all that is needed now. Whoever performs the effects leaves out those that
 //! are pending, and asks [`is_due`](super::is_due) right before performing one.
 //!
-//! What holds, whatever happens in whatever order:
-//! 1. A payment is taken only after `claim_tried` was stored, and a refund is signed only after `never_claim` was stored. The
-//!    second is never latched after the first, save by the operator when the payment is provably lost; the first never after
-//!    the second. So no swap is both paid to the server and refunded to it.
+//! What is latched when is the matter of a direction's own table: `out`, `held` and `inward`. All else is the same for all of
+//! them. What holds, whatever happens in whatever order:
+//! 1. A payment is taken, or made, only after `settle_tried` was stored. From then on the server neither refunds nor agrees to a
+//!    refund, unless the payment provably failed; then `never_settle` is stored before. So no swap is both paid and refunded.
 //! 2. Nothing that is held is failed after a claim of it was tried.
 //! 3. Which of claim and refund counts is decided by the block that has one of them, and undone with that block.
 //! 4. Coins are let go only before a funding was signed, or when a block has spent them otherwise.
 
+mod held;
+mod inward;
+mod out;
+
 use swaprig_units::{BlockDelta, Height};
 
 use super::state::{
-    Alarm, Chain, ChainSpend, Depth, Effect, Event, FailureReason, FundingTx, Observation, Payment,
-    Phase, Spend, Swap, Terms, Tips,
+    Alarm, ChainSpend, ChainState, Depth, Direction, Effect, Event, FailureReason, FundingTx,
+    Observation, Payment, Phase, Sent, Spend, Swap, Terms, Tips,
 };
 
 /// How many Bitcoin blocks before the node lets a hold lapse it is no longer taken: taking it could come too late, and the
@@ -26,6 +30,9 @@ pub const LAPSE_MARGIN: BlockDelta = BlockDelta(2);
 /// How many Bitcoin blocks after a hold should have lapsed a payment that did not arrive counts as lost. A day: an HTLC that is
 /// settled on the chain takes a while.
 pub const LOST_MARGIN: BlockDelta = BlockDelta(144);
+
+/// How many blocks after its timeout a swap that the client can still take back is watched: a week of Bitcoin's.
+pub const FORGET_AFTER: BlockDelta = BlockDelta(1_008);
 
 /// What an event leads to. To be stored whole, before anything of it is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,13 +63,19 @@ pub enum Refused {
     )]
     FeeOutput,
     /// An observation without the chain, though there is a funding to look for.
-    #[error("the observation does not say what the Liquid chain shows of the funding")]
+    #[error("the observation does not say what the chain shows of the funding")]
     NoChain,
     /// Nothing was ever locked, so nothing can be taken back.
     #[error("nothing was ever locked for this swap, so there is nothing to refund")]
     NothingLocked,
+    /// It is not the server that locked the coins.
+    #[error("the coins are the client's: it takes them back itself")]
+    NotOurs,
+    /// The preimage is not that of the swap.
+    #[error("the preimage is not that of the payment hash")]
+    Preimage,
     /// The timeout is not reached.
-    #[error("the refund is possible from Liquid height {timeout} on; the chain is at {tip}", timeout = timeout.0, tip = tip.0)]
+    #[error("the refund is possible from height {timeout} on; the chain is at {tip}", timeout = timeout.0, tip = tip.0)]
     BeforeTimeout {
         /// From when on.
         timeout: Height,
@@ -98,11 +111,15 @@ pub fn step(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
         Event::CreationFailed(reason) => creation_failed(&mut next, *reason)?,
         Event::FundingSigned(funding) => funding_signed(&mut next, funding)?,
         Event::Observed(observation) => observed(&mut next, observation)?,
-        Event::RefundSigned(txid) => {
-            if !next.never_claim || next.funding.is_none() {
+        Event::PreimageShown(preimage, observation) => {
+            held::preimage_shown(&mut next, *preimage, observation)?
+        }
+        Event::CancelAsked(observation) => inward::cancel_asked(&mut next, observation)?,
+        Event::SpendSigned(txid) => {
+            if next.funding.is_none() || !(spends_back(&next) || claims(&next)) {
                 return Err(not_now(swap, event.name()));
             }
-            next.refund = Some(*txid);
+            next.own_spend = Some(*txid);
             Vec::new()
         }
         Event::ForceRefund(observation) => force_refund(&mut next, observation)?,
@@ -137,16 +154,28 @@ fn invoice_made(
         swap.phase = Phase::AwaitingPrepay;
         return Ok(Vec::new());
     }
-    swap.phase = Phase::Building;
-    Ok(vec![Effect::SignFunding])
+    Ok(ready_to_lock(swap))
 }
 
 fn prepaid(swap: &mut Swap) -> Result<Vec<Effect>, Refused> {
     if swap.phase != Phase::AwaitingPrepay {
         return Err(not_now(swap, "prepaid"));
     }
-    swap.phase = Phase::Building;
-    Ok(vec![Effect::SignFunding])
+    Ok(ready_to_lock(swap))
+}
+
+/// All that is to be had before coins are locked is there, but the payment where that comes first.
+fn ready_to_lock(swap: &mut Swap) -> Vec<Effect> {
+    match swap.terms.direction {
+        Direction::OutHeld => {
+            swap.phase = Phase::AwaitingPayment;
+            Vec::new()
+        }
+        Direction::Out | Direction::In => {
+            swap.phase = Phase::Building;
+            vec![Effect::SignFunding]
+        }
+    }
 }
 
 fn funding_signed(swap: &mut Swap, funding: &FundingTx) -> Result<Vec<Effect>, Refused> {
@@ -165,10 +194,12 @@ fn funding_signed(swap: &mut Swap, funding: &FundingTx) -> Result<Vec<Effect>, R
 /// who was too quick has paid is given back.
 fn creation_failed(swap: &mut Swap, reason: FailureReason) -> Result<Vec<Effect>, Refused> {
     match swap.phase {
-        Phase::Reserved | Phase::AwaitingPrepay | Phase::Building => {}
-        Phase::Funding
+        Phase::Reserved | Phase::AwaitingPrepay | Phase::AwaitingPayment | Phase::Building => {}
+        Phase::AwaitingFunding
+        | Phase::Funding
         | Phase::Confirmed
         | Phase::PaymentHeld
+        | Phase::Paying
         | Phase::Paid
         | Phase::Cancelling
         | Phase::Refunding
@@ -176,7 +207,7 @@ fn creation_failed(swap: &mut Swap, reason: FailureReason) -> Result<Vec<Effect>
         | Phase::Refunded
         | Phase::Failed(_) => return Err(not_now(swap, "creation failed")),
     }
-    swap.never_claim = true;
+    swap.never_settle = true;
     swap.phase = Phase::Failed(reason);
     let mut effects = vec![Effect::ReleaseCoins];
     if swap.invoice.is_some() {
@@ -186,19 +217,27 @@ fn creation_failed(swap: &mut Swap, reason: FailureReason) -> Result<Vec<Effect>
 }
 
 fn observed(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
-    let too_late = seen.tips.liquid >= funding_deadline(&swap.terms);
+    if swap.terms.direction == Direction::In {
+        return inward::observed(swap, seen);
+    }
+    let too_late = seen.tips.of(swap.terms.chain) >= funding_deadline(&swap.terms);
     match swap.phase {
         // A funding that comes late leaves the buyer less time than was agreed: better none.
         Phase::Reserved if too_late => creation_failed(swap, FailureReason::Invoice),
         Phase::AwaitingPrepay if too_late => creation_failed(swap, FailureReason::Prepay),
+        Phase::AwaitingPayment if too_late => creation_failed(swap, FailureReason::Payment),
         Phase::Building if too_late => creation_failed(swap, FailureReason::Funding),
         Phase::Reserved => Ok(vec![Effect::MakeInvoice]),
         Phase::AwaitingPrepay => Ok(Vec::new()),
+        Phase::AwaitingPayment => Ok(held::awaiting(swap, seen)),
+        Phase::Building if swap.terms.direction == Direction::OutHeld => held::building(swap, seen),
         Phase::Building => Ok(vec![Effect::SignFunding]),
         Phase::Failed(_) => failed(swap, seen),
-        Phase::Funding
+        Phase::AwaitingFunding
+        | Phase::Funding
         | Phase::Confirmed
         | Phase::PaymentHeld
+        | Phase::Paying
         | Phase::Paid
         | Phase::Cancelling
         | Phase::Refunding
@@ -220,90 +259,60 @@ fn failed(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
         return Ok(funded(swap, seen, chain));
     }
     match seen.payment {
-        Payment::Held { .. } if !swap.claim_tried => Ok(vec![Effect::FailPayment]),
-        Payment::Held { .. } | Payment::Absent | Payment::Succeeded => Ok(Vec::new()),
+        Payment::Held { .. } if !swap.settle_tried => Ok(vec![Effect::FailPayment]),
+        Payment::Held { .. } | Payment::Absent | Payment::Succeeded | Payment::Sent(_) => {
+            Ok(Vec::new())
+        }
     }
 }
 
-/// An observation of a swap whose funding is signed: latches first, then the phase and what is needed in it.
-fn funded(swap: &mut Swap, seen: &Observation, chain: &Chain) -> Vec<Effect> {
+/// An observation of a swap whose funding is there: latches first, then the phase and what is needed in it.
+fn funded(swap: &mut Swap, seen: &Observation, chain: &ChainState) -> Vec<Effect> {
     swap.spend = chain.spend.clone();
-    if seen.payment == Payment::Succeeded {
+    if arrived(seen.payment) {
         swap.paid = true;
     }
-    if chain.conflicted && !swap.claim_tried && !swap.paid {
+    if chain.conflicted && !swap.settle_tried && !swap.paid {
         let fresh = !matches!(swap.phase, Phase::Failed(_));
-        swap.never_claim = true;
+        swap.never_settle = true;
         swap.phase = Phase::Failed(FailureReason::Funding);
         let mut effects = fail_held(swap, seen);
-        effects.extend(fresh.then_some(Effect::ReleaseCoins));
+        effects.extend((fresh && swap.terms.direction.is_out()).then_some(Effect::ReleaseCoins));
         return effects;
     }
     // Even when the payment is now taken because of it: somebody has the preimage whom the server did not give it.
-    let leaked = matches!(settled(chain), Some(Spend::Claim(_))) && !swap.paid && !swap.claim_tried;
-    latch(swap, seen, chain);
+    let leaked = swap.terms.direction == Direction::Out
+        && settled(swap, chain) == Some(End::Claimed)
+        && !swap.paid
+        && !swap.settle_tried;
+    match swap.terms.direction {
+        Direction::Out => out::latch(swap, seen, chain),
+        Direction::OutHeld => held::latch(swap, seen, chain),
+        Direction::In => inward::latch(swap, seen, chain),
+    }
     swap.phase = phase(swap, seen, chain);
     let mut effects = effects(swap, seen, chain);
     effects.extend(leaked.then_some(Effect::Alarm(Alarm::ClaimedUnpaid)));
     effects
 }
 
-/// Decides, once for all, for taking the payment or against it; or leaves it open.
-fn latch(swap: &mut Swap, seen: &Observation, chain: &Chain) {
-    if swap.claim_tried || swap.paid || swap.never_claim {
-        if let (true, Payment::Held { until }) = (swap.claim_tried, seen.payment) {
-            // The buyer may pay again what had lapsed.
-            swap.held_until = swap.held_until.max(Some(until));
-        }
-        return;
-    }
-    let tip = seen.tips.liquid;
-    let spent_by = chain.spend.as_ref().map(|spend| spend.spend);
-    let claimed = matches!(settled(chain), Some(Spend::Claim(_)));
-    let confirmed = chain.funding.confirmations(tip) >= swap.terms.min_confirmations.max(1);
-    let in_block = matches!(chain.funding, Depth::Block(_));
-    // A buyer that has the coins has what it pays for, though nobody gave it the preimage: no window is left to keep.
-    let open = confirmed && tip < pay_by(&swap.terms);
-    if spent_by == Some(Spend::Refund) {
-        swap.never_claim = true;
-    } else if let (true, Payment::Held { until }) = (open || claimed, seen.payment)
-        && !lapses(until, seen.tips)
-    {
-        swap.claim_tried = true;
-        swap.held_until = Some(until);
-    } else if !claimed
-        && (tip >= pay_by(&swap.terms) || (!in_block && tip >= funding_deadline(&swap.terms)))
-    {
-        swap.never_claim = true;
-    }
-}
-
 /// Where a swap with a funding is. A function of the latches and the chain, so that what a block did a reorganisation undoes.
-fn phase(swap: &Swap, seen: &Observation, chain: &Chain) -> Phase {
-    let tip = seen.tips.liquid;
+fn phase(swap: &Swap, seen: &Observation, chain: &ChainState) -> Phase {
+    let tip = seen.tips.of(swap.terms.chain);
     let in_block = matches!(chain.funding, Depth::Block(_));
-    match settled(chain) {
-        Some(Spend::Claim(_)) => Phase::Claimed,
-        Some(Spend::Refund) => Phase::Refunded,
+    let was_refunding = matches!(swap.phase, Phase::Refunding | Phase::Refunded);
+    let refunds = spends_back(swap) && ((in_block && tip >= swap.terms.timeout) || was_refunding);
+    match settled(swap, chain) {
+        Some(End::Claimed) => Phase::Claimed,
+        Some(End::Refunded) => Phase::Refunded,
         None if swap.paid => Phase::Paid,
-        None if swap.never_claim => match swap.phase {
-            Phase::Refunding | Phase::Refunded => Phase::Refunding,
-            Phase::Reserved
-            | Phase::AwaitingPrepay
-            | Phase::Building
-            | Phase::Funding
-            | Phase::Confirmed
-            | Phase::PaymentHeld
-            | Phase::Paid
-            | Phase::Cancelling
-            | Phase::Claimed
-            | Phase::Failed(_) => match in_block && tip >= swap.terms.timeout {
-                true => Phase::Refunding,
-                false => Phase::Cancelling,
-            },
+        None if refunds => Phase::Refunding,
+        None if swap.never_settle => Phase::Cancelling,
+        None if swap.settle_tried => match swap.terms.direction {
+            Direction::Out | Direction::OutHeld => Phase::PaymentHeld,
+            Direction::In => Phase::Paying,
         },
-        None if swap.claim_tried => Phase::PaymentHeld,
-        None => match chain.funding.confirmations(tip) >= swap.terms.min_confirmations.max(1) {
+        None => match is_confirmed(swap, seen, chain) {
             true => Phase::Confirmed,
             false => Phase::Funding,
         },
@@ -311,13 +320,12 @@ fn phase(swap: &Swap, seen: &Observation, chain: &Chain) -> Phase {
 }
 
 /// What is needed now.
-fn effects(swap: &Swap, seen: &Observation, chain: &Chain) -> Vec<Effect> {
-    let tips = seen.tips;
-    let settled = settled(chain);
+fn effects(swap: &Swap, seen: &Observation, chain: &ChainState) -> Vec<Effect> {
+    let open = settled(swap, chain).is_none();
     let in_block = matches!(chain.funding, Depth::Block(_));
-    let timed_out = tips.liquid >= swap.terms.timeout;
+    let timed_out = seen.tips.of(swap.terms.chain) >= swap.terms.timeout;
     let mut effects = Vec::new();
-    if chain.funding == Depth::Unseen && settled.is_none() && !chain.conflicted {
+    if chain.funding == Depth::Unseen && open && !chain.conflicted && is_backed(swap, seen) {
         effects.push(Effect::BroadcastFunding);
     }
     effects.extend(fail_held(swap, seen));
@@ -325,16 +333,34 @@ fn effects(swap: &Swap, seen: &Observation, chain: &Chain) -> Vec<Effect> {
     if takes(swap) && matches!(seen.payment, Payment::Held { .. }) && !chain.conflicted {
         effects.push(Effect::ClaimPayment);
     }
-    if refunds(swap) && settled.is_none() && in_block && timed_out {
+    if pays(swap) && seen.payment == Payment::Absent {
+        effects.push(Effect::PayInvoice);
+    }
+    if claims(swap) && open && in_block {
+        effects.push(Effect::Claim);
+    }
+    if spends_back(swap) && open && in_block && timed_out {
         effects.push(Effect::Refund);
     }
     effects.extend(alarms(swap, seen, chain).into_iter().map(Effect::Alarm));
     effects
 }
 
-fn alarms(swap: &Swap, seen: &Observation, chain: &Chain) -> Vec<Alarm> {
-    let settled = settled(chain);
-    let taken = swap.paid || (swap.claim_tried && !swap.never_claim);
+/// Whether it is the server's to lock coins, and they are not locked for a payment that is gone.
+fn is_backed(swap: &Swap, seen: &Observation) -> bool {
+    match swap.terms.direction {
+        Direction::Out => true,
+        Direction::OutHeld => {
+            swap.paid || swap.settle_tried || matches!(seen.payment, Payment::Held { .. })
+        }
+        Direction::In => false,
+    }
+}
+
+fn alarms(swap: &Swap, seen: &Observation, chain: &ChainState) -> Vec<Alarm> {
+    let settled = settled(swap, chain);
+    let taken = swap.paid || (swap.settle_tried && !swap.never_settle);
+    let timed_out = seen.tips.of(swap.terms.chain) >= swap.terms.timeout;
     let mut alarms = Vec::new();
     if let Some(ChainSpend {
         depth: Depth::Block(_),
@@ -344,7 +370,7 @@ fn alarms(swap: &Swap, seen: &Observation, chain: &Chain) -> Vec<Alarm> {
     {
         alarms.push(Alarm::PartlySpent);
     }
-    if taken && settled.is_none() && seen.tips.liquid >= swap.terms.timeout {
+    if taken && settled.is_none() && timed_out {
         alarms.push(Alarm::PaidUnclaimed);
     }
     if takes(swap) && seen.payment == Payment::Absent && past(swap.held_until, seen.tips) {
@@ -353,18 +379,33 @@ fn alarms(swap: &Swap, seen: &Observation, chain: &Chain) -> Vec<Alarm> {
     if chain.conflicted && taken {
         alarms.push(Alarm::FundingLost);
     }
+    if settled == Some(End::Refunded) && taken {
+        alarms.push(Alarm::RefundedThoughPaid);
+    }
+    if held::lapses_unclaimed(swap, seen, settled) {
+        alarms.push(Alarm::LapsesUnclaimed);
+    }
     alarms
 }
 
 /// The operator's refund. Everything that the server knows may forbid it; time alone does not allow it.
 fn force_refund(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
+    if !swap.terms.direction.is_out() {
+        return Err(Refused::NotOurs);
+    }
     match swap.phase {
-        Phase::Reserved | Phase::AwaitingPrepay | Phase::Building | Phase::Failed(_) => {
+        Phase::Reserved
+        | Phase::AwaitingPrepay
+        | Phase::AwaitingPayment
+        | Phase::AwaitingFunding
+        | Phase::Building
+        | Phase::Failed(_) => {
             return Err(Refused::NothingLocked);
         }
         Phase::Funding
         | Phase::Confirmed
         | Phase::PaymentHeld
+        | Phase::Paying
         | Phase::Paid
         | Phase::Cancelling
         | Phase::Refunding
@@ -384,7 +425,7 @@ fn force_refund(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refu
     if !matches!(chain.funding, Depth::Block(_)) {
         return Err(Refused::FundingNotInChain);
     }
-    let (timeout, tip) = (swap.terms.timeout, seen.tips.liquid);
+    let (timeout, tip) = (swap.terms.timeout, seen.tips.of(swap.terms.chain));
     if tip < timeout {
         return Err(Refused::BeforeTimeout { timeout, tip });
     }
@@ -397,50 +438,102 @@ fn force_refund(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refu
         });
     }
     swap.spend = chain.spend.clone();
-    swap.never_claim = true;
+    // Of a payment that was held first nothing is given back before the refund is final.
+    swap.never_settle = swap.settle_tried || swap.terms.direction == Direction::Out;
     swap.phase = Phase::Refunding;
     Ok(effects(swap, seen, chain))
 }
 
-/// The Liquid height from which on the server takes no payment.
+/// The height from which on the server takes, or makes, no payment.
 pub fn pay_by(terms: &Terms) -> Height {
     Height(terms.timeout.0.saturating_sub(terms.claim_window.0))
 }
 
-/// The Liquid height at which a funding that is in no block is given up. It can still get into one; it is refunded then.
+/// The height at which a funding that is in no block is given up. It can still get into one; it is refunded then.
 ///
 /// Also when a reorganisation took it out of its block: who has not paid by then pays late.
 pub fn funding_deadline(terms: &Terms) -> Height {
     Height(terms.made_at.0.saturating_add(terms.funding_window.0))
 }
 
+/// Whether the server is taking a payment.
 pub(super) fn takes(swap: &Swap) -> bool {
-    swap.claim_tried && !swap.never_claim && !swap.paid
+    swap.terms.direction.is_out() && swap.settle_tried && !swap.never_settle && !swap.paid
 }
 
-pub(super) fn refunds(swap: &Swap) -> bool {
-    swap.never_claim && !swap.paid
+/// Whether the server is making a payment.
+pub(super) fn pays(swap: &Swap) -> bool {
+    !swap.terms.direction.is_out() && swap.settle_tried && !swap.never_settle && !swap.paid
+}
+
+/// Whether the server may claim: it has paid for the preimage.
+pub(super) fn claims(swap: &Swap) -> bool {
+    !swap.terms.direction.is_out() && swap.paid && swap.preimage.is_some()
+}
+
+/// Whether the server may take its coins back at the timeout.
+pub(super) fn spends_back(swap: &Swap) -> bool {
+    match swap.terms.direction {
+        Direction::Out => swap.never_settle && !swap.paid,
+        // What is held stays held until the refund is final: nothing needs to be latched before.
+        Direction::OutHeld => (swap.never_settle || !swap.settle_tried) && !swap.paid,
+        Direction::In => false,
+    }
 }
 
 fn fail_held(swap: &Swap, seen: &Observation) -> Vec<Effect> {
     match seen.payment {
-        Payment::Held { .. } if swap.never_claim && !swap.claim_tried => vec![Effect::FailPayment],
-        Payment::Held { .. } | Payment::Absent | Payment::Succeeded => Vec::new(),
+        Payment::Held { .. } if swap.never_settle && !swap.settle_tried => {
+            vec![Effect::FailPayment]
+        }
+        Payment::Held { .. } | Payment::Absent | Payment::Succeeded | Payment::Sent(_) => {
+            Vec::new()
+        }
     }
 }
 
+fn arrived(payment: Payment) -> bool {
+    match payment {
+        Payment::Succeeded | Payment::Sent(Sent::Succeeded(_)) => true,
+        Payment::Absent | Payment::Held { .. } | Payment::Sent(Sent::Pending | Sent::Failed) => {
+            false
+        }
+    }
+}
+
+/// How an HTLC ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The claimer has the coins.
+    Claimed,
+    /// The refunder has them.
+    Refunded,
+}
+
 /// The spend that counts: in a block, and of all outputs.
-fn settled(chain: &Chain) -> Option<Spend> {
+fn settled(swap: &Swap, chain: &ChainState) -> Option<End> {
     let spend = chain.spend.as_ref()?;
-    (spend.whole && matches!(spend.depth, Depth::Block(_))).then_some(spend.spend)
+    let counts = spend.whole && matches!(spend.depth, Depth::Block(_));
+    counts.then_some(match (spend.spend, swap.terms.direction) {
+        (Spend::Claim(_), _) => End::Claimed,
+        (Spend::Refund, _) => End::Refunded,
+        // The server signs together with the client only for whom the coins are by then.
+        (Spend::Cooperative, Direction::Out | Direction::OutHeld) => End::Claimed,
+        (Spend::Cooperative, Direction::In) => End::Refunded,
+    })
+}
+
+fn is_confirmed(swap: &Swap, seen: &Observation, chain: &ChainState) -> bool {
+    let tip = seen.tips.of(swap.terms.chain);
+    chain.funding.confirmations(tip) >= swap.terms.min_confirmations.max(1)
 }
 
 fn lapses(until: Height, tips: Tips) -> bool {
-    tips.bitcoin.0.saturating_add(LAPSE_MARGIN.0) >= until.0
+    tips.lightning.0.saturating_add(LAPSE_MARGIN.0) >= until.0
 }
 
 fn past(until: Option<Height>, tips: Tips) -> bool {
-    until.is_some_and(|until| tips.bitcoin > until)
+    until.is_some_and(|until| tips.lightning > until)
 }
 
 pub(super) fn lost(until: Option<Height>, tips: Tips) -> bool {

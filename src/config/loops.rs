@@ -1,0 +1,159 @@
+//! How loops are made: where Bitcoin is, what a loop costs, and how long everything may take.
+
+use swaprig_units::{BlockDelta, Height, Sat};
+
+use super::{ConfigError, Settings};
+use crate::chain::bitcoin::{BitcoinFees, BitcoinSource};
+use crate::swap::{FeeRate, MIN_TOTAL_CLTV};
+
+/// How loops are made.
+#[derive(Debug, Clone)]
+pub struct Loops {
+    /// Bitcoin's network.
+    pub network: bitcoin::Network,
+    /// Where Bitcoin is read; `None`: no loops are made.
+    pub source: Option<BitcoinSource>,
+    /// No coin of the seed is in a block below this height.
+    pub birthday: Height,
+    /// How transactions pay.
+    pub fees: BitcoinFees,
+    /// The server's part of the fee that does not depend on the amount.
+    pub base_fee: Sat,
+    /// The part that does, millionths of the amount.
+    pub fee_ppm: u32,
+    /// The smallest amount.
+    pub least: Sat,
+    /// The largest amount.
+    pub most: Option<Sat>,
+    /// Size of the coins that are kept ready; 0: none.
+    pub coin: Sat,
+    /// From the making of a loop to its timeout, at most.
+    pub delta: BlockDelta,
+    /// What a client has to claim a loop out, at least.
+    pub claim_window: BlockDelta,
+    /// Between the timeout of a loop out and the lapse of its payment.
+    pub refund_window: BlockDelta,
+    /// In which a loop must be funded.
+    pub funding_window: BlockDelta,
+    /// Of a client's coins, before a loop in is paid.
+    pub in_confirmations: u32,
+    /// For which the payment of a loop in may lock coins.
+    pub in_max_cltv: BlockDelta,
+    /// What its routing may cost, millionths of the amount.
+    pub in_routing_ppm: u32,
+}
+
+/// What the server keeps for its own claim of a loop in, beyond the blocks that its payment may take.
+const IN_CLAIM_MARGIN: u32 = 18;
+
+impl Loops {
+    pub(super) fn of(settings: &Settings, network: &str) -> Result<Loops, ConfigError> {
+        let unsound = |key, reason: String| ConfigError::Unsound { key, reason };
+        let source = match &settings.bitcoin_url {
+            None => None,
+            Some(url) => {
+                let source = BitcoinSource::parse(url, settings.bitcoin_cookie.clone());
+                Some(source.map_err(|error| unsound("bitcoin_url", error.to_string()))?)
+            }
+        };
+        let network = match network {
+            "mainnet" => "bitcoin",
+            other => other,
+        };
+        let known = BitcoinFees::default();
+        let rate = |set: Option<u64>, default: FeeRate| set.map_or(default, FeeRate);
+        let blocks = |set: Option<u32>, default| BlockDelta(set.unwrap_or(default));
+        let loops = Loops {
+            network: network.parse().map_err(|_| {
+                unsound(
+                    "bitcoin_network",
+                    format!("{network} is no network of Bitcoin"),
+                )
+            })?,
+            source,
+            birthday: Height(settings.bitcoin_birthday.unwrap_or(0)),
+            fees: BitcoinFees {
+                floor: rate(settings.bitcoin_fee_floor, known.floor),
+                cap: rate(settings.bitcoin_fee_cap, known.cap),
+                fallback: rate(settings.bitcoin_fee_fallback, known.fallback),
+                service: settings.bitcoin_fee_url.clone(),
+                ..known
+            },
+            base_fee: Sat(settings.loop_base_fee_sat.unwrap_or(0)),
+            fee_ppm: settings.loop_fee_ppm.unwrap_or(2_000),
+            least: Sat(settings.loop_min_sat.unwrap_or(20_000)),
+            most: settings.loop_max_sat.map(Sat),
+            coin: Sat(settings.loop_coin_sat.unwrap_or(0)),
+            delta: blocks(settings.loop_delta_blocks, 288),
+            claim_window: blocks(settings.loop_claim_window_blocks, 24),
+            refund_window: blocks(settings.loop_refund_window_blocks, 12),
+            funding_window: blocks(settings.loop_funding_blocks, 36),
+            in_confirmations: settings.loop_in_confirmations.unwrap_or(3),
+            in_max_cltv: blocks(settings.loop_in_max_cltv, 144),
+            in_routing_ppm: settings.loop_in_routing_ppm.unwrap_or(5_000),
+        };
+        loops.check()?;
+        Ok(loops)
+    }
+
+    /// What the server keeps of a loop in before its timeout: its payment may be on its way so long, and then it claims.
+    pub fn in_claim_window(&self) -> BlockDelta {
+        BlockDelta(self.in_max_cltv.0.saturating_add(IN_CLAIM_MARGIN))
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let unsound = |key, reason: &str| {
+            let reason = reason.to_owned();
+            Err(ConfigError::Unsound { key, reason })
+        };
+        let fees = &self.fees;
+        if fees.floor.0 == 0
+            || fees.cap < fees.floor
+            || !(fees.floor..=fees.cap).contains(&fees.fallback)
+        {
+            return unsound(
+                "bitcoin_fee_floor",
+                "must not be 0, nor above `bitcoin_fee_cap`, and `bitcoin_fee_fallback` must lie between them",
+            );
+        }
+        if self.least.0 < LEAST_LOOP.0 || self.most.is_some_and(|most| most < self.least) {
+            return unsound(
+                "loop_min_sat",
+                "must be 5000 at least, for less is eaten by fees, and not above `loop_max_sat`",
+            );
+        }
+        if self.fee_ppm >= 1_000_000 || self.in_routing_ppm >= 1_000_000 {
+            return unsound(
+                "loop_fee_ppm",
+                "and loop_in_routing_ppm must be below 1000000",
+            );
+        }
+        let smallest = [self.claim_window, self.refund_window, self.funding_window];
+        if smallest.iter().any(|window| window.0 == 0) || self.in_confirmations == 0 {
+            return unsound(
+                "loop_claim_window_blocks",
+                "and loop_refund_window_blocks, loop_funding_blocks and loop_in_confirmations must be 1 at least",
+            );
+        }
+        if self.in_max_cltv < MIN_TOTAL_CLTV {
+            return unsound(
+                "loop_in_max_cltv",
+                "must be 45 at least: no hold invoice can be paid with less",
+            );
+        }
+        let windows = self
+            .in_claim_window()
+            .0
+            .saturating_add(self.funding_window.0);
+        if self.delta.0 <= windows.saturating_add(self.in_confirmations) {
+            return unsound(
+                "loop_delta_blocks",
+                "must be above `loop_in_max_cltv` + 18 + `loop_funding_blocks` + `loop_in_confirmations`: a loop in could not be paid in time",
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The smallest amount of which fees leave something.
+const LEAST_LOOP: Sat = Sat(5_000);
