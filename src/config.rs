@@ -621,6 +621,13 @@ impl Config {
                 "and create_timeout_seconds must be 1 at least".into(),
             );
         }
+        let rest = self.rest_listen.filter(|rest| rest.port() != 0);
+        if rest.is_some_and(|rest| rest == self.listen || rest == self.admin_listen) {
+            return unsound(
+                "rest_listen",
+                "must not be where buyers or the operator connect: they speak gRPC".into(),
+            );
+        }
         if self.listen.port() != 0 && self.listen == self.admin_listen {
             return unsound(
                 "admin_listen",

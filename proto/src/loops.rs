@@ -476,7 +476,10 @@ pub struct LoopPage {
     pub loops: Vec<Loop>,
     /// What to send as `page` for the next ones; nothing when there are no more now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(example = "18bcfe5687b.7f1f9d6e0f0e4b578f2d4d0a6f0f5a11")]
+    #[schema(
+        pattern = "^[0-9a-f]{1,16}[.][0-9a-f]{32}$",
+        example = "18bcfe5687b.7f1f9d6e0f0e4b578f2d4d0a6f0f5a11"
+    )]
     pub next_page: Option<String>,
 }
 
@@ -556,6 +559,78 @@ pub struct ListQuery {
     pub limit: Option<u32>,
     /// Where the page begins: `next_page` of the one before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[param(example = "18bcfe5687b.7f1f9d6e0f0e4b578f2d4d0a6f0f5a11")]
+    #[param(
+        pattern = "^[0-9a-f]{1,16}[.][0-9a-f]{32}$",
+        example = "18bcfe5687b.7f1f9d6e0f0e4b578f2d4d0a6f0f5a11"
+    )]
     pub page: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PUBKEY: &str = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
+
+    #[test]
+    fn what_is_not_said_has_its_default() {
+        let text = format!(r#"{{"pubkey":"{PUBKEY}","amount":7}}"#);
+        let read: LoopOutRequest = serde_json::from_str(&text).unwrap();
+        let LoopOutRequest {
+            pubkey,
+            amount,
+            payment_hash,
+            invoice_first,
+            internal_key,
+            confirmations,
+            publication_deadline,
+            max_fee,
+        } = &read;
+        assert_eq!((pubkey.as_str(), *amount), (PUBKEY, 7));
+        assert_eq!(*payment_hash, None);
+        assert_eq!((*invoice_first, *confirmations), (true, 1));
+        assert_eq!(*internal_key, InternalKeyChoice::Musig2);
+        assert_eq!((*publication_deadline, *max_fee), (None, None));
+        let again = serde_json::to_string(&read).unwrap();
+        assert_eq!(
+            serde_json::from_str::<LoopOutRequest>(&again).unwrap(),
+            read
+        );
+    }
+
+    #[test]
+    fn requests_refuse_what_they_do_not_know_and_replies_do_not() {
+        let asked = format!(r#"{{"pubkey":"{PUBKEY}","amount":7,"more":1}}"#);
+        assert!(serde_json::from_str::<LoopOutRequest>(&asked).is_err());
+        let reply = r#"{"status":"ready","more":1}"#;
+        assert_eq!(serde_json::from_str::<Health>(reply).unwrap().height, None);
+    }
+
+    #[test]
+    fn an_internal_key_is_a_word_and_nothing_else() {
+        for (value, good) in [
+            ("\"musig2\"", true),
+            ("\"unspendable\"", true),
+            ("\"MuSig2\"", false),
+            ("{\"musig2\":null}", false),
+            ("null", false),
+            ("0", false),
+        ] {
+            let text = format!(r#"{{"pubkey":"{PUBKEY}","amount":7,"internal_key":{value}}}"#);
+            let read = serde_json::from_str::<LoopOutRequest>(&text);
+            assert_eq!(read.is_ok(), good, "{value}");
+        }
+    }
+
+    #[test]
+    fn words_are_those_of_the_json() {
+        for state in State::ALL {
+            let word = serde_json::to_string(&state).unwrap();
+            assert_eq!(word, format!("\"{}\"", state.word()));
+        }
+        for direction in [Direction::Out, Direction::In] {
+            let word = serde_json::to_string(&direction).unwrap();
+            assert_eq!(word, format!("\"{}\"", direction.word()));
+        }
+    }
 }

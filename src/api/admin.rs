@@ -10,8 +10,8 @@ use tonic::{Code, Request, Response, Status as Rpc};
 
 use super::convert;
 use crate::config::Sale;
-use crate::swap::SwapId;
-use crate::watch::{AdminError, Engine};
+use crate::swap::{Asset, SwapId};
+use crate::watch::{AdminError, Engine, Stock};
 
 /// The admin service of one engine.
 #[derive(Debug, Clone)]
@@ -24,9 +24,24 @@ fn refused(error: &AdminError) -> Rpc {
         AdminError::NotSold(_) | AdminError::NoSuchSwap(_) => Code::NotFound,
         AdminError::Shortage(_) | AdminError::Refused(_) => Code::FailedPrecondition,
         AdminError::Unreachable(_) => Code::Unavailable,
-        AdminError::Store(_) | AdminError::Wallet(_) => Code::Internal,
+        AdminError::Store(_) | AdminError::Wallet(_) | AdminError::Bitcoin(_) => Code::Internal,
     };
     convert::error(code, error)
+}
+
+fn stocked(stock: &Stock) -> v1::Inventory {
+    v1::Inventory {
+        asset_id: match stock.asset {
+            Asset::Bitcoin => String::new(),
+            Asset::Liquid(asset) => asset.to_string(),
+        },
+        free: stock.free,
+        free_coins: stock.free_coins,
+        reserved: stock.reserved,
+        locked: stock.locked,
+        pending: stock.pending,
+        paused: stock.paused,
+    }
 }
 
 impl Admin {
@@ -87,17 +102,11 @@ impl AdminService for Admin {
         convert::checked(&request.into_inner())?;
         let inventory = self.engine.inventory();
         let inventory = inventory.map_err(|error| refused(&error))?;
-        let assets = inventory.assets.iter().map(|stock| v1::Inventory {
-            asset_id: stock.asset.to_string(),
-            free: stock.free,
-            free_coins: stock.free_coins,
-            reserved: stock.reserved,
-            locked: stock.locked,
-            pending: stock.pending,
-            paused: stock.paused,
-        });
+        let (bitcoin_deposit_address, bitcoin) = inventory.bitcoin.unzip();
         Ok(Response::new(v1::GetInventoryResponse {
-            assets: assets.collect(),
+            assets: inventory.assets.iter().map(stocked).collect(),
+            bitcoin_deposit_address: bitcoin_deposit_address.unwrap_or_default(),
+            bitcoin: bitcoin.as_ref().map(stocked),
             deposit_address: inventory.deposit_address.to_string(),
             swaps_in_flight: inventory.in_flight,
             exposure_msat: inventory.exposure.0,

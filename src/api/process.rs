@@ -83,6 +83,9 @@ pub fn run(args: ServerArgs) -> Result<(), ServerError> {
         // For whoever started it with port 0.
         println!("listen {}", server.listen);
         println!("admin_listen {}", server.admin_listen);
+        if let Some(address) = server.rest_listen {
+            println!("rest_listen {address}");
+        }
         tokio::select! {
             _ = interrupted.recv() => {}
             _ = terminated.recv() => {}

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use swaprig_proto::v1::admin_service_server::AdminServiceServer;
 use swaprig_proto::v1::swap_service_server::SwapServiceServer;
 use tokio::net::TcpListener;
@@ -125,30 +125,12 @@ impl Server {
         listeners.spawn(admin_server.serve_with_incoming_shutdown(incoming, until_stopped()));
         let rest_listen = for_rest.as_ref().map(|(_, address)| *address);
         if let Some((listener, address)) = for_rest {
-            let desk: Arc<dyn rest::Desk> = Arc::new(rest::Loops(engine.clone()));
-            let serving = rest::serve(listener, desk, Limits::default(), stopping.subscribe());
-            listeners.spawn(async {
-                serving.await;
-                Ok(())
-            });
-            tracing::info!(%address, "the REST service listens");
+            let desk = Arc::new(rest::Loops(engine.clone()));
+            let rest = rest::serve(listener, desk, Limits::default(), stopping.subscribe());
+            listeners.spawn(rest.map(Ok));
+            tracing::info!(%address, "listening for loops");
         }
-        let readiness = tokio_stream::wrappers::WatchStream::new(engine.readiness());
-        tokio::spawn(readiness.for_each(move |unready| {
-            let health = health.clone();
-            async move {
-                match unready {
-                    None => health.set_serving::<SwapServiceServer<Swaps>>().await,
-                    Some(_) => health.set_not_serving::<SwapServiceServer<Swaps>>().await,
-                }
-                let serving = match unready {
-                    None => tonic_health::ServingStatus::Serving,
-                    Some(_) => tonic_health::ServingStatus::NotServing,
-                };
-                // The server as a whole.
-                health.set_service_status("", serving).await;
-            }
-        }));
+        tokio::spawn(tell_health(engine.readiness(), health));
         tracing::info!(%listen, %admin_listen, "listening");
         Ok(Server {
             engine,
@@ -174,6 +156,28 @@ impl Server {
         let _ = tokio::time::timeout(STOP, all).await;
         tracing::info!("stopped");
     }
+}
+
+/// Has the health service say what the engine's readiness is, from now on.
+async fn tell_health(
+    readiness: watch::Receiver<Option<String>>,
+    health: tonic_health::server::HealthReporter,
+) {
+    let readiness = tokio_stream::wrappers::WatchStream::new(readiness);
+    let told = readiness.for_each(move |unready| {
+        let health = health.clone();
+        async move {
+            let serving = match unready {
+                None => tonic_health::ServingStatus::Serving,
+                Some(_) => tonic_health::ServingStatus::NotServing,
+            };
+            let swaps = <SwapServiceServer<Swaps> as tonic::server::NamedService>::NAME;
+            health.set_service_status(swaps, serving).await;
+            // The server as a whole.
+            health.set_service_status("", serving).await;
+        }
+    });
+    told.await;
 }
 
 fn builder() -> tonic::transport::Server {

@@ -7,6 +7,7 @@ use swaprig_units::{Msat, Units};
 
 use super::cell::View;
 use super::{ApplyError, Engine, locked};
+use crate::chain::bitcoin::BitcoinError;
 use crate::chain::{BroadcastError, FanOutError, Sums, WalletError};
 use crate::config::Sale;
 use crate::store::StoreError;
@@ -36,6 +37,9 @@ pub enum AdminError {
     /// The wallet failed.
     #[error(transparent)]
     Wallet(#[from] WalletError),
+    /// The Bitcoin wallet failed.
+    #[error(transparent)]
+    Bitcoin(#[from] BitcoinError),
 }
 
 /// What the server has.
@@ -45,6 +49,8 @@ pub struct Stocks {
     pub assets: Vec<Stock>,
     /// A confidential address on Liquid that nothing was paid to yet; empty without Liquid.
     pub deposit_address: String,
+    /// An address on Bitcoin, and what is there; `None` without loops.
+    pub bitcoin: Option<(String, Stock)>,
     /// Swaps that are not over.
     pub in_flight: u32,
     /// The price of the unpaid ones.
@@ -55,7 +61,7 @@ pub struct Stocks {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stock {
     /// Which.
-    pub asset: AssetId,
+    pub asset: Asset,
     /// Usable now.
     pub free: u64,
     /// In how many coins.
@@ -86,17 +92,27 @@ impl Engine {
         }
         let (exposure, in_flight) = self.exposure();
         let paused = locked(&self.paused).clone();
-        let stock = |(asset, sums): (AssetId, Sums)| Stock {
+        let stock = |asset: Asset, sums: Sums, paused| Stock {
             asset,
             free: sums.free,
             free_coins: u32::try_from(sums.free_coins).unwrap_or(u32::MAX),
             reserved: sums.reserved,
-            locked: self.locked_in_htlcs(asset.into()),
+            locked: self.locked_in_htlcs(asset),
             pending: sums.pending,
-            paused: paused.contains(&asset),
+            paused,
         };
         Ok(Stocks {
-            assets: sums.into_iter().map(stock).collect(),
+            assets: sums
+                .into_iter()
+                .map(|(asset, sums)| stock(asset.into(), sums, paused.contains(&asset)))
+                .collect(),
+            bitcoin: match &self.bitcoin {
+                None => None,
+                Some(bitcoin) => {
+                    let address = bitcoin.chain().deposit_address()?.to_string();
+                    Some((address, stock(Asset::Bitcoin, bitcoin.sums(), false)))
+                }
+            },
             deposit_address,
             in_flight,
             exposure,

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::chain::{Lock, Watch};
 use crate::store::StoredSwap;
 use crate::swap::{
-    Alarm, ChainName, ChainState, Depth, Direction, Effect, Payment, Phase, Sent, Status, Swap, SwapId,
-    status,
+    Alarm, ChainName, ChainState, Depth, Direction, Effect, Payment, Phase, Sent, Status, Swap,
+    SwapId, status,
 };
 
 /// A swap as others see it.

@@ -10,7 +10,10 @@ use super::{ApplyError, Engine};
 use crate::chain::{BroadcastError, Way, bid};
 use crate::lightning::{LightningError, Outgoing, Route};
 use crate::store::StoredEffect;
-use crate::swap::{self, Direction, Effect, Event, FailureReason, Swap, is_due, may_claim, may_fund, may_pay};
+use crate::swap::{
+    self, Direction, Effect, Event, FailureReason, Swap, Terms, is_due, may_claim, may_fund,
+    may_pay,
+};
 
 /// Pauses between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -269,10 +272,10 @@ impl Engine {
             Ok(keys) => keys.key,
             Err(error) => return Attempt::Again(error.to_string()),
         };
-        let rate = match way {
-            // The other one can spend from the timeout on: near it no fee is too high that leaves something.
-            Way::Claim(_) if tip >= pay_by_claim(swap) => chain.rates().most,
-            Way::Claim(_) | Way::Refund => bid(chain.rates(), since, tip, DOUBLE_AFTER),
+        let rates = chain.rates();
+        let rate = match is_urgent(swap, way, tip) {
+            true => rates.most,
+            false => bid(rates, since, tip, DOUBLE_AFTER),
         };
         let signed = match chain.spend(swap, way, &key, &to, rate) {
             Ok(signed) => signed,
@@ -323,9 +326,19 @@ fn done_or_again(result: Result<(), LightningError>) -> Attempt {
     }
 }
 
-/// From when on a claim of the server's own bids all that it may.
-fn pay_by_claim(swap: &Swap) -> Height {
-    Height(swap.terms.timeout.0.saturating_sub(URGENT))
+/// Whether a spend bids all that it may: a claim near the timeout, from which on the other one can spend, and a refund that has
+/// used up half of the time until the payment lapses that is held for it.
+fn is_urgent(swap: &Swap, way: Way, tip: Height) -> bool {
+    let Terms {
+        timeout,
+        refund_window,
+        ..
+    } = swap.terms;
+    match (way, swap.terms.direction) {
+        (Way::Claim(_), _) => tip.0.saturating_add(URGENT) >= timeout.0,
+        (Way::Refund, Direction::OutHeld) => tip.0 >= timeout.0.saturating_add(refund_window.0 / 2),
+        (Way::Refund, Direction::Out | Direction::In) => false,
+    }
 }
 
 /// The boundaries before and after an effect.

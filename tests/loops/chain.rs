@@ -20,7 +20,7 @@ use swaprig::swap::{Depth, FeeRate, Tag};
 use swaprig_harness::World;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
 use swaprig_harness::time::{Deadline, Probe, poll_until};
-use swaprig_harness::units::{BlockDelta, Height, Sat};
+use swaprig_harness::units::{BlockDelta, Height, PaymentHash, Sat};
 use swaprig_harness::world::Chain;
 use tokio::sync::mpsc;
 
@@ -221,6 +221,7 @@ fn tag(index: u32) -> Tag {
         index,
         timeout: Height(500),
         claimer: PublicKey::from_secret_key(&Secp256k1::new(), &key),
+        payment_hash: Some(PaymentHash([9; 32])),
     }
 }
 
@@ -449,6 +450,15 @@ async fn the_watch_follows(kind: Kind) {
     })
     .await;
 
+    // A block is declared invalid and none comes in its place.
+    if kind == Kind::Node {
+        let height = scene.mine(1).await;
+        told(&mut events, BitcoinEvent::Tip(height)).await;
+        let tip = scene.world.bitcoind().tip().await.unwrap();
+        scene.world.invalidate(tip.hash).await.unwrap();
+        told(&mut events, BitcoinEvent::Tip(Height(height.0 - 1))).await;
+    }
+
     // Begun anew, and watched as late as that, everything is seen as it is.
     let last = scene.mine(1).await;
     is_seen(
@@ -625,7 +635,7 @@ async fn a_thousand_blocks_at_once_are_caught_up_with_and_an_address_is_given_ou
     println!("1000 blocks caught up with in {:?}", began.elapsed());
     assert_eq!(chain.tip().await.unwrap(), tip);
     assert_ne!(chain.fresh_address().unwrap(), given);
-    // Another seed in the same directory finds nothing of it; two at once are refused.
+    // A database that cannot be read is begun anew.
     drop((chain, events));
     std::fs::write(
         scene.sandbox.path().join("wallet/bdk.sqlite"),

@@ -4,4 +4,6 @@
 mod support;
 
 mod chain;
+mod desk;
+mod flows;
 mod taproot;

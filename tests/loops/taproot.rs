@@ -14,10 +14,10 @@ use elements::secp256k1_zkp::rand::rngs::StdRng;
 use serde_json::{Value, json};
 use swaprig::swap::musig::{Session, answer};
 use swaprig::swap::taproot::{
-    InternalKey, Locked, Spend, SpendInfo, Taproot, claim, classify, cooperative,
-    cooperative_sighash, finish_cooperative, refund,
+    InternalKey, Locked, SpendInfo, Taproot, claim, classify, cooperative, cooperative_sighash,
+    finish_cooperative, refund,
 };
-use swaprig::swap::{FeeRate, Htlc};
+use swaprig::swap::{FeeRate, Htlc, Spend};
 use swaprig_harness::World;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, PaymentHash, Preimage, Sat};

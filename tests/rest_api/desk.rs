@@ -11,6 +11,7 @@ use bitcoin::secp256k1::{PublicKey, Secp256k1, SecretKey};
 use futures_util::StreamExt as _;
 use futures_util::stream::BoxStream;
 use swaprig::api::rest::{Cosigned, Desk, InWanted, LoopError, OutWanted, Place};
+use swaprig::swap::InternalChoice;
 use swaprig_proto::loops::{
     Direction, Funding, InternalKeyChoice, Loop, Quote, Spend, SpendKind, State, Terms,
 };
@@ -244,6 +245,13 @@ impl MemoryDesk {
     }
 }
 
+fn internal(choice: InternalChoice) -> InternalKeyChoice {
+    match choice {
+        InternalChoice::Musig2 => InternalKeyChoice::Musig2,
+        InternalChoice::Unspendable => InternalKeyChoice::Unspendable,
+    }
+}
+
 #[tonic::async_trait]
 impl Desk for MemoryDesk {
     async fn health(&self) -> Result<Height, LoopError> {
@@ -306,7 +314,7 @@ impl Desk for MemoryDesk {
             pubkey: wanted.pubkey,
             amount: wanted.amount.0,
             hash,
-            internal: wanted.internal,
+            internal: internal(wanted.internal),
             confirmations: wanted.confirmations,
             max_fee: wanted.max_fee,
             payment_request: format!("lnbcrt{}n1{hash}", wanted.amount.0 * 10),
@@ -328,7 +336,7 @@ impl Desk for MemoryDesk {
             pubkey: wanted.pubkey,
             amount: msat / 1_000,
             hash: PaymentHash(invoice.payment_hash().to_byte_array()),
-            internal: wanted.internal,
+            internal: internal(wanted.internal),
             confirmations: 3,
             max_fee: wanted.max_fee,
             payment_request: wanted.payment_request,

@@ -40,6 +40,8 @@ fn by_pattern(pattern: &str, rng: &mut StdRng) -> String {
         let (count, rest) = match rest.chars().next() {
             Some('{') => {
                 let (count, rest) = rest[1..].split_once('}').expect("a count ends");
+                // Of `1,16` the greatest.
+                let count = count.rsplit(',').next().unwrap_or_default();
                 (count.parse().expect("a count is a number"), rest)
             }
             Some('+') => (rng.gen_range(1..40), &rest[1..]),

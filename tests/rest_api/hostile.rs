@@ -30,13 +30,11 @@ fn runner(cases: u32) -> TestRunner {
 }
 
 /// Runs a property against a service, which must serve and end afterwards.
-async fn property<S: Strategy>(
+async fn property<S: Strategy + 'static>(
     strategy: fn() -> S,
     cases: u32,
     holds: impl Fn(&Service, S::Value) -> Result<(), String> + Send + 'static,
-) where
-    S: 'static,
-{
+) {
     let service = Arc::new(Service::start(Limits::default()).await);
     let tested = service.clone();
     let run = tokio::task::spawn_blocking(move || {
@@ -69,8 +67,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::hash_map("[a-z_]{1,8}", inner, 0..4)
-                .prop_map(|map| Value::from_iter(map)),
+            prop::collection::hash_map("[a-z_]{1,8}", inner, 0..4).prop_map(Value::from_iter),
         ]
     })
 }

@@ -14,7 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use swaprig_harness::time::Deadline;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use super::desk::Desk;
 use super::problem::{Kind, Problem};
@@ -80,7 +80,9 @@ pub async fn serve(
             _ = stopping.wait_for(|stopping| *stopping) => break,
         };
         // Those that have ended.
-        while connections.try_join_next().is_some() {}
+        while let Some(ended) = connections.try_join_next() {
+            told(ended);
+        }
         match accepted {
             Ok((stream, _)) => {
                 let router = router.clone();
@@ -98,9 +100,20 @@ pub async fn serve(
         }
     }
     drop(listener);
-    let all = async { while connections.join_next().await.is_some() {} };
+    let all = async {
+        while let Some(ended) = connections.join_next().await {
+            told(ended);
+        }
+    };
     // Whoever is still there after that long is cut off, when the set is dropped.
     let _ = Deadline::after(limits.stop_time).bound(all).await;
+}
+
+/// A panic ends the connection on which it happened, and no other; it must be seen all the same.
+fn told(ended: Result<(), JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a connection of the REST service ended by a fault of the server");
+    }
 }
 
 /// The routes, with an answer for every request that has none.

@@ -3,7 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use bdk_electrum::{BdkElectrumClient, electrum_client};
+use bdk_electrum::BdkElectrumClient;
+use bdk_electrum::electrum_client::{self, ElectrumApi as _};
 use bdk_wallet::KeychainKind;
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{ScriptBuf, Transaction, Txid};
@@ -213,6 +214,7 @@ impl Shared {
                 client.insert(BdkElectrumClient::new(made.map_err(lost)?))
             }
         };
+        self.fall_back(client)?;
         let mut state = lock(&self.inner.state);
         let now = state.vault.now();
         let wallet = &state.vault.wallet;
@@ -233,12 +235,28 @@ impl Shared {
         let vault = &mut state.vault;
         let applied = vault.wallet.apply_update(update);
         applied.map_err(|error| malformed("the wallet's histories", error.to_string()))?;
-        if vault.wallet.staged().is_some() {
-            let saved = vault.save();
-            saved.map_err(|error| malformed("the wallet's database", error.to_string()))?;
-            vault.count();
+        vault.count();
+        drop(state);
+        self.inner.save().map_err(unsaved)
+    }
+
+    /// Takes back the blocks that the server does not have any more, without others in their place: BDK would wait for those.
+    fn fall_back(&self, client: &Client) -> Result<(), IndexError> {
+        let lost = |error: electrum_client::Error| IndexError::Unreachable(error.to_string());
+        let tip = client.inner.block_headers_subscribe().map_err(lost)?.height;
+        let checkpoint = lock(&self.inner.state).vault.wallet.latest_checkpoint();
+        if u32::try_from(tip).is_ok_and(|tip| tip >= checkpoint.height()) {
+            return Ok(());
         }
-        Ok(())
+        for one in checkpoint.iter().filter(|one| one.height() as usize <= tip) {
+            let header = client.inner.block_header(one.height() as usize);
+            if header.map_err(lost)?.block_hash() == one.hash() {
+                let height = Height(one.height());
+                return self.inner.shorten(height).map_err(unsaved);
+            }
+        }
+        let why = "the server knows none of the blocks that were seen: it is of another chain";
+        Err(IndexError::Unreachable(why.to_owned()))
     }
 
     /// The scripts of the wallet that can hold coins.
@@ -341,6 +359,10 @@ impl Listener {
             self.outbox.add(BitcoinEvent::Tip(height));
         }
     }
+}
+
+fn unsaved(error: BitcoinError) -> IndexError {
+    malformed("the wallet's database", error.to_string())
 }
 
 /// A script as the index takes it, which hashes bytes.

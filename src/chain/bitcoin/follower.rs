@@ -24,9 +24,9 @@ use crate::chain::watcher::Outbox;
 use crate::swap::Depth;
 
 /// How often the mempool is looked at. A pass that takes longer is followed by a longer pause.
-const POLL: Duration = Duration::from_millis(25);
+const POLL: Duration = Duration::from_millis(20);
 /// How much longer than a pass the pause after it is: on a large mempool passes take long.
-const REST: u32 = 4;
+const REST: u32 = 2;
 /// How long the node is asked to wait for a block.
 const LONG_POLL: Duration = Duration::from_secs(5);
 /// After so many blocks the wallet is written down while it catches up.
@@ -79,7 +79,8 @@ pub(super) struct Follower {
     told: Option<BlockHash>,
     /// Whether the wallet may hold for unconfirmed what left the mempool unseen.
     is_doubtful: bool,
-    unsaved: usize,
+    /// Whether the wallet holds what was not written down.
+    is_unwritten: bool,
 }
 
 /// Starts to follow the node; ends when all senders of requests are gone.
@@ -104,7 +105,7 @@ pub(super) fn start(
         hasher: RandomState::new(),
         told: None,
         is_doubtful: true,
-        unsaved: 0,
+        is_unwritten: false,
     };
     let named = |name: &str| std::thread::Builder::new().name(name.to_owned());
     named("bitcoin-follower").spawn(move || follower.run())?;
@@ -175,6 +176,13 @@ impl Follower {
             for waiting in self.waiting.drain(..) {
                 let _ = waiting.send(answer.clone());
             }
+            // Only now: nobody has to wait for the disk.
+            if std::mem::take(&mut self.is_unwritten)
+                && let Err(error) = self.inner.save()
+            {
+                tracing::error!(%error, "the wallet cannot be written down; what it saw is read again after a restart");
+                self.is_unwritten = true;
+            }
             if !self.wait(Instant::now() + rest, answer.is_err()) {
                 return;
             }
@@ -225,7 +233,9 @@ impl Follower {
     /// Brings wallet and watch to where the node is.
     fn pass(&mut self) -> Result<(), Failure> {
         for _ in 0..ATTEMPTS {
-            let best = self.rpc.best()?;
+            let Some((best, mempool)) = self.rpc.look()? else {
+                continue;
+            };
             self.catch_up(best)?;
             let tip = self.tip();
             if tip.1 != best {
@@ -235,10 +245,9 @@ impl Follower {
                 continue;
             }
             self.look_for_pending(tip)?;
-            if self.read_mempool(best)? {
-                self.tell(tip);
-                return Ok(());
-            }
+            self.read_mempool(mempool)?;
+            self.tell(tip);
+            return Ok(());
         }
         Err(Failure::Behind(
             "bitcoind's chain changes all the time".to_owned(),
@@ -270,11 +279,18 @@ impl Follower {
                 )
             }
         };
+        let mut connected = 0;
         while let Some(event) = emitter.next_block()? {
             self.connect(&event)?;
+            connected += 1;
+            if connected % SAVE_EVERY == 0 {
+                self.inner.save().map_err(unsaved)?;
+            }
         }
         self.emitter = Some(emitter);
-        self.save()
+        self.is_unwritten = true;
+        lock(&self.inner.state).vault.count();
+        Ok(())
     }
 
     /// Takes back the blocks that the node does not have any more, without others in their place: it lost them when it was killed, or
@@ -306,11 +322,9 @@ impl Follower {
         for txid in state.watched.rollback(height) {
             self.mempool.remove(&txid);
         }
+        drop(state);
         self.is_doubtful = true;
-        state
-            .vault
-            .shorten(height, &self.inner.keys)
-            .map_err(unsaved)
+        self.inner.shorten(height).map_err(unsaved)
     }
 
     fn connect(&mut self, event: &BlockEvent<Block>) -> Result<(), Failure> {
@@ -332,19 +346,7 @@ impl Follower {
         for transaction in &event.block.txdata {
             state.watched.see(transaction, Depth::Block(Height(height)));
         }
-        self.unsaved += 1;
-        if self.unsaved >= SAVE_EVERY {
-            self.unsaved = 0;
-            state.vault.save().map_err(unsaved)?;
-        }
-        Ok(())
-    }
-
-    fn save(&mut self) -> Result<(), Failure> {
-        self.unsaved = 0;
-        let mut state = lock(&self.inner.state);
-        state.vault.save().map_err(unsaved)?;
-        state.vault.count();
+        self.is_unwritten = true;
         Ok(())
     }
 
@@ -414,12 +416,9 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads the mempool; false when `best` is not the last block any more, so that nobody knows what it was the mempool of.
-    fn read_mempool(&mut self, best: BlockHash) -> Result<bool, Failure> {
-        let there: HashSet<Txid> = self.rpc.get_raw_mempool()?.into_iter().collect();
-        if self.rpc.best()? != best {
-            return Ok(false);
-        }
+    /// Takes in what the mempool holds now.
+    fn read_mempool(&mut self, there: Vec<Txid>) -> Result<(), Failure> {
+        let there: HashSet<Txid> = there.into_iter().collect();
         let new = there
             .iter()
             .filter(|txid| !self.mempool.contains_key(*txid));
@@ -427,7 +426,7 @@ impl Follower {
         let gone = self.mempool.keys().filter(|txid| !there.contains(*txid));
         let gone: HashSet<Txid> = gone.copied().collect();
         if new.is_empty() && gone.is_empty() && !self.is_doubtful {
-            return Ok(true);
+            return Ok(());
         }
         let found = self.rpc.mempool_transactions(&new)?;
         let found: Vec<(Txid, Transaction)> = new
@@ -435,8 +434,8 @@ impl Follower {
             .zip(found)
             .filter_map(|(txid, one)| Some((txid, one?)))
             .collect();
-        self.take_mempool(&there, &found, gone)?;
-        Ok(true)
+        self.take_mempool(&there, &found, gone);
+        Ok(())
     }
 
     fn take_mempool(
@@ -444,7 +443,7 @@ impl Follower {
         there: &HashSet<Txid>,
         found: &[(Txid, Transaction)],
         mut gone: HashSet<Txid>,
-    ) -> Result<(), Failure> {
+    ) {
         for txid in &gone {
             self.mempool.remove(txid);
         }
@@ -480,10 +479,9 @@ impl Follower {
             .map(|(_, transaction)| (transaction.clone(), now));
         state.vault.wallet.apply_unconfirmed_txs(seen);
         if state.vault.wallet.staged().is_some() {
-            state.vault.save().map_err(unsaved)?;
             state.vault.count();
+            self.is_unwritten = true;
         }
-        Ok(())
     }
 
     /// Makes known what was seen.

@@ -237,3 +237,118 @@ fn spend(coins: &[(OutPoint, Sat)], output: Vec<TxOut>) -> Transaction {
         output,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bitcoin::Txid;
+    use bitcoin::hashes::Hash as _;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DUST: Sat = Sat(330);
+
+    fn taproot(number: u8) -> ScriptBuf {
+        let mut bytes = vec![0x51, 0x20];
+        bytes.extend([number; 32]);
+        ScriptBuf::from(bytes)
+    }
+
+    fn coin(number: u32, value: u64, height: Option<u32>) -> BtcCoin {
+        let output = paying(Sat(value), taproot(1));
+        BtcCoin {
+            outpoint: OutPoint {
+                txid: Txid::from_byte_array([7; 32]),
+                vout: number,
+            },
+            value: Sat(value),
+            height: height.map(Height),
+            change: false,
+            path: (KeychainKind::External, number),
+            output,
+        }
+    }
+
+    fn signed_size(mut transaction: Transaction) -> usize {
+        for input in &mut transaction.input {
+            input.witness.push([0; 64]);
+        }
+        transaction.vsize()
+    }
+
+    proptest! {
+        /// What is selected is confirmed, not reserved and enough, is the same in any order, and builds a transaction that pays its
+        /// rate, not a satoshi more when something comes back.
+        #[test]
+        fn a_selection_becomes_a_transaction_that_pays_its_rate(
+            values in proptest::collection::vec((1_000..100_000_u64, proptest::option::weighted(0.8, 1..9_u32)), 1..300),
+            amount in 330..2_000_000_u64,
+            has_tag in any::<bool>(),
+            rate in 100..50_000_u64,
+            reserved in proptest::collection::hash_set(0..300_u32, 0..30),
+        ) {
+            let rate = FeeRate(rate);
+            let coins: Vec<BtcCoin> = (0..).zip(&values).map(|(number, (value, height))| coin(number, *value, *height)).collect();
+            let reserved: HashSet<OutPoint> = coins.iter().filter(|coin| reserved.contains(&coin.outpoint.vout)).map(|coin| coin.outpoint).collect();
+            let mut outputs = vec![paying(Sat(amount), taproot(2))];
+            if has_tag {
+                outputs.push(paying(Sat(0), ScriptBuf::new_op_return([0; 45])));
+            }
+            let chosen = match select(&coins, &outputs, rate, DUST, &reserved) {
+                Ok(chosen) => chosen,
+                Err(short) => {
+                    let all: u64 = values.iter().map(|(value, _)| value).sum();
+                    prop_assert_eq!(short.available.0 + short.elsewhere.0, all);
+                    prop_assert!(short.wanted > short.available);
+                    return Ok(());
+                }
+            };
+            let mut turned = coins.clone();
+            turned.reverse();
+            prop_assert_eq!(select(&turned, &outputs, rate, DUST, &reserved).unwrap(), chosen.clone());
+            for coin in &chosen.coins {
+                prop_assert!(coin.height.is_some() && !reserved.contains(&coin.outpoint));
+            }
+            let own: Vec<_> = chosen.coins.iter().map(|coin| (coin.outpoint, coin.value)).collect();
+            let transaction = unsigned(&own, outputs.clone(), taproot(3), rate, DUST).unwrap();
+            let (held, paid) = (own.iter().map(|(_, value)| value.0).sum::<u64>(), sum(&transaction.output));
+            prop_assert_eq!(u128::from(held), paid + u128::from(chosen.fee.0));
+            prop_assert_eq!(&transaction.output[..outputs.len()], &outputs[..]);
+            let change = transaction.output.get(outputs.len()).map_or(0, |output| output.value.to_sat());
+            prop_assert_eq!(change, chosen.change.0);
+            let least = rate.fee(signed_size(transaction));
+            prop_assert!(chosen.fee >= least);
+            if change > 0 {
+                prop_assert!(chosen.fee == least && change >= DUST.0);
+            }
+        }
+
+        /// A fan-out makes as many pieces as asked for, or as many as there can be, and pays its rate.
+        #[test]
+        fn coins_are_divided_into_as_many_as_there_can_be(
+            values in proptest::collection::vec(1_000..1_000_000_u64, 1..20),
+            count in 1..60_usize,
+            size in 330..200_000_u64,
+            rate in 100..20_000_u64,
+        ) {
+            let (rate, size) = (FeeRate(rate), Sat(size));
+            let own: Vec<_> = (0..).zip(&values).map(|(vout, value)| (OutPoint { txid: Txid::from_byte_array([1; 32]), vout }, Sat(*value))).collect();
+            let held: u64 = values.iter().sum();
+            let fits = |count: usize| {
+                let outputs = vec![paying(size, taproot(1)); count];
+                let bare = rate.fee(vsize(own.len(), &outputs, 0));
+                u128::from(held) >= u128::from(size.0) * count as u128 + u128::from(bare.0)
+            };
+            match divided(&own, count, size, (taproot(1), taproot(2)), rate, DUST) {
+                Ok((transaction, pieces)) => {
+                    prop_assert!(pieces <= count && fits(pieces) && (pieces == count || !fits(pieces + 1)));
+                    let is_piece = |output: &&TxOut| output.script_pubkey == taproot(1) && output.value.to_sat() == size.0;
+                    prop_assert_eq!(transaction.output.iter().filter(is_piece).count(), pieces);
+                    let fee = u128::from(held) - sum(&transaction.output);
+                    prop_assert!(fee >= u128::from(rate.fee(signed_size(transaction)).0));
+                }
+                Err(_) => prop_assert!(!fits(1)),
+            }
+        }
+    }
+}

@@ -37,7 +37,7 @@ pub use settings::{
 };
 pub use swaps::{Bitcoin, locked_of};
 pub use vault::BtcRecovered;
-use vault::Vault;
+use vault::{Store, Vault};
 pub use watched::Found;
 use watched::Watched;
 
@@ -95,8 +95,23 @@ struct State {
 
 struct Inner {
     settings: BitcoinSettings,
-    keys: Keys,
+    keys: Arc<Keys>,
+    /// Locked before `state`, and never waited for with that locked.
+    store: Mutex<Store>,
     state: Mutex<State>,
+}
+
+impl Inner {
+    /// Writes down what is new of the wallet.
+    fn save(&self) -> Result<(), BitcoinError> {
+        lock(&self.store).save(&self.state)
+    }
+
+    /// Has the wallet forget the blocks above `height`.
+    fn shorten(&self, height: Height) -> Result<(), BitcoinError> {
+        let mut store = lock(&self.store);
+        store.shorten(&mut lock(&self.state), height)
+    }
 }
 
 /// Who knows the chain.
@@ -139,9 +154,9 @@ impl BitcoinChain {
         settings: BitcoinSettings,
         seed: &Seed,
     ) -> Result<(BitcoinChain, mpsc::Receiver<BitcoinEvent>), BitcoinError> {
-        let keys = Keys::new(seed, settings.network);
+        let keys = Arc::new(Keys::new(seed, settings.network));
         let opening = move || -> Result<Arc<Inner>, BitcoinError> {
-            let vault = Vault::open(&settings.dir, settings.network, &keys)?;
+            let (vault, store) = Vault::open(&settings.dir, settings.network, &keys)?;
             let not_yet = IndexError::Unreachable("nothing was read of the chain yet".to_owned());
             let state = State {
                 vault,
@@ -152,6 +167,7 @@ impl BitcoinChain {
             Ok(Arc::new(Inner {
                 settings,
                 keys,
+                store: Mutex::new(store),
                 state: Mutex::new(state),
             }))
         };
@@ -444,7 +460,9 @@ impl BitcoinChain {
     ///
     /// When it cannot be noted down that it was given out.
     pub fn fresh_address(&self) -> Result<Address, BitcoinError> {
-        self.state().vault.fresh().map(|found| found.address)
+        let fresh = self.state().vault.fresh();
+        self.0.inner.save()?;
+        Ok(fresh.address)
     }
 
     /// An address for whoever asks where to send coins: the same one until a coin came to it or to a later one.
@@ -453,7 +471,9 @@ impl BitcoinChain {
     ///
     /// As [`fresh_address`](Self::fresh_address).
     pub fn deposit_address(&self) -> Result<Address, BitcoinError> {
-        self.state().vault.deposit().map(|found| found.address)
+        let shown = self.state().vault.deposit();
+        self.0.inner.save()?;
+        Ok(shown.address)
     }
 
     /// Where the change of the funding of swap `index` goes. The same each time.

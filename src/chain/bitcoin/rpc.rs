@@ -96,22 +96,51 @@ impl Rpc {
         })
     }
 
+    /// Asks all of `calls` in one request; the node answers them one after the other.
+    fn batch(
+        &self,
+        calls: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> Result<Vec<Reply>, bitcoincore_rpc::Error> {
+        let one = |(id, (method, params)): (usize, (&str, Value))| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
+        let body: Vec<Value> = calls.into_iter().enumerate().map(one).collect();
+        let mut replies: Vec<Reply> = self.post(&Value::Array(body.clone()))?;
+        replies.sort_by_key(|reply| reply.id);
+        match replies.len() == body.len() {
+            true => Ok(replies),
+            false => Err(bitcoincore_rpc::Error::UnexpectedStructure),
+        }
+    }
+
+    /// The last block and what the mempool holds on top of it; `None` when there was another block meanwhile.
+    pub(super) fn look(&self) -> Result<Option<(BlockHash, Vec<Txid>)>, bitcoincore_rpc::Error> {
+        let calls = ["getbestblockhash", "getrawmempool", "getbestblockhash"];
+        let replies = self.batch(calls.map(|method| (method, json!([]))))?;
+        let mut results = Vec::new();
+        for reply in replies {
+            match reply.error {
+                Some(error) => return Err(JsonError::Rpc(error).into()),
+                None => results.push(reply.result),
+            }
+        }
+        let [before, mempool, after] =
+            <[_; 3]>::try_from(results).map_err(|_| bitcoincore_rpc::Error::UnexpectedStructure)?;
+        let (before, after): (BlockHash, BlockHash) = (parse(before)?, parse(after)?);
+        Ok(match before == after {
+            true => Some((before, parse(mempool)?)),
+            false => None,
+        })
+    }
+
     /// Asks for each of `params`; `None` for those that the node does not know.
     fn each<T: for<'a> Deserialize<'a>>(
         &self,
-        method: &str,
+        method: &'static str,
         params: &[Value],
     ) -> Result<Vec<Option<T>>, bitcoincore_rpc::Error> {
         let mut found = Vec::with_capacity(params.len());
         for chunk in params.chunks(BATCH) {
-            let one = |(id, params): (usize, &Value)| json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params});
-            let body: Vec<Value> = chunk.iter().enumerate().map(one).collect();
-            let mut replies: Vec<Reply> = self.post(&Value::Array(body))?;
-            replies.sort_by_key(|reply| reply.id);
-            if replies.len() != chunk.len() {
-                return Err(bitcoincore_rpc::Error::UnexpectedStructure);
-            }
-            for reply in replies {
+            let calls = chunk.iter().map(|params| (method, params.clone()));
+            for reply in self.batch(calls)? {
                 found.push(match reply.error {
                     Some(error) if error.code == -5 => None,
                     Some(error) => return Err(JsonError::Rpc(error).into()),

@@ -2,21 +2,24 @@
 
 use std::collections::HashSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use bdk_wallet::chain::ChainPosition;
+use bdk_wallet::chain::{BlockId, ChainPosition, Merge as _};
 use bdk_wallet::rusqlite::Connection;
-use bdk_wallet::{ChangeSet, KeychainKind, PersistedWallet, Wallet, WalletPersister};
+use bdk_wallet::{AddressInfo, ChangeSet, KeychainKind, PersistedWallet, Wallet, WalletPersister};
 use bitcoin::{Network, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use swaprig_units::{Height, Sat};
 
-use super::BitcoinError;
 use super::funding::BtcCoin;
 use super::keys::Keys;
+use super::{BitcoinError, State, lock};
 use crate::swap::{Depth, Tag};
 
 /// How many addresses beyond the last used one are looked for, at least.
 const LOOKAHEAD: u32 = 100;
+/// How long a wallet that was closed a moment ago may take to let go of its database: as long as a call of its follower.
+const CLOSING: Duration = Duration::from_secs(15);
 /// How many swaps in a row send their change to the same script, so that the wallet's scripts stay few.
 const SWAPS_PER_CHANGE_SCRIPT: u32 = 16;
 /// How many scripts receive change, in turn. All are looked for from the beginning.
@@ -34,10 +37,60 @@ pub struct BtcRecovered {
     pub depth: Depth,
 }
 
-/// The wallet and its database.
+/// The wallet's database. Lock it before the vault: what was staged first is written first.
+pub(super) struct Store {
+    db: Connection,
+    /// What could not be written yet.
+    unwritten: ChangeSet,
+    keys: Arc<Keys>,
+}
+
+impl Store {
+    /// Writes down what is new of the wallet. Only as long as that is taken off is the wallet locked: a disk may be slow.
+    pub(super) fn save(&mut self, state: &Mutex<State>) -> Result<(), BitcoinError> {
+        let staged = lock(state).vault.wallet.take_staged();
+        self.write(staged)
+    }
+
+    fn write(&mut self, staged: Option<ChangeSet>) -> Result<(), BitcoinError> {
+        if let Some(staged) = staged {
+            self.unwritten.merge(staged);
+        }
+        if !self.unwritten.is_empty() {
+            WalletPersister::persist(&mut self.db, &self.unwritten).map_err(database)?;
+            self.unwritten = ChangeSet::default();
+        }
+        Ok(())
+    }
+
+    /// Has the wallet forget the blocks above `height`, which are in no chain any more. BDK only replaces blocks by others: the wallet
+    /// is read anew.
+    pub(super) fn shorten(
+        &mut self,
+        state: &mut State,
+        height: Height,
+    ) -> Result<(), BitcoinError> {
+        let vault = &mut state.vault;
+        self.write(vault.wallet.take_staged())?;
+        let checkpoints = vault.wallet.checkpoints();
+        let above = checkpoints.take_while(|one| one.height() > height.0);
+        let mut changes = ChangeSet::default();
+        changes.local_chain.blocks = above.map(|one| (one.height(), None)).collect();
+        WalletPersister::persist(&mut self.db, &changes).map_err(database)?;
+        let read = load(&mut self.db, vault.wallet.network(), &self.keys)?;
+        vault.wallet = read.ok_or_else(|| BitcoinError::Database("it is empty".to_owned()))?;
+        vault.count();
+        Ok(())
+    }
+}
+
+fn database(error: impl std::fmt::Display) -> BitcoinError {
+    BitcoinError::Database(error.to_string())
+}
+
+/// The wallet.
 pub(super) struct Vault {
     pub(super) wallet: PersistedWallet<Connection>,
-    db: Connection,
     coins: Arc<Vec<BtcCoin>>,
     /// What stands for the time at which transactions were seen: only the order matters, and clocks go back.
     clock: u64,
@@ -47,7 +100,11 @@ pub(super) struct Vault {
 
 impl Vault {
     /// Opens the wallet in `dir`, or makes it. One that cannot be read, or is another seed's, is begun anew.
-    pub(super) fn open(dir: &Path, network: Network, keys: &Keys) -> Result<Vault, BitcoinError> {
+    pub(super) fn open(
+        dir: &Path,
+        network: Network,
+        keys: &Arc<Keys>,
+    ) -> Result<(Vault, Store), BitcoinError> {
         let path = dir.join("bdk.sqlite");
         let failed = |source| BitcoinError::Directory {
             dir: dir.to_owned(),
@@ -74,9 +131,13 @@ impl Vault {
         }
     }
 
-    fn read(path: &Path, network: Network, keys: &Keys) -> Result<Vault, BitcoinError> {
-        let failed = |error: &dyn std::fmt::Display| BitcoinError::Database(error.to_string());
-        let mut db = Connection::open(path).map_err(|error| failed(&error))?;
+    fn read(
+        path: &Path,
+        network: Network,
+        keys: &Arc<Keys>,
+    ) -> Result<(Vault, Store), BitcoinError> {
+        let mut db = Connection::open(path).map_err(database)?;
+        db.busy_timeout(CLOSING).map_err(database)?;
         // Held as long as the wallet is open: two processes on one wallet would spend the same coins.
         let locked = db.execute_batch(
             "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; BEGIN EXCLUSIVE; COMMIT;",
@@ -85,7 +146,7 @@ impl Vault {
             Some(bdk_wallet::rusqlite::ErrorCode::DatabaseBusy) => BitcoinError::Locked {
                 path: path.to_owned(),
             },
-            _ => failed(&error),
+            _ => database(error),
         })?;
         let loaded = load(&mut db, network, keys)?;
         let wallet = match loaded {
@@ -96,7 +157,7 @@ impl Vault {
                     .network(network)
                     .lookahead(LOOKAHEAD)
                     .create_wallet(&mut db);
-                created.map_err(|error| failed(&error))?
+                created.map_err(database)?
             }
         };
         let seen = wallet.tx_graph().full_txs();
@@ -104,7 +165,6 @@ impl Vault {
         let mut vault = Vault {
             clock: last.unwrap_or_default() + 1,
             wallet,
-            db,
             coins: Arc::default(),
             deposit: None,
         };
@@ -112,33 +172,14 @@ impl Vault {
         let _ = vault
             .wallet
             .reveal_addresses_to(KeychainKind::Internal, CHANGE_SCRIPTS - 1);
-        vault.save()?;
+        let mut store = Store {
+            db,
+            unwritten: ChangeSet::default(),
+            keys: Arc::clone(keys),
+        };
+        store.write(vault.wallet.take_staged())?;
         vault.count();
-        Ok(vault)
-    }
-
-    /// Forgets the blocks above `height`, which are in no chain any more. BDK only replaces blocks by others: the wallet is read anew.
-    pub(super) fn shorten(&mut self, height: Height, keys: &Keys) -> Result<(), BitcoinError> {
-        self.save()?;
-        let checkpoints = self.wallet.checkpoints();
-        let above = checkpoints.take_while(|one| one.height() > height.0);
-        let mut changes = ChangeSet::default();
-        changes.local_chain.blocks = above.map(|one| (one.height(), None)).collect();
-        let written = WalletPersister::persist(&mut self.db, &changes);
-        written.map_err(|error| BitcoinError::Database(error.to_string()))?;
-        let network = self.wallet.network();
-        let read = load(&mut self.db, network, keys)?;
-        self.wallet = read.ok_or_else(|| BitcoinError::Database("it is empty".to_owned()))?;
-        self.count();
-        Ok(())
-    }
-
-    /// Writes down what is new.
-    pub(super) fn save(&mut self) -> Result<(), BitcoinError> {
-        let saved = self.wallet.persist(&mut self.db);
-        saved
-            .map(drop)
-            .map_err(|error| BitcoinError::Database(error.to_string()))
+        Ok((vault, store))
     }
 
     /// What stands for now; later each time.
@@ -175,27 +216,23 @@ impl Vault {
         Some((path, output.clone()))
     }
 
-    /// An address that was never given out.
-    pub(super) fn fresh(&mut self) -> Result<bdk_wallet::AddressInfo, BitcoinError> {
-        let address = self.wallet.reveal_next_address(KeychainKind::External);
-        self.save()?;
-        Ok(address)
+    /// An address that was never given out. It is to be written down before anybody sees it.
+    pub(super) fn fresh(&mut self) -> AddressInfo {
+        self.wallet.reveal_next_address(KeychainKind::External)
     }
 
-    /// The address for deposits: the same until a coin came to it or to a later one.
-    pub(super) fn deposit(&mut self) -> Result<bdk_wallet::AddressInfo, BitcoinError> {
-        let used = self
-            .wallet
-            .spk_index()
-            .last_used_index(KeychainKind::External);
+    /// The address for deposits: the same until a coin came to it or to a later one. It is to be written down, too.
+    pub(super) fn deposit(&mut self) -> AddressInfo {
+        let index = self.wallet.spk_index();
+        let used = index.last_used_index(KeychainKind::External);
         if let Some(shown) = self.deposit
             && used.is_none_or(|used| used < shown)
         {
-            return Ok(self.wallet.peek_address(KeychainKind::External, shown));
+            return self.wallet.peek_address(KeychainKind::External, shown);
         }
-        let fresh = self.fresh()?;
+        let fresh = self.fresh();
         self.deposit = Some(fresh.index);
-        Ok(fresh)
+        fresh
     }
 
     /// Where the change of the funding of swap `index` goes. The same each time.
@@ -213,11 +250,24 @@ impl Vault {
             .collect()
     }
 
+    /// The block of the chain that a transaction is in, which the wallet knows.
+    fn block_of(&self, txid: Txid) -> Option<Height> {
+        let chain = self.wallet.local_chain();
+        let anchors = self.wallet.tx_graph().get_tx_node(txid)?.anchors.iter();
+        let mut blocks = anchors.map(|anchor| anchor.block_id);
+        let is_in_chain = |block: &BlockId| {
+            let own = chain.get(block.height);
+            own.is_some_and(|own| own.hash() == block.hash)
+        };
+        blocks.find(is_in_chain).map(|block| Height(block.height))
+    }
+
     /// Where a transaction of the wallet's is; `Unseen` for those that it does not know.
     pub(super) fn depth(&self, txid: Txid) -> Depth {
-        match self.wallet.get_tx(txid) {
+        match self.block_of(txid) {
+            Some(height) => Depth::Block(height),
+            None if self.wallet.get_tx(txid).is_some() => Depth::Mempool,
             None => Depth::Unseen,
-            Some(one) => height(&one.chain_position).map_or(Depth::Mempool, Depth::Block),
         }
     }
 
@@ -229,7 +279,7 @@ impl Vault {
         let inputs = transaction.input.iter();
         let spenders = inputs.flat_map(|input| graph.outspends(input.previous_output));
         let mut others = spenders.copied().filter(|txid| *txid != own);
-        others.find(|txid| matches!(self.depth(*txid), Depth::Block(_)))
+        others.find(|txid| self.block_of(*txid).is_some())
     }
 
     /// All fundings of swaps that this seed ever sent, the oldest first, those in the mempool last.
@@ -274,7 +324,7 @@ fn load(
         .check_network(network)
         .lookahead(LOOKAHEAD)
         .load_wallet(db);
-    loaded.map_err(|error| BitcoinError::Database(error.to_string()))
+    loaded.map_err(database)
 }
 
 fn height(position: &ChainPosition<bdk_wallet::chain::ConfirmationBlockTime>) -> Option<Height> {

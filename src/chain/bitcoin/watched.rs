@@ -176,3 +176,177 @@ impl Watched {
         std::mem::take(&mut self.changed)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bitcoin::absolute::LockTime;
+    use bitcoin::hashes::Hash as _;
+    use bitcoin::transaction::Version;
+    use bitcoin::{Amount, Sequence, TxIn, TxOut, Witness};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn script(number: u8) -> ScriptBuf {
+        ScriptBuf::from(vec![number])
+    }
+
+    /// A transaction that spends `input` and pays `to` and somebody whom nobody watches.
+    fn transaction(number: u32, input: OutPoint, to: u8) -> Transaction {
+        let output = |script_pubkey, value| TxOut {
+            value: Amount::from_sat(value),
+            script_pubkey,
+        };
+        Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::from_consensus(number),
+            input: vec![TxIn {
+                previous_output: input,
+                script_sig: ScriptBuf::new(),
+                sequence: Sequence::MAX,
+                witness: Witness::new(),
+            }],
+            output: vec![
+                output(script(to), u64::from(number)),
+                output(script(200), 1),
+            ],
+        }
+    }
+
+    /// Which of them `at` spends: neither a block nor the mempool has it without that one.
+    fn parent(all: &[Transaction], at: usize) -> Option<usize> {
+        let spent = all[at].input[0].previous_output.txid;
+        all.iter().position(|one| one.compute_txid() == spent)
+    }
+
+    /// What is seen of each watched script when the transactions are where `places` says.
+    fn wanted(
+        all: &[Transaction],
+        places: &BTreeMap<usize, Depth>,
+        script: &ScriptBuf,
+    ) -> Vec<(OutPoint, Depth, Option<(Txid, Depth)>)> {
+        let mut found = Vec::new();
+        for (at, depth) in places {
+            let (txid, output) = (all[*at].compute_txid(), &all[*at].output[0]);
+            if output.script_pubkey != *script {
+                continue;
+            }
+            let outpoint = OutPoint { txid, vout: 0 };
+            let spends = |at: &usize| all[*at].input[0].previous_output == outpoint;
+            let spender = places.iter().find(|(at, _)| spends(at));
+            let spender = spender.map(|(at, depth)| (all[*at].compute_txid(), *depth));
+            found.push((outpoint, *depth, spender));
+        }
+        found.sort_by_key(|one: &(OutPoint, _, _)| one.0);
+        found
+    }
+
+    proptest! {
+        /// Blocks, reorganisations and the mempool, in any order: what is seen is what is there, and whatever becomes another is told.
+        #[test]
+        fn what_is_seen_is_what_is_there(
+            // Each spends the output of an earlier one, or one that nobody watches, and pays one of four scripts, of which three are watched.
+            made in proptest::collection::vec((0..12_usize, 0..4_u8), 1..12),
+            // Each round begins with a height that the chain falls back to; then come blocks, and then the mempool.
+            rounds in proptest::collection::vec(
+                (0..6_u32, proptest::collection::vec(0..12_usize, 0..6), proptest::collection::vec(0..12_usize, 0..6)),
+                1..10,
+            ),
+            late in 0..10_usize,
+        ) {
+            let mut all: Vec<Transaction> = Vec::new();
+            for (number, (parent, to)) in (0..).zip(&made) {
+                let unknown = OutPoint { txid: Txid::from_byte_array([9; 32]), vout: number };
+                let spent = all.get(*parent).map(|parent| OutPoint { txid: parent.compute_txid(), vout: 0 });
+                // No two spend the same: chain and mempool never hold both.
+                let is_taken = spent.is_some_and(|spent| all.iter().any(|one| one.input[0].previous_output == spent));
+                let input = spent.filter(|_| !is_taken).unwrap_or(unknown);
+                all.push(transaction(number, input, *to));
+            }
+            let is_late = |script: u8, round: usize| script == 2 && round < late;
+            let mut watched = Watched::default();
+            for number in [0, 1] {
+                watched.watch(script(number));
+            }
+            let mut places: BTreeMap<usize, Depth> = BTreeMap::new();
+            let mut tip = 0;
+            for (round, (to, mined, waiting)) in rounds.iter().enumerate() {
+                let before: Vec<_> = (0..3).map(|number| wanted(&all, &places, &script(number))).collect();
+                // Fall back.
+                tip = tip.min(*to);
+                watched.rollback(Height(tip));
+                places.retain(|_, depth| !matches!(depth, Depth::Block(height) if height.0 > tip));
+                // Blocks: one for each transaction, the earlier ones first, after what they spend.
+                let mut mined = mined.clone();
+                mined.sort_unstable();
+                for at in mined {
+                    let is_in_block = |at: usize| matches!(places.get(&at), Some(Depth::Block(_)));
+                    if at >= all.len() || is_in_block(at) || !parent(&all, at).is_none_or(is_in_block) {
+                        continue;
+                    }
+                    tip += 1;
+                    places.insert(at, Depth::Block(Height(tip)));
+                    watched.see(&all[at], Depth::Block(Height(tip)));
+                }
+                // The mempool is another.
+                let mut waiting = waiting.clone();
+                waiting.sort_unstable();
+                let mut stay: HashSet<usize> = HashSet::new();
+                for at in waiting.into_iter().filter(|at| *at < all.len()) {
+                    let is_there = |at: usize| stay.contains(&at) || matches!(places.get(&at), Some(Depth::Block(_)));
+                    if parent(&all, at).is_none_or(is_there) {
+                        stay.insert(at);
+                    }
+                }
+                let gone: HashSet<Txid> = (0..all.len()).filter(|at| !stay.contains(at)).map(|at| all[at].compute_txid()).collect();
+                watched.leave_mempool(&gone);
+                places.retain(|at, depth| *depth != Depth::Mempool || stay.contains(at));
+                for _ in 0..2 {
+                    // In an order that is not that of spending.
+                    for at in stay.iter().copied() {
+                        let depth = *places.entry(at).or_insert(Depth::Mempool);
+                        if depth == Depth::Mempool {
+                            watched.see(&all[at], depth);
+                        }
+                    }
+                }
+                if round == late {
+                    // Watched from here on: everything is looked through.
+                    watched.watch(script(2));
+                    for _ in 0..2 {
+                        for (at, depth) in &places {
+                            watched.see(&all[*at], *depth);
+                        }
+                    }
+                }
+                let changed = watched.take_changed();
+                for number in 0..3_u8 {
+                    let own = script(number);
+                    if is_late(number, round) {
+                        prop_assert_eq!(watched.outputs(&own), []);
+                        continue;
+                    }
+                    let wanted = wanted(&all, &places, &own);
+                    let mut seen: Vec<_> = watched.outputs(&own).into_iter().map(|one| {
+                        let spent = one.spent_by.map(|(by, depth)| (by.compute_txid(), depth));
+                        (one.outpoint, one.depth, spent)
+                    }).collect();
+                    seen.sort_by_key(|one| one.0);
+                    prop_assert_eq!(&seen, &wanted);
+                    // What changes in the moment of watching is seen by looking.
+                    let is_new = number == 2 && round == late;
+                    if !is_new && wanted != before[usize::from(number)] {
+                        prop_assert!(changed.contains(&own), "{} is another and not told", number);
+                    }
+                }
+                prop_assert!(!changed.contains(&script(3)));
+            }
+            for number in 0..3 {
+                watched.unwatch(&script(number));
+            }
+            prop_assert!(watched.seen.is_empty() && watched.owner.is_empty() && watched.spenders.is_empty());
+        }
+    }
+}

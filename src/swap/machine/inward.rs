@@ -6,7 +6,9 @@
 
 use bitcoin::OutPoint;
 
-use super::{Refused, UNSENT_MARGIN, funded, funding_deadline, is_confirmed, not_now, pay_by, pays};
+use super::{
+    Refused, UNSENT_MARGIN, funded, funding_deadline, is_confirmed, not_now, pay_by, pays,
+};
 use crate::swap::state::{
     ChainState, Depth, Direction, Effect, FailureReason, FundingTx, Observation, Output, Payment,
     Phase, Sent, Swap, Tips,

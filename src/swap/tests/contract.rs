@@ -36,8 +36,13 @@ proptest! {
     #[test]
     fn a_tag_is_read_back(index: u32, timeout: u32, claimer in 1..250_u8) {
         let terms = Terms { timeout: Height(timeout), claimer: public(claimer), ..terms() };
-        let expected = Tag { index, timeout: Height(timeout), claimer: public(claimer) };
+        let expected = Tag { index, timeout: Height(timeout), claimer: public(claimer), payment_hash: None };
         prop_assert_eq!(read_tag(&tag(index, &terms)), Some(expected));
+        let expected = Tag { payment_hash: Some(terms.payment_hash), ..expected };
+        let terms = Terms { chain: ChainName::Bitcoin, ..terms };
+        let output = tag_of(index, &terms).bitcoin_output();
+        prop_assert_eq!(Tag::read(output.script_pubkey.as_bytes()), Some(expected));
+        prop_assert!(output.script_pubkey.len() <= 83, "relayed by everybody");
     }
 }
 
