@@ -16,7 +16,8 @@ use swaprig_scenarios::{entity, words};
 use swaprig_units::{Height, PaymentHash, Preimage, Sat};
 
 use super::{HtlcTransaction, Purse};
-use crate::swap::taproot::{InternalKey, Spend, Taproot, classify};
+use crate::swap::Spend;
+use crate::swap::taproot::{InternalKey, Taproot, classify};
 
 words! {
     /// The internal key of an HTLC on Bitcoin.
