@@ -358,7 +358,7 @@ impl Store {
                 connection,
                 "WHERE kind = ?5 AND (?1 IS NULL OR status = ?1) AND (created_at < ?2 OR (created_at = ?2 AND id < ?3)) \
                  ORDER BY created_at DESC, id DESC LIMIT ?4",
-                params![status, time, id, size, rows::kind_name(kind)],
+                params![status, time, id, size, kind.word()],
             )
         })
     }

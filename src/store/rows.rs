@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::{NewSwap, StoreError, StoredSwap};
 use crate::chain::Lock;
-use crate::swap::{Kind, Status, Swap, status};
+use crate::swap::{Status, Swap, status};
 
 pub(super) fn parsed<T: FromStr<Err: Display>>(text: &str) -> Result<T, StoreError> {
     text.parse()
@@ -41,14 +41,6 @@ pub(super) fn status_name(status: Status) -> &'static str {
         Status::Claimed => "claimed",
         Status::Refunded => "refunded",
         Status::Failed => "failed",
-    }
-}
-
-pub(super) fn kind_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::LnToLiquid => "ln_to_liquid",
-        Kind::LoopOut => "loop_out",
-        Kind::LoopIn => "loop_in",
     }
 }
 
@@ -87,7 +79,7 @@ pub(super) fn insert_swap(
             terms.min_confirmations,
             to_json(swap)?,
             now,
-            kind_name(terms.kind()),
+            terms.kind().word(),
         ])?;
     Ok(())
 }

@@ -329,6 +329,17 @@ pub enum Kind {
     LoopIn,
 }
 
+impl Kind {
+    /// The word for it, in the store and in metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::LnToLiquid => "ln_to_liquid",
+            Kind::LoopOut => "loop_out",
+            Kind::LoopIn => "loop_in",
+        }
+    }
+}
+
 impl Terms {
     /// What they are the terms of.
     pub fn kind(&self) -> Kind {

@@ -32,8 +32,8 @@ use crate::config::{Config, Sale};
 use crate::lightning::LightningNode;
 use crate::store::{Coins, Store, StoreError, StoredEffect, StoredSwap};
 use crate::swap::{
-    ChainName, Effect, Event, Kind, Refused, Status, Swap, SwapId, SwapSeed, Tips, is_exposed,
-    is_final, step,
+    ChainName, Effect, Event, Kind, Phase, Refused, Status, Swap, SwapId, SwapSeed, Tips,
+    is_exposed, is_final, step,
 };
 use cell::{Cell, Cells, State};
 use observe::StalePayments;
@@ -104,6 +104,29 @@ enum ApplyError {
 /// What nothing in here can break half-way.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Counts what came of a swap that is over.
+fn tell_end(swap: &Swap) {
+    let terms = &swap.terms;
+    let kind = terms.kind().word();
+    metrics::counter!("swaprig_swaps_ended_total", "kind" => kind, "phase" => swap.phase.word())
+        .increment(1);
+    if terms.chain != ChainName::Bitcoin {
+        return;
+    }
+    let (locked, price) = (terms.amount.0, terms.price.floor_sat().0);
+    match swap.phase {
+        // What it cost to send and to route is not known here.
+        Phase::Claimed if swap.paid => {
+            metrics::counter!("swaprig_loop_fees_sat_total", "kind" => kind)
+                .increment(locked.abs_diff(price));
+        }
+        Phase::Refunded if terms.direction.is_out() => {
+            metrics::counter!("swaprig_reclaimed_sat_total", "kind" => kind).increment(locked);
+        }
+        _ => {}
+    }
 }
 
 impl Engine {
@@ -297,6 +320,9 @@ impl Engine {
             tracing::info!(swap = %cell.id, before = ?before.phase, now = ?phase, "swap");
             metrics::counter!("swaprig_transitions_total", "phase" => phase.word()).increment(1);
         }
+        if settled {
+            tell_end(&state.swap);
+        }
         let chain = self.chain(state.swap.terms.chain);
         if coins == Coins::Release {
             chain.release(cell.id);
@@ -380,7 +406,9 @@ impl Engine {
             let view = cell.view.borrow();
             if is_exposed(&view.swap) {
                 in_flight += 1;
-                if !view.swap.paid {
+                // Of coins that are a client's nothing is at stake before they are paid for.
+                let at_stake = view.swap.terms.direction.is_out() || view.swap.settle_tried;
+                if !view.swap.paid && at_stake {
                     exposed = exposed.saturating_add(view.swap.terms.price.0);
                 }
             }

@@ -280,6 +280,7 @@ impl Engine {
             .for_each_concurrent(STEPS, async |cell| {
                 self.take_payment_or_warn(&cell, &held).await;
                 self.look_at_prepay(&cell).await;
+                self.give_up_unpaid(&cell).await;
             })
             .await;
         self.fail_strays(&held).await;
@@ -384,19 +385,18 @@ impl Engine {
     /// Asks how the server's own payment stands.
     async fn take_outgoing(self: &Arc<Self>, cell: &Arc<Cell>) -> Result<(), LightningError> {
         // An order that is under way now may not be seen by this look.
-        let ordered = {
-            let state = cell.state.lock().await;
-            state.pending.contains(&Effect::PayInvoice)
-        };
-        let payment = match self.node.outgoing(cell.hash).await? {
+        let orders = cell.state.lock().await.orders;
+        let outgoing = self.node.outgoing(cell.hash).await?;
+        let mut state = cell.state.lock().await;
+        let ordered = state.orders != orders || state.pending.contains(&Effect::PayInvoice);
+        state.payment = match outgoing {
+            // Whoever ends the order has it looked at again.
             Outgoing::Unknown if ordered => Payment::Sent(Sent::Pending),
             Outgoing::Unknown => Payment::Absent,
             Outgoing::Pending => Payment::Sent(Sent::Pending),
             Outgoing::Succeeded(preimage) => Payment::Sent(Sent::Succeeded(preimage)),
             Outgoing::Failed => Payment::Sent(Sent::Failed),
         };
-        let mut state = cell.state.lock().await;
-        state.payment = payment;
         self.step_locked(cell, &mut state).await;
         Ok(())
     }
@@ -426,7 +426,7 @@ impl Engine {
         };
         let event = match self.node.received(hash).await {
             Ok(Received::Yes(_)) => Event::Prepaid,
-            Ok(Received::No) if self.prepay_is_over(cell) => {
+            Ok(Received::No) if self.invoices_are_over(cell) => {
                 Event::CreationFailed(crate::swap::FailureReason::Prepay)
             }
             Ok(Received::No) => return,
@@ -440,8 +440,23 @@ impl Engine {
         }
     }
 
-    /// Whether nobody can pay the prepay invoice any more, with time for a payment on its way: as long again, a minute at most.
-    fn prepay_is_over(&self, cell: &Cell) -> bool {
+    /// Lets go of the coins that wait for a payment which nobody can make any more.
+    async fn give_up_unpaid(self: &Arc<Self>, cell: &Arc<Cell>) {
+        let waits = {
+            let state = cell.state.lock().await;
+            state.swap.phase == Phase::AwaitingPayment && state.payment == Payment::Absent
+        };
+        if !waits || !self.invoices_are_over(cell) {
+            return;
+        }
+        let event = Event::CreationFailed(crate::swap::FailureReason::Payment);
+        if let Err(error) = self.apply(cell, &event, None).await {
+            tracing::debug!(swap = %cell.id, %error, "the payment is not given up");
+        }
+    }
+
+    /// Whether nobody can pay the invoices any more, with time for a payment on its way: as long again, a minute at most.
+    fn invoices_are_over(&self, cell: &Cell) -> bool {
         let expiry = i64::try_from(self.config.invoice_expiry.as_millis()).unwrap_or(i64::MAX);
         let over = cell.created_at.saturating_add(expiry);
         crate::store::now_millis() > over.saturating_add(expiry.min(60_000))
