@@ -8,6 +8,8 @@ mod either;
 mod history;
 mod htlc;
 mod look;
+mod looped;
+mod loops;
 mod recorded;
 mod secrets;
 mod spend;
@@ -18,6 +20,7 @@ mod taproot_spend;
 pub use crowd::{CreateSwaps, Crowd};
 pub use either::{HtlcOf, HtlcTransaction, Purse};
 pub use htlc::{FundHtlc, Htlc, HtlcChain, MadeHtlc, MakeHtlc};
+pub use loops::{Cosign, LoopHtlc, LoopIn, LoopOut, LoopState, LoopSwap};
 pub use secrets::{Key, KeyOf, MakeKey, MakePreimage, Revealed, Secret};
 pub use spend::SpendHtlc;
 pub use swap::{
@@ -46,7 +49,11 @@ pub fn all_steps() -> Result<Registry, RegistryError> {
         .add::<VerifySwap>()?
         .add::<PaySwap>()?
         .add::<ClaimSwap>()?
-        .add::<RefundSwap>()?;
+        .add::<RefundSwap>()?
+        .add::<LoopOut>()?
+        .add::<LoopIn>()?
+        .add::<LoopHtlc>()?
+        .add::<Cosign>()?;
     Ok(registry)
 }
 

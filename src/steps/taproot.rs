@@ -101,18 +101,24 @@ pub(super) struct Parts {
     pub(super) since: Height,
 }
 
+impl Internal {
+    /// As this scenario makes it: what makes it nobody's is drawn from the seed.
+    pub(super) fn made(self, run: &Run<'_>) -> InternalKey {
+        match self {
+            Internal::Musig2 => InternalKey::Musig2,
+            Internal::Unspendable => InternalKey::Unspendable {
+                r: super::secrets::secret_key(run).secret_bytes(),
+            },
+        }
+    }
+}
+
 /// Makes it, and says whose is what is paid into it.
 pub(super) fn make(
     parts: Parts,
-    internal: Internal,
+    internal: InternalKey,
     run: &Run<'_>,
 ) -> Result<BitcoinHtlc, StepFailure> {
-    let internal = match internal {
-        Internal::Musig2 => InternalKey::Musig2,
-        Internal::Unspendable => InternalKey::Unspendable {
-            r: super::secrets::secret_key(run).secret_bytes(),
-        },
-    };
     let htlc = parts.htlc;
     let taproot = Taproot::new(htlc, internal)
         .map_err(|error| StepFailure::refused(format!("there is no such HTLC: {error}")))?;

@@ -86,7 +86,7 @@ fn coins(paid: Vec<Paid>) -> Result<Vec<Paid>, StepFailure> {
         .collect())
 }
 
-async fn script_of(to: &Purse, run: &Run<'_>) -> Result<ScriptBuf, StepFailure> {
+pub(super) async fn script_of(to: &Purse, run: &Run<'_>) -> Result<ScriptBuf, StepFailure> {
     let world = run.world;
     let address = match to.0.as_str() {
         FAUCET => {
@@ -101,7 +101,7 @@ async fn script_of(to: &Purse, run: &Run<'_>) -> Result<ScriptBuf, StepFailure> 
     Ok(address.script_pubkey())
 }
 
-fn unsigned(
+pub(super) fn unsigned(
     locked: &Locked,
     wanted: &Wanted,
     script_pubkey: ScriptBuf,

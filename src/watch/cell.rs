@@ -164,7 +164,7 @@ impl Cell {
     /// Shows others what the state is now.
     pub(super) fn show(&self, state: &State, height: Height) {
         self.view.send_if_modified(|view| {
-            let funding_depth = state.chain.as_ref().map(|chain| chain.funding);
+            let funding_depth = state.funding_depth();
             let unanswered = state.unanswered();
             let same = view.swap == state.swap
                 && view.funding_depth == funding_depth
@@ -184,6 +184,19 @@ impl Cell {
 }
 
 impl State {
+    /// How deep the funding is, as far as the chain was looked at.
+    fn funding_depth(&self) -> Option<Depth> {
+        let chain = self.chain.as_ref()?;
+        if self.swap.terms.direction != Direction::In {
+            return Some(chain.funding);
+        }
+        // Of all that was paid to the HTLC, the one that counts.
+        let counts = self.swap.funding.as_ref()?.outpoint();
+        let mut outputs = chain.outputs.iter();
+        let found = outputs.find(|output| output.outpoint == counts);
+        Some(found.map_or(Depth::Unseen, |output| output.depth))
+    }
+
     fn unanswered(&self) -> bool {
         match self.swap.phase {
             Phase::Reserved => true,

@@ -24,7 +24,7 @@ pub struct ServerBooks {
     pub bitcoin: Option<BitcoinBooks>,
     /// Its coins on Liquid, of whatever asset.
     pub liquid: Option<LiquidBooks>,
-    /// The HTLCs on Liquid in which it has locked coins of its own.
+    /// The HTLCs on either chain that it has made with others.
     pub htlcs: Option<HtlcBooks>,
 }
 
@@ -35,6 +35,8 @@ pub enum BitcoinBooks {
     Wallet(String),
     /// They are those that an output descriptor describes (BIP 380), of a ranged one the first 1,001.
     Descriptor(String),
+    /// The same of every line of a file that the server writes; the path begins in its own directory.
+    DescriptorFile(String),
 }
 
 /// How the coins of a server on Liquid are told from those of others.
@@ -70,15 +72,15 @@ pub enum HtlcList {
         /// For a list in pages: the field of the request, and where its value for the next page is in a reply.
         next: Option<(String, JsonPath)>,
     },
-    /// Over HTTP, by a `GET` of this path at the address that the server listens on.
-    Http(String),
+    /// Over HTTP, by a `GET` of each of these paths at the address that the server listens on.
+    Http(Vec<String>),
 }
 
 impl fmt::Display for HtlcList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HtlcList::Grpc { rpc, .. } => f.write_str(rpc),
-            HtlcList::Http(path) => write!(f, "GET {path}"),
+            HtlcList::Http(paths) => write!(f, "GET {}", paths.join(", ")),
         }
     }
 }
@@ -88,6 +90,7 @@ impl fmt::Display for BitcoinBooks {
         match self {
             BitcoinBooks::Wallet(name) => write!(f, "{WALLET}{name}"),
             BitcoinBooks::Descriptor(text) => write!(f, "{DESCRIPTOR}{text}"),
+            BitcoinBooks::DescriptorFile(path) => write!(f, "{DESCRIPTOR}@{path}"),
         }
     }
 }
@@ -125,7 +128,7 @@ pub(super) fn read(
             "lightning" => books.lightning = lightning(value, parties, report),
             "bitcoin" => books.bitcoin = bitcoin(value, report),
             "liquid" => books.liquid = liquid(value, chains, report),
-            "htlcs" => books.htlcs = htlcs(value, chains, api, report),
+            "htlcs" => books.htlcs = htlcs(value, api, report),
             other => {
                 let help = match nearest(other, KEYS.iter().copied()) {
                     Some(meant) => format!("did you mean `{meant}`?"),
@@ -178,7 +181,8 @@ fn lightning(node: &Node<'_>, parties: Option<&[String]>, report: &mut Report) -
 }
 
 fn bitcoin(node: &Node<'_>, report: &mut Report) -> Option<BitcoinBooks> {
-    const HELP: &str = "write \"wallet:NAME\" for a wallet of bitcoind, or \"descriptor:wpkh(…)\" for keys of its own";
+    const HELP: &str = "write \"wallet:NAME\" for a wallet of bitcoind, \"descriptor:wpkh(…)\" for keys of its own, or \
+                        \"descriptor:@{dir}/descriptors.txt\" for a file that the server writes them to";
     let DeValue::String(text) = node.get_ref() else {
         let title = format!("expected where its coins are, found {}", describe(node));
         report
@@ -187,6 +191,12 @@ fn bitcoin(node: &Node<'_>, report: &mut Report) -> Option<BitcoinBooks> {
             .help(HELP);
         return None;
     };
+    if let Some(path) = text
+        .strip_prefix(DESCRIPTOR)
+        .and_then(|text| text.strip_prefix('@'))
+    {
+        return file(node, path, report).map(BitcoinBooks::DescriptorFile);
+    }
     let wallet = text.strip_prefix(WALLET).filter(|name| !name.is_empty());
     let descriptor = text
         .strip_prefix(DESCRIPTOR)
@@ -218,6 +228,23 @@ fn bitcoin(node: &Node<'_>, report: &mut Report) -> Option<BitcoinBooks> {
 
 const DIR: &str = "{dir}/";
 
+/// A path in the server's own directory.
+fn file(node: &Node<'_>, path: &str, report: &mut Report) -> Option<String> {
+    let path = path.strip_prefix(DIR).unwrap_or(path);
+    if !path.is_empty() && !path.contains(['{', '}']) {
+        return Some(path.to_owned());
+    }
+    report
+        .push(node.span(), format!("{} names no file", described(node)))
+        .label("in `books`")
+        .help("write \"descriptor:@{dir}/descriptor.txt\"; {dir} is the server's own directory");
+    None
+}
+
+fn described(node: &Node<'_>) -> String {
+    node.get_ref().as_str().map(quoted).unwrap_or_default()
+}
+
 fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Option<LiquidBooks> {
     const HELP: &str = "write \"wallet:NAME\" for a wallet of elementsd, \"descriptor:ct(…)\" for one of its own, or \
                         \"descriptor:@{dir}/descriptor.txt\" for a file that the server writes it to";
@@ -235,13 +262,7 @@ fn liquid(node: &Node<'_>, chains: Option<&Chains>, report: &mut Report) -> Opti
     }
     if let Some(descriptor) = text.strip_prefix(DESCRIPTOR) {
         if let Some(path) = descriptor.strip_prefix('@') {
-            let path = path.strip_prefix(DIR).unwrap_or(path);
-            if path.is_empty() || path.contains(['{', '}']) {
-                let title = format!("{} names no file", quoted(text));
-                let help = "write \"descriptor:@{dir}/descriptor.txt\"; {dir} is the server's own directory";
-                return wrong(title, "in `books`", help.to_owned());
-            }
-            return Some(LiquidBooks::DescriptorFile(path.to_owned()));
+            return file(node, path, report).map(LiquidBooks::DescriptorFile);
         }
         return match crate::run::CtWallet::parse(descriptor) {
             Ok(_) => Some(LiquidBooks::Descriptor(descriptor.to_owned())),
@@ -278,7 +299,6 @@ const HTLCS: &str = "write htlcs = { rpc = \"maker.v1.Maker/List\", addresses = 
 
 fn htlcs(
     node: &Node<'_>,
-    chains: Option<&Chains>,
     api: Option<&DescriptorPool>,
     report: &mut Report,
 ) -> Option<HtlcBooks> {
@@ -293,13 +313,6 @@ fn htlcs(
             .help(HTLCS);
         return None;
     };
-    if chains.is_some_and(|chains| chains.liquid.is_none()) {
-        report
-            .push(node.span(), "this world has no Liquid chain")
-            .label("HTLCs on it")
-            .help(ADD_LIQUID);
-        return None;
-    }
     let before = report.count();
     let mut misspelt = Vec::new();
     for (key, _) in table {
@@ -352,7 +365,7 @@ fn over_grpc(
     })
 }
 
-/// `http = "/swaps"`, beside which the keys of gRPC mean nothing.
+/// `http = "/swaps"`, or several such paths, beside which the keys of gRPC mean nothing.
 fn over_http(http: &Node<'_>, table: &DeTable<'_>, report: &mut Report) -> Option<HtlcList> {
     for key in ["rpc", "send", "next"] {
         if let Some((spanned, _)) = table.get_key_value(key) {
@@ -362,20 +375,28 @@ fn over_http(http: &Node<'_>, table: &DeTable<'_>, report: &mut Report) -> Optio
                 .help(HTLCS);
         }
     }
-    match http.get_ref() {
-        DeValue::String(path) if path.starts_with('/') => Some(HtlcList::Http(path.to_string())),
-        _ => {
-            let title = format!(
-                "expected a path that starts with `/`, found {}",
-                describe(http)
-            );
-            report
-                .push(http.span(), title)
-                .label("a path at {listen}")
-                .help(HTLCS);
-            None
+    let paths = match http.get_ref() {
+        DeValue::Array(paths) if !paths.is_empty() => paths.iter().collect(),
+        _ => vec![http],
+    };
+    let before = report.count();
+    let mut read = Vec::new();
+    for path in paths {
+        match path.get_ref() {
+            DeValue::String(text) if text.starts_with('/') => read.push(text.to_string()),
+            _ => {
+                let title = format!(
+                    "expected a path that starts with `/`, found {}",
+                    describe(path)
+                );
+                report
+                    .push(path.span(), title)
+                    .label("a path at {listen}")
+                    .help(HTLCS);
+            }
         }
     }
+    (report.count() == before).then_some(HtlcList::Http(read))
 }
 
 /// A text that must be there.

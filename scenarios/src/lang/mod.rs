@@ -71,7 +71,7 @@ pub use liquid::{AssetOf, Holder, LiquidAmount, To, Wallet};
 pub use load::{LoadError, load};
 pub(crate) use messages::{check_call, shape};
 pub use page::{NoExample, reference_page};
-pub use parties::{BITCOIND, Daemon, Party, ServerName};
+pub use parties::{BITCOIND, Daemon, Funded, Party, ServerName};
 pub use plan::{Action, KeySpan, KnownFailure, Plan, PlannedStep, Site};
 pub use problem::{Problem, Report, Source, Span};
 pub(crate) use proxies::on_the_wire;

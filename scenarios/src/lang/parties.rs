@@ -8,6 +8,9 @@ use swaprig_harness::world::Chain;
 
 use super::cx::{Field, FieldType, StepCx};
 use super::fill::ARGV;
+use super::step::REFERENCE_PATTERN;
+use super::reference::Reference;
+use super::types::Type;
 use super::words::{Node, is_name, nearest, one_of_quoted, quoted};
 
 /// The Lightning node of a world, by name.
@@ -121,6 +124,48 @@ impl Field for Party {
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
         read_name(node, cx, "a party of this world", &[]).map(Party)
+    }
+}
+
+/// A party, or who has an address on Bitcoin that a step before bound as a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Funded {
+    /// A party of the world.
+    Party(Party),
+    /// The text of an address.
+    Address(Reference),
+}
+
+impl From<&str> for Funded {
+    fn from(name: &str) -> Self {
+        Funded::Party(name.into())
+    }
+}
+
+impl Field for Funded {
+    fn field_type() -> FieldType {
+        let name = json!({ "type": "string", "pattern": "^[a-z][a-z0-9-]*$" });
+        let reference = json!({ "type": "string", "pattern": REFERENCE_PATTERN });
+        FieldType::new(
+            "the name of a party, or a reference to the text of an address",
+            "\"alice\"",
+            json!({ "anyOf": [name, reference] }),
+        )
+    }
+
+    fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
+        let Some(reference) = cx.reference(node) else {
+            return Party::read(node, cx).map(Funded::Party);
+        };
+        let reference = reference?;
+        let fits = cx.check_reference(node, &reference, Type::Text);
+        fits.then_some(Funded::Address(reference))
+    }
+
+    fn references(&self, out: &mut Vec<Reference>) {
+        if let Funded::Address(reference) = self {
+            out.push(reference.clone());
+        }
     }
 }
 

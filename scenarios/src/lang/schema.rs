@@ -178,6 +178,8 @@ pub fn fragment_schema(registry: &Registry) -> Json {
 fn htlcs() -> Json {
     let text = json!({ "type": "string", "minLength": 1 });
     let addresses = json!({ "type": "string", "pattern": r"^\$" });
+    let path = json!({ "type": "string", "pattern": "^/" });
+    let paths = json!({ "anyOf": [path, { "type": "array", "minItems": 1, "items": path }] });
     json!({ "anyOf": [
         {
             "type": "object",
@@ -194,7 +196,7 @@ fn htlcs() -> Json {
             "type": "object",
             "additionalProperties": false,
             "required": ["http", "addresses"],
-            "properties": { "http": { "type": "string", "pattern": "^/" }, "addresses": addresses },
+            "properties": { "http": paths, "addresses": addresses },
         },
     ] })
 }

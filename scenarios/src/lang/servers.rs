@@ -52,9 +52,9 @@ pub(super) const SERVER_KEYS: &[(&str, &str, &str)] = &[
         "books",
         "{ lightning = \"bob\", bitcoin = \"wallet:maker\" }",
         "where its own money is, for the money oracle: a Lightning node, a wallet of bitcoind or \
-         \"descriptor:wpkh(…)\", as `liquid` a wallet of elementsd, \"descriptor:ct(…)\" or \
-         \"descriptor:@{dir}/descriptor.txt\", and as `htlcs` how it lists the \
-         addresses of its HTLCs: a gRPC method (`rpc`) or a path that is read over HTTP (`http`)",
+         \"descriptor:wpkh(…)\", as `liquid` a wallet of elementsd or \"descriptor:ct(…)\", on either chain \
+         \"descriptor:@{dir}/descriptor.txt\" for a file that it writes, one on a line, and as `htlcs` how it lists the \
+         addresses of its HTLCs on both chains: a gRPC method (`rpc`), or a path or several that are read over HTTP (`http`)",
     ),
 ];
 

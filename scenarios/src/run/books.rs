@@ -1,5 +1,7 @@
 //! The money of servers, as the oracle counts it: by the wallet or the descriptor that their `books` name.
 
+use std::collections::BTreeMap;
+
 use bitcoin::OutPoint;
 use serde_json::{Value, json};
 use swaprig_harness::World;
@@ -14,6 +16,7 @@ use crate::lang::{BitcoinBooks, ServerBooks};
 /// What a server has on Bitcoin, and under which name the sheet has it; `None` when its books name nothing there.
 pub(super) async fn on_bitcoin(
     books: &ServerBooks,
+    derived: &mut Derived,
     world: &World,
     deadline: Deadline,
 ) -> Result<Option<(String, Sat)>, StepFailure> {
@@ -37,10 +40,18 @@ pub(super) async fn on_bitcoin(
                 Err(error) => return Err(world.error(error).into()),
             }
         }
-        BitcoinBooks::Descriptor(descriptor) => {
-            let found = scan(books, descriptor, world, deadline).await?;
-            let total = sat(&found["total_amount"]).ok_or_else(|| unreadable("scantxoutset"))?;
-            Sat(total)
+        BitcoinBooks::Descriptor(_) | BitcoinBooks::DescriptorFile(_) => {
+            match derived.descriptors(books, world, deadline).await? {
+                Ok(descriptors) => {
+                    let found = scan(books, &descriptors, world, deadline).await?;
+                    let total = sat(&found["total_amount"]);
+                    Sat(total.ok_or_else(|| unreadable("scantxoutset"))?)
+                }
+                Err(why) => {
+                    name = format!("{} ({place}: {why})", books.server);
+                    Sat(0)
+                }
+            }
         }
     };
     Ok(Some((name, held)))
@@ -49,6 +60,7 @@ pub(super) async fn on_bitcoin(
 /// The unspent outputs of a server on Bitcoin.
 pub(super) async fn outputs(
     books: &ServerBooks,
+    derived: &mut Derived,
     world: &World,
     deadline: Deadline,
 ) -> Result<Vec<OutPoint>, StepFailure> {
@@ -65,8 +77,11 @@ pub(super) async fn outputs(
                 Err(error) => return Err(world.error(error).into()),
             }
         }
-        Some(BitcoinBooks::Descriptor(descriptor)) => {
-            scan(books, descriptor, world, deadline).await?["unspents"].clone()
+        Some(BitcoinBooks::Descriptor(_) | BitcoinBooks::DescriptorFile(_)) => {
+            match derived.descriptors(books, world, deadline).await? {
+                Ok(found) => scan(books, &found, world, deadline).await?["unspents"].clone(),
+                Err(_) => return Ok(Vec::new()),
+            }
         }
     };
     let outputs = unspent.as_array().into_iter().flatten().map(|output| {
@@ -78,20 +93,83 @@ pub(super) async fn outputs(
         .ok_or_else(|| unreadable("listunspent"))
 }
 
-async fn scan(
+/// The addresses of the descriptors that servers write, by descriptor: deriving a thousand of them takes bitcoind long.
+#[derive(Debug, Default)]
+pub(super) struct Derived(BTreeMap<String, Vec<String>>);
+
+/// Of a ranged descriptor the first 1,001, as `scantxoutset` has it, too.
+const RANGE: [u32; 2] = [0, 1_000];
+
+impl Derived {
+    /// What is to be scanned for; or why it is not there yet, which the sheet says.
+    async fn descriptors(
+        &mut self,
+        books: &ServerBooks,
+        world: &World,
+        deadline: Deadline,
+    ) -> Result<Result<Vec<String>, String>, StepFailure> {
+        let path = match &books.bitcoin {
+            None | Some(BitcoinBooks::Wallet(_)) => return Ok(Ok(Vec::new())),
+            Some(BitcoinBooks::Descriptor(descriptor)) => return Ok(Ok(vec![descriptor.clone()])),
+            Some(BitcoinBooks::DescriptorFile(path)) => path,
+        };
+        let path = world.server(&books.server)?.dir().join(path);
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let mut all = Vec::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if !self.0.contains_key(line) {
+                let derived = derive(books, line, world, deadline).await?;
+                self.0.insert(line.to_owned(), derived);
+            }
+            all.extend(self.0.get(line).into_iter().flatten().cloned());
+        }
+        Ok(Ok(all))
+    }
+}
+
+/// The addresses of a descriptor, each as a descriptor of its own.
+async fn derive(
     books: &ServerBooks,
     descriptor: &str,
     world: &World,
     deadline: Deadline,
+) -> Result<Vec<String>, StepFailure> {
+    let rpc = world.bitcoind().rpc();
+    let params = [json!(descriptor)];
+    let known: Result<Value, RpcError> = rpc.call("getdescriptorinfo", &params, deadline).await;
+    let known = known.map_err(|error| refused(books, world, error))?;
+    let mut params = vec![known["descriptor"].clone()];
+    if known["isrange"] == json!(true) {
+        params.push(json!(RANGE));
+    }
+    let addresses: Result<Vec<String>, RpcError> =
+        rpc.call("deriveaddresses", &params, deadline).await;
+    let addresses = addresses.map_err(|error| refused(books, world, error))?;
+    let each = addresses.iter().map(|address| format!("addr({address})"));
+    Ok(each.collect())
+}
+
+async fn scan(
+    books: &ServerBooks,
+    descriptors: &[String],
+    world: &World,
+    deadline: Deadline,
 ) -> Result<Value, StepFailure> {
-    let params = [json!("start"), json!([descriptor])];
+    let params = [json!("start"), json!(descriptors)];
     let rpc = world.bitcoind().rpc();
     let found = rpc.call("scantxoutset", &params, deadline).await;
-    found.map_err(|error: RpcError| match &error.kind {
+    found.map_err(|error| refused(books, world, error))
+}
+
+fn refused(books: &ServerBooks, world: &World, error: RpcError) -> StepFailure {
+    match &error.kind {
         RpcErrorKind::Refused { message, .. } => StepFailure::refused(format!(
             "the books of the server `{}` cannot be read: bitcoind refuses its descriptor: {message}",
             books.server
         )),
         _ => world.error(error).into(),
-    })
+    }
 }

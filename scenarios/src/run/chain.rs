@@ -1,31 +1,68 @@
 //! What the steps on the chain and on processes do.
 
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::{Address, Network};
 use swaprig_harness::process::Stopped;
+use swaprig_units::BlockDelta;
 
 use super::{Run, Step, StepFailure};
 use crate::entities::{FundingTx, Mined};
-use crate::lang::Daemon;
-use crate::steps::{Chain, Fund, Kill, Mine, Reorg, Restart, Signal};
+use crate::lang::{Arg, Daemon, Funded};
+use crate::steps::{Chain, Fund, Kill, Mine, MineTo, Reorg, Restart, Signal};
 
 impl Step for Fund {
     async fn run(&self, run: &Run<'_>) -> Result<FundingTx, StepFailure> {
         let amount = run.get(&self.amount).await?;
-        let txid = run.world.fund(&self.fund.0, amount).await?;
+        let txid = match &self.fund {
+            Funded::Party(party) => run.world.fund(&party.0, amount).await?,
+            Funded::Address(reference) => {
+                let text = Arg::<String>::Reference(reference.clone());
+                let text = run.get(&text).await?;
+                let address = text.trim().parse::<Address<NetworkUnchecked>>();
+                let address = address.and_then(|address| address.require_network(Network::Regtest));
+                let address = address.map_err(|error| {
+                    let title = format!("`{text}` is no address on this chain: {error}");
+                    StepFailure::refused(title).at("fund")
+                })?;
+                let sent = run.world.bitcoind().send(&address, amount).await;
+                sent.map_err(|error| run.world.error(error))?
+            }
+        };
         Ok(FundingTx { txid, amount })
     }
 }
 
 impl Step for Mine {
     async fn run(&self, run: &Run<'_>) -> Result<Mined, StepFailure> {
-        let height = match self.chain {
-            Chain::Bitcoin => run.world.mine_within(self.mine, run.deadline).await?,
+        mine(self.chain, self.mine, run).await
+    }
+}
+
+async fn mine(chain: Chain, blocks: BlockDelta, run: &Run<'_>) -> Result<Mined, StepFailure> {
+    let height = match chain {
+        Chain::Bitcoin => run.world.mine_within(blocks, run.deadline).await?,
+        Chain::Liquid => run.world.mine_liquid_within(blocks, run.deadline).await?,
+    };
+    Ok(Mined { height })
+}
+
+impl Step for MineTo {
+    async fn run(&self, run: &Run<'_>) -> Result<Mined, StepFailure> {
+        let height = run.get(&self.mine_to).await?;
+        let tip = match self.chain {
+            Chain::Bitcoin => run.world.bitcoind().rpc().tip(run.deadline).await,
             Chain::Liquid => {
-                run.world
-                    .mine_liquid_within(self.mine, run.deadline)
-                    .await?
+                let elementsd = run.world.liquid()?.elementsd();
+                elementsd.rpc().tip(run.deadline).await
             }
         };
-        Ok(Mined { height })
+        let tip = tip.map_err(|error| run.world.error(error))?.height;
+        let blocks = height.0.saturating_sub(self.less.0).saturating_sub(tip.0);
+        if blocks == 0 {
+            let title = format!("the chain is at {tip}, {} below {height} or nearer", self.less);
+            return Err(StepFailure::refused(title).at("mine_to"));
+        }
+        mine(self.chain, BlockDelta(blocks), run).await
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod answers;
 mod books;
+mod books_htlcs;
 mod books_liquid;
 mod calls;
 mod chain;

@@ -20,6 +20,8 @@ use swaprig_harness::bitcoind::FIRST_BLOCKS;
 use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 use swaprig_units::{Height, Sat};
 
+use super::books::Derived;
+use super::books_htlcs::Listing;
 use super::oracle_liquid::LiquidSheet;
 use super::{StepFailure, owned};
 use crate::lang::ServerBooks;
@@ -44,6 +46,10 @@ pub struct Oracle {
     channels: BTreeMap<OutPoint, Sat>,
     /// Where the servers have their money.
     servers: Vec<ServerBooks>,
+    /// How those are asked for their HTLCs that have any.
+    listings: Vec<Listing>,
+    /// What was learnt of their descriptors.
+    derived: Derived,
 }
 
 /// Who holds what, at one block.
@@ -89,6 +95,7 @@ impl Oracle {
     /// An oracle for a world with servers that have these books.
     pub fn with_servers(servers: Vec<ServerBooks>) -> Self {
         Oracle {
+            listings: servers.iter().filter_map(Listing::new).collect(),
             servers,
             ..Oracle::default()
         }
@@ -188,15 +195,18 @@ impl Oracle {
             }
         }
         for server in &self.servers {
-            books.extend(super::books::on_bitcoin(server, world, deadline).await?);
+            let derived = &mut self.derived;
+            books.extend(super::books::on_bitcoin(server, derived, world, deadline).await?);
         }
-        books.extend(owned::books(&owned::outputs(world, deadline).await?));
         let mut sheet = Sheet {
             height: tip.height,
             supply: supply(tip.height),
             books,
             liquid: None,
         };
+        let owned = owned::books(&owned::outputs(world, deadline).await?);
+        let at = sheet.books.len();
+        sheet.books.extend(owned);
         let (held, any_spent) = self.held_by_channels(world, deadline).await?;
         sheet.books.push(("channels".to_owned(), held));
         if any_spent && !sheet.is_balanced() {
@@ -205,7 +215,31 @@ impl Oracle {
             sheet.books.pop();
             sheet.books.push(("channels".to_owned(), held));
         }
+        if !sheet.is_balanced() && !self.listings.is_empty() {
+            if !self.learn_htlcs(world).await? {
+                return Ok(None);
+            }
+            let channels = sheet.books.pop();
+            sheet.books.truncate(at);
+            let owned = owned::outputs(world, deadline).await?;
+            sheet.books.extend(owned::books(&owned));
+            sheet.books.extend(channels);
+        }
         Ok(Some(sheet))
+    }
+
+    /// Asks the servers which HTLCs on Bitcoin they have made. What is in those belongs to them, or to who has locked it there.
+    /// `false` when one that is to be asked is down, so that it cannot be told whose an unknown output is.
+    async fn learn_htlcs(&mut self, world: &World) -> Result<bool, StepFailure> {
+        for listing in &mut self.listings {
+            let Some(listed) = listing.ask(world).await? else {
+                return Ok(false);
+            };
+            for script in listed.bitcoin {
+                world.belongs_to(script, format!("{} (HTLCs)", listing.server()));
+            }
+        }
+        Ok(true)
     }
 
     /// What the unspent ones of the known outputs hold, and whether any is spent.
@@ -297,9 +331,10 @@ impl Oracle {
             .wallet_call("listunspent", &[json!(0)], deadline)
             .await
             .map_err(|e| world.error(e))?;
-        let mut servers = Vec::new();
+        let (mut servers, mut derived) = (Vec::new(), Derived::default());
         for server in &self.servers {
-            servers.extend(super::books::outputs(server, world, deadline).await?);
+            let derived = &mut derived;
+            servers.extend(super::books::outputs(server, derived, world, deadline).await?);
         }
         let owned = owned::outputs(world, deadline).await?;
         let miners: Vec<_> = unspent

@@ -1,9 +1,9 @@
 //! Steps on the Bitcoin chain, and those that either chain takes.
 
-use swaprig_units::{BlockDelta, Sat};
+use swaprig_units::{BlockDelta, Height, Sat};
 
 use crate::entities::{FundingTx, Mined};
-use crate::lang::{Arg, Party, StepCx};
+use crate::lang::{Arg, Funded, StepCx};
 use crate::{step, words};
 
 words! {
@@ -47,10 +47,10 @@ impl Chain {
 }
 
 step! {
-    /// Sends coins to a party's on-chain wallet. They can be spent after one `mine`.
+    /// Sends coins to a party's on-chain wallet, or to an address that somebody told. They can be spent after one `mine`.
     pub struct Fund("fund") -> FundingTx {
         /// Who receives them.
-        fund: Party,
+        fund: Funded,
         /// How much.
         amount: Arg<Sat>,
     } optional {}
@@ -89,6 +89,24 @@ fn at_least_one(step: &Mine, cx: &mut StepCx<'_>) -> bool {
         .label("no blocks")
         .help("write how many blocks to mine, such as 1, or leave the step out");
     false
+}
+
+step! {
+    /// Mines blocks up to a height and waits until every daemon has seen the last one. It fails when that is reached already.
+    pub struct MineTo("mine_to") -> Mined {
+        /// Up to which height.
+        mine_to: Arg<Height>,
+    } optional {
+        /// How many blocks below it to stop.
+        less: BlockDelta = BlockDelta(0),
+        /// On which chain.
+        chain: Chain = Chain::Bitcoin,
+    }
+    check can_be_reached;
+}
+
+fn can_be_reached(step: &MineTo, cx: &mut StepCx<'_>) -> bool {
+    step.chain.is_there(cx)
 }
 
 step! {

@@ -8,7 +8,7 @@ mod liquid;
 mod outside;
 mod process;
 
-pub use chain::{Chain, Fund, Mine, Reorg};
+pub use chain::{Chain, Fund, Mine, MineTo, Reorg};
 pub use expect::{Expect, Observable, Observed, Operand};
 pub use faults::{
     Delay, Direction, DropConnections, Fail, Freeze, Heal, Partition, Tamper, Thaw, With,
@@ -33,6 +33,7 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
     registry
         .add::<Fund>()?
         .add::<Mine>()?
+        .add::<MineTo>()?
         .add::<Reorg>()?
         .add::<FundLiquid>()?
         .add::<SendLiquid>()?
