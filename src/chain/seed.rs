@@ -126,6 +126,11 @@ impl Seed {
         mnemonic.map(Seed).map_err(|error| error.to_string())
     }
 
+    /// The mnemonic of 24 words that stands for these 32 bytes.
+    pub fn from_entropy(entropy: &[u8; 32]) -> Seed {
+        Seed(Mnemonic::from_entropy(entropy).expect("32 bytes are a length that BIP-39 knows"))
+    }
+
     /// The 64 bytes of BIP-39 that BIP-32 starts from, without a passphrase. Secret.
     pub fn bytes(&self) -> [u8; 64] {
         self.0.to_seed("")

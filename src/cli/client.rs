@@ -1,4 +1,4 @@
-//! `swaprig client`: the buyer's side of a swap.
+//! `swaprig client`: the buyer's side of a swap, and the client's of a loop (in `client_loops`).
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,11 +19,13 @@ use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Preimage, Sat, Units, parse_duration};
 use uuid::Uuid;
 
+use super::client_loops::{self, LoopInArgs, LoopOutArgs, RefundArgs, ResumeLoopsArgs, WalletArgs};
 use super::{Exit, runtime};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exit status: 0 the swap is claimed, or what was asked for was shown; 1 it was refused, failed, or the coins are lost; \
+Exit status: 0 the swap is claimed, the loop claimed or paid, or what was asked for was shown or done; 1 it was refused, failed, was \
+undone, or the coins are lost; \
 2 the usage is wrong; 3 a server, a node, an index or the disk failed, or the time was over (`resume` goes on); \
 4 there is no such swap.")]
 pub(super) struct ClientArgs {
@@ -35,12 +37,22 @@ pub(super) struct ClientArgs {
 enum ClientCommand {
     /// Buy L-BTC or another asset: ask for a swap, check it, pay it, claim it
     Buy(BuyArgs),
-    /// Show a swap
+    /// Pay over Lightning and receive bitcoin on chain
+    LoopOut(LoopOutArgs),
+    /// Pay bitcoin on chain and receive over Lightning
+    LoopIn(LoopInArgs),
+    /// Give a loop in up and take its coins back
+    Refund(RefundArgs),
+    /// Show a swap or a loop
     Status(StatusArgs),
-    /// List the swaps of this buyer
+    /// List the swaps and loops of this client
     List(ListArgs),
-    /// Drive on all swaps that are not over
+    /// Drive on all purchases that are not over
     Resume(ResumeArgs),
+    /// Drive on all loops that are not over
+    ResumeLoops(ResumeLoopsArgs),
+    /// Show the balance of the loops' Bitcoin wallet and an address to send coins to
+    Wallet(WalletArgs),
     /// Claim with a rescue file alone, when the store is lost
     Rescue(RescueArgs),
 }
@@ -105,18 +117,52 @@ struct RescueArgs {
 }
 
 #[derive(Debug, Args)]
-struct StoreFlags {
-    /// Where the buyer keeps its store and its rescue files
+pub(super) struct StoreFlags {
+    /// Where the client keeps its store and its rescue files
     #[arg(
         long,
         value_name = "DIR",
         default_value = ".swaprig/buyer",
         env = "SWAPRIG_BUYER_DIR"
     )]
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     /// Print the answer as JSON
     #[arg(long)]
-    json: bool,
+    pub(super) json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Connections")]
+pub(super) struct LightningFlags {
+    /// Your own ldk-server
+    #[arg(long, value_name = "HOST:PORT", env = "SWAPRIG_BUYER_LDK_ADDRESS")]
+    ldk_address: String,
+    /// Its storage directory
+    #[arg(long, value_name = "DIR", env = "SWAPRIG_BUYER_LDK_DIR", required_unless_present_all = ["ldk_cert", "ldk_credential"])]
+    ldk_dir: Option<PathBuf>,
+    /// Its certificate, instead of the one in its storage directory
+    #[arg(long, value_name = "FILE", env = "SWAPRIG_BUYER_LDK_CERT")]
+    ldk_cert: Option<PathBuf>,
+    /// Its API key or macaroon, instead of the one in its storage directory
+    #[arg(long, value_name = "FILE", env = "SWAPRIG_BUYER_LDK_CREDENTIAL")]
+    ldk_credential: Option<PathBuf>,
+}
+
+impl LightningFlags {
+    /// The node, as it is called on a network that Bitcoin's own software names so.
+    pub(super) fn node(&self, network: &str) -> Result<Arc<LdkServer>, Failed> {
+        let dir = self.ldk_dir.clone().unwrap_or_default();
+        let mut config = LdkServerConfig::local(&self.ldk_address, &dir, network);
+        if let Some(certificate) = &self.ldk_cert {
+            config.certificate = certificate.clone();
+        }
+        if let Some(file) = &self.ldk_credential {
+            config.credential = CredentialSource::File(file.clone());
+        }
+        let node = LdkServer::new(&config);
+        node.map(Arc::new)
+            .map_err(|e| (Exit::Environment, swaprig_harness::error_chain(&e)))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -145,18 +191,8 @@ struct Connections {
     /// Your own Electrum server of Liquid
     #[arg(long, value_name = "HOST:PORT", env = "SWAPRIG_BUYER_ELECTRUM")]
     electrum: String,
-    /// Your own ldk-server
-    #[arg(long, value_name = "HOST:PORT", env = "SWAPRIG_BUYER_LDK_ADDRESS")]
-    ldk_address: String,
-    /// Its storage directory
-    #[arg(long, value_name = "DIR", env = "SWAPRIG_BUYER_LDK_DIR", required_unless_present_all = ["ldk_cert", "ldk_credential"])]
-    ldk_dir: Option<PathBuf>,
-    /// Its certificate, instead of the one in its storage directory
-    #[arg(long, value_name = "FILE", env = "SWAPRIG_BUYER_LDK_CERT")]
-    ldk_cert: Option<PathBuf>,
-    /// Its API key or macaroon, instead of the one in its storage directory
-    #[arg(long, value_name = "FILE", env = "SWAPRIG_BUYER_LDK_CREDENTIAL")]
-    ldk_credential: Option<PathBuf>,
+    #[command(flatten)]
+    lightning: LightningFlags,
     /// The Liquid network; Bitcoin is the one that belongs to it
     #[arg(long, default_value = "liquidregtest", env = "SWAPRIG_BUYER_NETWORK")]
     network: Network,
@@ -216,9 +252,9 @@ fn amount(text: &str) -> Result<Units, String> {
 }
 
 /// Why a command did not come to its end, and the exit code for it.
-type Failed = (Exit, String);
+pub(super) type Failed = (Exit, String);
 
-fn usage(why: impl Into<String>) -> Failed {
+pub(super) fn usage(why: impl Into<String>) -> Failed {
     (Exit::Usage, why.into())
 }
 
@@ -244,6 +280,11 @@ fn failed(error: BuyError) -> Failed {
 pub(super) fn client(args: ClientArgs) -> Exit {
     let done = match args.command {
         ClientCommand::Buy(args) => runtime().block_on(buy(args)),
+        ClientCommand::LoopOut(args) => runtime().block_on(client_loops::loop_out(args)),
+        ClientCommand::LoopIn(args) => runtime().block_on(client_loops::loop_in(args)),
+        ClientCommand::Refund(args) => runtime().block_on(client_loops::refund(args)),
+        ClientCommand::ResumeLoops(args) => runtime().block_on(client_loops::resume(&args)),
+        ClientCommand::Wallet(args) => runtime().block_on(client_loops::wallet(&args)),
         ClientCommand::Status(args) => status(&args),
         ClientCommand::List(args) => list(&args),
         ClientCommand::Resume(args) => runtime().block_on(resume(&args)),
@@ -306,12 +347,13 @@ fn open(flags: &BuyerFlags) -> Result<(Buyer, Chains), Failed> {
         .clone()
         .unwrap_or_else(|| store.dir.join("seed"));
     let seed = Seed::open_or_make(&seed_file).map_err(|e| (Exit::Environment, e.to_string()))?;
-    let lightning = LdkServer::new(&node(connections))
-        .map_err(|e| (Exit::Environment, swaprig_harness::error_chain(&e)))?;
+    let lightning = connections
+        .lightning
+        .node(bitcoin_of(connections.network))?;
     let config = Config {
         witness: None,
         server: connections.server.clone(),
-        lightning: Arc::new(lightning),
+        lightning,
         electrum: connections.electrum.clone(),
         dir: store.dir.clone(),
         chains,
@@ -322,21 +364,12 @@ fn open(flags: &BuyerFlags) -> Result<(Buyer, Chains), Failed> {
     Ok((Buyer::open(config).map_err(failed)?, chains))
 }
 
-fn node(connections: &Connections) -> LdkServerConfig {
-    let network = match connections.network {
+fn bitcoin_of(network: Network) -> &'static str {
+    match network {
         Network::Liquid => "bitcoin",
         Network::LiquidTestnet => "testnet",
         Network::LiquidRegtest => "regtest",
-    };
-    let dir = connections.ldk_dir.clone().unwrap_or_default();
-    let mut config = LdkServerConfig::local(&connections.ldk_address, &dir, network);
-    if let Some(certificate) = &connections.ldk_cert {
-        config.certificate = certificate.clone();
     }
-    if let Some(file) = &connections.ldk_credential {
-        config.credential = CredentialSource::File(file.clone());
-    }
-    config
 }
 
 fn policy(rules: &Rules) -> Policy {
@@ -400,6 +433,9 @@ fn find(dir: &Path, id: Uuid) -> Result<Record, Failed> {
 }
 
 fn status(args: &StatusArgs) -> Result<Exit, Failed> {
+    if client_loops::shown(&args.store, args.id)? {
+        return Ok(Exit::Passed);
+    }
     show(&find(&args.store.dir, args.id)?, args.store.json);
     Ok(Exit::Passed)
 }
@@ -407,7 +443,8 @@ fn status(args: &StatusArgs) -> Result<Exit, Failed> {
 fn list(args: &ListArgs) -> Result<Exit, Failed> {
     let records = swaprig::client::stored(&args.store.dir).map_err(|e| failed(e.into()))?;
     if args.store.json {
-        let all: Vec<Value> = records.iter().map(object).collect();
+        let mut all: Vec<Value> = records.iter().map(object).collect();
+        all.extend(client_loops::objects(&args.store.dir)?);
         println!("{:#}", Value::from(all));
         return Ok(Exit::Passed);
     }
@@ -421,6 +458,7 @@ fn list(args: &ListArgs) -> Result<Exit, Failed> {
             request.asset
         );
     }
+    client_loops::lines(&args.store.dir)?;
     Ok(Exit::Passed)
 }
 

@@ -7,6 +7,7 @@ mod bench_proxy;
 mod bench_record;
 mod bench_swap;
 mod client;
+mod client_loops;
 mod compare;
 mod conformance;
 mod control;

@@ -1,13 +1,12 @@
 //! The buyer's steps, in order, and what drives them. Claiming is `claiming`'s matter, checking `check`'s.
 
-use std::time::Duration;
-
-use swaprig_harness::time::{Deadline, Observation, TimedOut};
+use swaprig_harness::time::Deadline;
 use swaprig_proto::v1;
 use uuid::Uuid;
 
 use super::check::{self, Against, Seen};
-use super::record::{Offer, Prepay, Record, Request, Stage, StoredRefusal};
+use super::drive::{Step, call, drive, now};
+use super::record::{Offer, Prepay, Record, Request, Stage};
 use super::server::Server;
 use super::source::Source;
 use super::store::Store;
@@ -16,10 +15,6 @@ use crate::failpoint::boundary;
 use crate::lightning::{Outgoing, Route};
 use crate::swap::{Htlc, Locked};
 
-/// How long one question to a server, a node or an index may take.
-const CALL: Duration = Duration::from_secs(20);
-/// The first pause between two looks; it grows to the policy's.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// How often a payment that failed is sent again while the swap can still be paid.
 const ATTEMPTS: u32 = 5;
 
@@ -27,20 +22,9 @@ const ATTEMPTS: u32 = 5;
 #[derive(Debug)]
 pub struct Buyer {
     pub(super) config: Config,
-    pub(super) store: Store,
+    pub(super) store: Store<Record>,
     pub(super) source: Source,
     server: Server,
-}
-
-/// What one step of a swap came to.
-#[derive(Debug)]
-pub(super) enum Step {
-    /// Something was done: look again at once.
-    Moved,
-    /// Nothing can be done now.
-    Waiting(String),
-    /// Nothing more is to be done.
-    Over,
 }
 
 impl Buyer {
@@ -178,23 +162,16 @@ impl Buyer {
     }
 
     fn note(&self, record: &mut Record, refusal: &Refusal) -> Result<(), StoreError> {
-        let stored = Some(StoredRefusal {
-            reason: refusal.reason,
-            seen: refusal.seen.clone(),
-        });
-        if record.refusal == stored {
+        if record.refusal.as_ref() == Some(refusal) {
             return Ok(());
         }
-        record.refusal = stored;
+        record.refusal = Some(refusal.clone());
         self.store.update(record)
     }
 
     fn refuse(&self, record: &mut Record, refusal: &Refusal) -> Result<(), StoreError> {
         record.stage = Stage::Refused;
-        record.refusal = Some(StoredRefusal {
-            reason: refusal.reason,
-            seen: refusal.seen.clone(),
-        });
+        record.refusal = Some(refusal.clone());
         self.store.update(record)
     }
 
@@ -484,32 +461,18 @@ impl Buyer {
     /// index are waited out; those that are told at once are the store's, and what the server says for good.
     pub async fn run(&self, id: Uuid, deadline: Deadline) -> Result<Record, BuyError> {
         let mut wakes = self.config.lightning.events();
-        let mut pause = FIRST_PAUSE;
-        let mut looks = 0;
-        loop {
-            looks += 1;
-            let reason = match self.advance(id).await {
-                Ok(Step::Over) => return self.status(id),
-                Ok(Step::Moved) => {
-                    pause = FIRST_PAUSE;
-                    if deadline.has_passed() {
-                        "something was just done".into()
-                    } else {
-                        continue;
-                    }
-                }
-                Ok(Step::Waiting(reason)) => reason,
-                Err(error) if is_worth_waiting(&error) => swaprig_harness::error_chain(&error),
-                Err(error) => return Err(error),
-            };
-            if deadline.has_passed() {
-                return Err(timed_out(id, deadline, looks, reason).into());
+        let wake = async || {
+            wakes.next().await;
+        };
+        let poll = self.config.policy.poll;
+        let step = async || match self.advance(id).await {
+            Err(error) if is_worth_waiting(&error) => {
+                Ok(Step::Waiting(swaprig_harness::error_chain(&error)))
             }
-            tracing::debug!(swap = %id, "waiting: {reason}");
-            // The node tells of payments; of blocks nobody tells, so that it looks again.
-            let _ = deadline.at_most(pause).bound(wakes.next()).await;
-            pause = (pause * 3 / 2).min(self.config.policy.poll);
-        }
+            other => other,
+        };
+        drive(format!("swap {id} to end"), deadline, poll, wake, step).await?;
+        self.status(id)
     }
 
     /// Drives all swaps that are not over, side by side, and tells how each ended.
@@ -529,37 +492,8 @@ impl Buyer {
     }
 }
 
-fn call() -> Deadline {
-    Deadline::after(CALL)
-}
-
 /// What the buyer's own node or index says now is no reason to leave a swap: a payment that it refuses is looked at again,
 /// a claim is due whatever it says.
 fn is_worth_waiting(error: &BuyError) -> bool {
     error.is_transient() || matches!(error, BuyError::Lightning(_) | BuyError::Source(_))
-}
-
-fn timed_out(id: Uuid, deadline: Deadline, attempts: u32, reason: String) -> TimedOut {
-    TimedOut {
-        what: format!("swap {id} to end"),
-        waited: deadline.elapsed(),
-        attempts,
-        observations: vec![Observation {
-            at: deadline.elapsed(),
-            reason,
-            looks: 1,
-        }],
-        cut_short: false,
-    }
-}
-
-/// The time since 1970: an invoice expires by the wall clock.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "an invoice expires at a time of day (BOLT 11)"
-)]
-fn now() -> Duration {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap_or_default()
 }

@@ -3,18 +3,19 @@
 //! [`reply`] holds the server's words against the request and against themselves; [`chain`] holds what the buyer's own
 //! source shows against those words; [`time`] asks whether enough time is left.
 
-use std::str::FromStr;
 use std::time::Duration;
 
 use bitcoin::Network;
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::secp256k1::PublicKey;
 use elements::{AddressParams, AssetId, Script, Transaction, Txid, confidential};
-use lightning_invoice::{Bolt11Invoice, Bolt11InvoiceDescriptionRef};
+use lightning_invoice::Bolt11InvoiceDescriptionRef;
 use swaprig_proto::v1;
 use swaprig_units::{BlockDelta, Height, Msat, PaymentHash, Sat, Units};
 
+use super::invoice::{Invoice, InvoiceRules};
 use super::record::{Funding, Offer, Prepay, Request};
+use super::refusal::{must, no, read};
 use super::{Policy, Reason, Refusal};
 use crate::swap::Htlc;
 use crate::swap::SwapId;
@@ -39,22 +40,6 @@ pub(crate) struct Against<'a> {
     pub(crate) bitcoin: Network,
     /// The time since 1970.
     pub(crate) now: Duration,
-}
-
-fn no<T>(reason: Reason, seen: impl Into<String>) -> Result<T, Refusal> {
-    Err(Refusal::new(reason, seen))
-}
-
-fn must(holds: bool, reason: Reason, seen: impl FnOnce() -> String) -> Result<(), Refusal> {
-    match holds {
-        true => Ok(()),
-        false => no(reason, seen()),
-    }
-}
-
-fn read<T: FromStr>(field: &str, text: &str, reason: Reason) -> Result<T, Refusal> {
-    let wrong = |_| Refusal::new(reason, format!("{field} is `{text}`"));
-    text.parse().map_err(wrong)
 }
 
 /// Checks all that a reply says, but for what only the chain can tell.
@@ -198,55 +183,16 @@ fn amounts(against: &Against<'_>, swap: &v1::Swap) -> Result<(), Refusal> {
     )
 }
 
-/// An invoice that was read.
-struct Invoice {
-    hash: PaymentHash,
-    amount: Msat,
-    expires_at: u64,
-    parsed: Bolt11Invoice,
-}
-
 fn read_invoice(against: &Against<'_>, text: &str) -> Result<Invoice, Refusal> {
-    let parsed: Bolt11Invoice = text
-        .parse()
-        .map_err(|error| Refusal::new(Reason::InvoiceMalformed, format!("{error}")))?;
-    let network = parsed.network();
-    must(network == against.bitcoin, Reason::InvoiceNetwork, || {
-        format!("it is for {network}, not {}", against.bitcoin)
-    })?;
-    let Some(amount) = parsed.amount_milli_satoshis() else {
-        return no(Reason::InvoiceAmount, "it asks for no amount");
+    let policy = against.policy;
+    let rules = InvoiceRules {
+        network: against.bitcoin,
+        now: against.now,
+        margin: policy.invoice_margin,
+        payee: policy.payee,
+        max_total_cltv: policy.max_total_cltv,
     };
-    let expires_at = parsed.expires_at().map_or(u64::MAX, |at| at.as_secs());
-    let needed = against.now + against.policy.invoice_margin;
-    must(
-        expires_at >= needed.as_secs(),
-        Reason::InvoiceExpired,
-        || {
-            let left = i128::from(expires_at) - i128::from(against.now.as_secs());
-            format!(
-                "{left} s are left to pay it, {} s are needed",
-                against.policy.invoice_margin.as_secs()
-            )
-        },
-    )?;
-    let payee = parsed.get_payee_pub_key();
-    if let Some(wanted) = against.policy.payee {
-        must(payee == wanted, Reason::WrongPayee, || {
-            format!("it pays {payee}, not {wanted}")
-        })?;
-    }
-    let cltv = parsed.min_final_cltv_expiry_delta();
-    let most = against.policy.max_total_cltv.0;
-    must(cltv <= u64::from(most), Reason::InvoiceCltv, || {
-        format!("its payee asks for {cltv} blocks, {most} are allowed in all")
-    })?;
-    Ok(Invoice {
-        hash: PaymentHash(*AsRef::<[u8; 32]>::as_ref(parsed.payment_hash())),
-        amount: Msat(amount),
-        expires_at,
-        parsed,
-    })
+    rules.read(text)
 }
 
 /// The invoice of the swap; `None` when the server has not made it, because it waits for the prepayment.

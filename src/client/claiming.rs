@@ -4,19 +4,17 @@
 use elements::encode::serialize_hex;
 use elements::secp256k1_zkp::rand::rngs::OsRng;
 use elements::{OutPoint, Transaction};
-use swaprig_harness::time::Deadline;
 use swaprig_units::{Preimage, Sat};
 use uuid::Uuid;
 
-use super::buyer::{Buyer, Step};
+use super::buyer::Buyer;
+use super::drive::{Step, call};
+use super::policy::affordable;
 use super::record::{Claim, Offer, Record, Stage};
 use super::source::View;
 use super::{BuyError, Policy, SourceError, StoreError, from_hex};
 use crate::failpoint::boundary;
-use crate::swap::{FeeRate, Locked, Spend, SpendError, claim, classify};
-
-/// How long one question to the index may take.
-const CALL: std::time::Duration = std::time::Duration::from_secs(20);
+use crate::swap::{FeeRate, Locked, Spend, claim, classify};
 
 impl Buyer {
     /// One look at the payment and at the claim: sends it, sends it again, or outbids it where that is due.
@@ -134,20 +132,10 @@ impl Buyer {
         if record.claims.last().is_some_and(|last| asked.0 <= last.bid) {
             return Ok(None);
         }
-        let mut rate = asked;
-        let signed = loop {
-            let destination = &self.config.destination;
-            match claim(locked, preimage, &key, destination, rate, &mut OsRng) {
-                Ok(signed) => break signed,
-                // More than there is: as much as there is, roughly.
-                Err(SpendError::FeeAboveValue { .. } | SpendError::Dust { .. })
-                    if rate > FeeRate::MIN_RELAY =>
-                {
-                    rate = FeeRate(rate.0 / 2).max(FeeRate::MIN_RELAY);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let destination = &self.config.destination;
+        let signed = affordable(asked, FeeRate::MIN_RELAY, |rate| {
+            claim(locked, preimage, &key, destination, rate, &mut OsRng)
+        })?;
         let claim = Claim {
             txid: signed.txid(),
             fee: Sat(signed.fee_in(locked.lbtc)),
@@ -167,10 +155,6 @@ impl Buyer {
 fn least_to_replace(last: &Claim, next: &Transaction) -> Sat {
     let own = FeeRate::MIN_RELAY.fee(next.vsize());
     Sat(last.fee.0.saturating_add(own.0))
-}
-
-fn call() -> Deadline {
-    Deadline::after(CALL)
 }
 
 /// How an HTLC was spent, with the depth of what spent it.

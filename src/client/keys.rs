@@ -1,4 +1,4 @@
-//! The buyer's claim keys: derived from its seed by a swap's index, so that the seed is enough to have them again.
+//! The client's keys: derived from its seed by a swap's index, so that the seed is enough to have them again.
 
 use std::fmt;
 use std::io::Write as _;
@@ -7,11 +7,23 @@ use std::path::{Path, PathBuf};
 
 use bitcoin::Network;
 use bitcoin::bip32::{ChildNumber, Xpriv};
+use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::hex::{DisplayHex as _, FromHex as _};
 use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
+use swaprig_units::Preimage;
 
-/// `m/7377'/1'`: "sw" in ASCII, and the buyer's branch below it; hardened, as every key below it.
-const PATH: [u32; 2] = [0x7377, 1];
+use crate::chain;
+
+/// `m/7377'`: "sw" in ASCII; hardened, as every key below it.
+const PURPOSE: u32 = 0x7377;
+/// The branch of the claim keys of LN->Liquid.
+const CLAIMS: u32 = 1;
+/// Of the keys of loops, which claim or refund.
+const LOOPS: u32 = 2;
+/// Of the preimages of loops out.
+const PREIMAGES: u32 = 3;
+/// Of the Bitcoin wallet; index 0.
+const WALLET: u32 = 4;
 /// Read and written by the owner alone.
 const MODE: u32 = 0o600;
 
@@ -92,15 +104,40 @@ impl Seed {
 
     /// The claim key of a swap.
     pub fn claim_key(&self, index: u32) -> SecretKey {
+        self.key(CLAIMS, index)
+    }
+
+    /// The key of a loop, with which its coins are claimed or refunded.
+    pub fn loop_key(&self, index: u32) -> SecretKey {
+        self.key(LOOPS, index)
+    }
+
+    /// Its public key.
+    pub fn loop_pubkey(&self, index: u32) -> PublicKey {
+        self.loop_key(index).public_key(SECP256K1)
+    }
+
+    /// The preimage of a loop out. A hash, so that who sees it has no key.
+    pub fn preimage(&self, index: u32) -> Preimage {
+        let secret = self.key(PREIMAGES, index).secret_bytes();
+        Preimage(sha256::Hash::hash(&secret).to_byte_array())
+    }
+
+    /// The seed of the Bitcoin wallet: a mnemonic of this entropy (BIP 39).
+    pub fn wallet(&self) -> chain::Seed {
+        let secret = self.key(WALLET, 0).secret_bytes();
+        chain::Seed::from_entropy(&sha256::Hash::hash(&secret).to_byte_array())
+    }
+
+    /// `m/7377'/branch'/index'`.
+    pub(super) fn key(&self, branch: u32, index: u32) -> SecretKey {
         // The network only changes how an extended key is written.
         let master = Xpriv::new_master(Network::Bitcoin, &self.0);
-        let path = PATH.iter().chain([&index]).map(|n| {
-            // Indexes beyond 31 bits wrap into the first half: two billion swaps later.
-            ChildNumber::Hardened {
-                index: n & 0x7fff_ffff,
-            }
-        });
-        let path: Vec<ChildNumber> = path.collect();
+        // Indexes beyond 31 bits wrap into the first half: two billion swaps later.
+        let hardened = |n: u32| ChildNumber::Hardened {
+            index: n & 0x7fff_ffff,
+        };
+        let path = [PURPOSE, branch, index].map(hardened);
         let derived = master.and_then(|master| master.derive_priv(SECP256K1, &path));
         derived
             .expect("a hash of the seed is a key, but for one in 2^127")
@@ -172,5 +209,21 @@ mod tests {
             seed.claim_pubkey(0).to_string(),
             "0239ab38f428a456c25c013dc2bdd40b18fb1306d5d274ada4313f6f9532abcf73"
         );
+        let others = [
+            seed.loop_pubkey(0).to_string(),
+            seed.loop_pubkey(1).to_string(),
+            seed.preimage(0).to_string(),
+            seed.preimage(1).to_string(),
+        ];
+        let known = [
+            "020563ff82f5e788c6da2753adc3ab5d7e8e7e0b9947eb594d6fa24ac71e273b6c",
+            "02a7f11fea356b612bcd76844d390ed9d2e9f08b92a9f5cb924ff64f15e197b79c",
+            "925e4e90ea0c613641d9555e27330d5971fe860404cd567a4a270ffaa6603ae8",
+            "f15751910ba6cc893e7a604e4d3eb56520ba30fdde59ac253ffd56f331f6b8cc",
+        ];
+        assert_eq!(others, known);
+        let wallet = "ac28bb07d6375fdfa31584591fbcecb61b091b0809cac2a31939d6509ad4acbe\
+                      f4ecabf17897998d7f030bc18c051e27fc7133adfb86dafe3577866aa311b5ec";
+        assert_eq!(seed.wallet().bytes().to_lower_hex_string(), wallet);
     }
 }

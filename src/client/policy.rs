@@ -5,7 +5,7 @@ use std::time::Duration;
 use bitcoin::secp256k1::PublicKey;
 use swaprig_units::{BlockDelta, Height, Msat, Sat};
 
-use crate::swap::{BuyerPolicy, Clocks, FeeRate, PolicyError};
+use crate::swap::{BuyerPolicy, Clocks, FeeRate, PolicyError, SpendError};
 
 /// A buyer's rules. None of them is ever taken from a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +110,22 @@ impl Bid {
             _ => span * u128::from(into) / u128::from(rises_for),
         };
         FeeRate(self.first.0 + u64::try_from(risen).unwrap_or(u64::MAX))
+    }
+}
+
+/// Signs with `rate`, or with as much as there is, roughly, where that is less; never with less than `least`.
+pub(super) fn affordable<T>(
+    mut rate: FeeRate,
+    least: FeeRate,
+    mut sign: impl FnMut(FeeRate) -> Result<T, SpendError>,
+) -> Result<T, SpendError> {
+    loop {
+        match sign(rate) {
+            Err(SpendError::FeeAboveValue { .. } | SpendError::Dust { .. }) if rate > least => {
+                rate = FeeRate(rate.0 / 2).max(least);
+            }
+            signed => return signed,
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat, Units};
 use uuid::Uuid;
 
-use super::Reason;
+use super::Refusal;
+use super::store::Row;
 use crate::swap::SwapId;
 
 /// A swap, from the buyer's side.
@@ -31,10 +32,40 @@ pub struct Record {
     /// Every claim that was ever signed, oldest first. Stored before it is sent.
     pub claims: Vec<Claim>,
     /// Why the buyer does not pay, as last seen.
-    pub refusal: Option<StoredRefusal>,
+    pub refusal: Option<Refusal>,
     /// How often it was stored; two that change it at once do not overwrite each other.
     #[serde(skip)]
     pub(crate) version: i64,
+}
+
+impl Row for Record {
+    fn key_index(&self) -> u32 {
+        self.key_index
+    }
+
+    fn id(&self) -> Uuid {
+        self.request.request_id
+    }
+
+    fn server_id(&self) -> Option<Uuid> {
+        self.swap_id.map(|id| id.0)
+    }
+
+    fn payment_hash(&self) -> Option<PaymentHash> {
+        self.offer.as_ref().map(|offer| offer.payment_hash)
+    }
+
+    fn stage(&self) -> &'static str {
+        self.stage.name()
+    }
+
+    fn version(&self) -> i64 {
+        self.version
+    }
+
+    fn set_version(&mut self, version: i64) {
+        self.version = version;
+    }
 }
 
 /// Where a swap is, for its buyer.
@@ -197,13 +228,4 @@ pub struct Claim {
     pub fee: Sat,
     /// The bid that it was signed for, satoshi for 1,000 discounted virtual bytes; more than it pays where there was less.
     pub bid: u64,
-}
-
-/// A refusal, as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredRefusal {
-    /// The rule.
-    pub reason: Reason,
-    /// What was seen.
-    pub seen: String,
 }

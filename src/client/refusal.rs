@@ -1,9 +1,10 @@
-//! Why a buyer does not pay: one name for each lie, mistake or lack, so that a script can tell them apart.
+//! Why a client does not pay: one name for each lie, mistake or lack, so that a script can tell them apart.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// A refusal: which rule, and what was seen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 #[error("{reason}: {seen}")]
 pub struct Refusal {
     /// The rule that was broken.
@@ -19,6 +20,29 @@ impl Refusal {
             seen: seen.into(),
         }
     }
+}
+
+/// Refuses.
+pub(super) fn no<T>(reason: Reason, seen: impl Into<String>) -> Result<T, Refusal> {
+    Err(Refusal::new(reason, seen))
+}
+
+/// Refuses unless it holds.
+pub(super) fn must(
+    holds: bool,
+    reason: Reason,
+    seen: impl FnOnce() -> String,
+) -> Result<(), Refusal> {
+    match holds {
+        true => Ok(()),
+        false => no(reason, seen()),
+    }
+}
+
+/// Reads a field of a reply, or refuses.
+pub(super) fn read<T: FromStr>(field: &str, text: &str, reason: Reason) -> Result<T, Refusal> {
+    let wrong = |_| Refusal::new(reason, format!("{field} is `{text}`"));
+    text.parse().map_err(wrong)
 }
 
 macro_rules! reasons {
@@ -94,6 +118,14 @@ reasons! {
     OutputSpent = "OUTPUT_SPENT", "What was locked is spent already.";
     NotExplicit = "NOT_EXPLICIT", "The output's asset or value is blinded.";
     NonceNotNull = "NONCE_NOT_NULL", "The explicit output carries a nonce.";
+    SwapFeeAboveCap = "SWAP_FEE_ABOVE_CAP", "The server's fee is above the most that the client would pay.";
+    MinerFeeAboveCap = "MINER_FEE_ABOVE_CAP", "What the client's own transaction would have to pay is above the most that it would pay.";
+    WrongInvoice = "WRONG_INVOICE", "The reply is about another invoice than the client's own.";
+    WrongInternalKey = "WRONG_INTERNAL_KEY", "The internal key is not the one that was asked for and that the two keys, or the published r, make.";
+    TimeoutTooFar = "TIMEOUT_TOO_FAR", "The coins could stay locked longer than the client allows.";
+    RevealTooLate = "REVEAL_TOO_LATE", "Too few blocks are left until the timeout to show the preimage and claim.";
+    NotPublished = "NOT_PUBLISHED", "The server has not locked the coins in time.";
+    GivenUp = "GIVEN_UP", "The client has given it up.";
 }
 
 impl Reason {

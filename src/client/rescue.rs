@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use elements::secp256k1_zkp::rand::rngs::OsRng;
 use elements::{Address, AssetId, OutPoint, Txid};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use swaprig_harness::time::Deadline;
 use swaprig_units::{Height, PaymentHash, Preimage};
@@ -111,7 +112,7 @@ impl Rescue {
 
     /// Where the file of a swap is, below the buyer's directory.
     pub(crate) fn path(dir: &Path, request_id: Uuid) -> PathBuf {
-        dir.join("rescue").join(format!("{request_id}.json"))
+        path_of(dir, request_id)
     }
 
     /// Writes it, with mode 0600, wholly or not at all.
@@ -119,15 +120,7 @@ impl Rescue {
     /// # Errors
     /// When the disk does not take it.
     pub fn write(&self, path: &Path) -> Result<(), RescueError> {
-        let failed = |source| RescueError::File {
-            path: path.to_owned(),
-            source,
-        };
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let text = serde_json::to_string_pretty(self).map_err(|e| failed(e.into()))?;
-        write_private(path, text.as_bytes()).map_err(failed)
+        write_file(path, self)
     }
 
     /// Reads it.
@@ -135,19 +128,14 @@ impl Rescue {
     /// # Errors
     /// When it is none.
     pub fn read(path: &Path) -> Result<Self, RescueError> {
-        let malformed = |why: String| RescueError::Malformed {
-            path: path.to_owned(),
-            why,
-        };
-        let text = std::fs::read_to_string(path).map_err(|source| RescueError::File {
-            path: path.to_owned(),
-            source,
-        })?;
-        let rescue: Rescue = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
-        if rescue.version != VERSION {
-            return Err(malformed(format!("it is of version {}", rescue.version)));
+        let rescue: Rescue = read_file(path)?;
+        match rescue.version {
+            VERSION => Ok(rescue),
+            other => Err(RescueError::Malformed {
+                path: path.to_owned(),
+                why: format!("it is of version {other}"),
+            }),
         }
-        Ok(rescue)
     }
 
     /// The same with a preimage that was found elsewhere.
@@ -211,6 +199,36 @@ impl Rescue {
         source.broadcast(&raw, deadline).await?;
         Ok(claim.txid())
     }
+}
+
+/// Where the rescue file of a swap is, below its client's directory.
+pub(super) fn path_of(dir: &Path, id: Uuid) -> PathBuf {
+    dir.join("rescue").join(format!("{id}.json"))
+}
+
+/// Writes a rescue file, with mode 0600, wholly or not at all.
+pub(super) fn write_file(path: &Path, rescue: &impl Serialize) -> Result<(), RescueError> {
+    let failed = |source| RescueError::File {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(failed)?;
+    }
+    let text = serde_json::to_string_pretty(rescue).map_err(|e| failed(e.into()))?;
+    write_private(path, text.as_bytes()).map_err(failed)
+}
+
+/// Reads a rescue file.
+pub(super) fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, RescueError> {
+    let text = std::fs::read_to_string(path).map_err(|source| RescueError::File {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_json::from_str(&text).map_err(|error| RescueError::Malformed {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })
 }
 
 impl std::fmt::Debug for Rescue {

@@ -1,14 +1,16 @@
-//! What the buyer must never forget, in SQLite: one row for each swap. Knows nothing of what the rows mean.
+//! What a client must never forget, in SQLite: one row for each swap. Knows nothing of what the rows mean.
 
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use rusqlite_migration::{M, Migrations};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use swaprig_units::PaymentHash;
 use uuid::Uuid;
-
-use super::record::Record;
 
 /// How long another process may hold the file before a write fails.
 const BUSY: Duration = Duration::from_secs(10);
@@ -17,7 +19,7 @@ const BUSY: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk, or the file.
-    #[error("the buyer's store {}: {source}", path.display())]
+    #[error("the client's store {}: {source}", path.display())]
     Database {
         /// The file.
         path: PathBuf,
@@ -25,7 +27,7 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// It cannot be brought to this version's form.
-    #[error("the buyer's store {} cannot be migrated: {source}", path.display())]
+    #[error("the client's store {} cannot be migrated: {source}", path.display())]
     Migration {
         /// The file.
         path: PathBuf,
@@ -33,24 +35,43 @@ pub enum StoreError {
         source: rusqlite_migration::Error,
     },
     /// A row is not a record of this version.
-    #[error("the buyer's store has a row that cannot be read: {0}")]
+    #[error("the client's store has a row that cannot be read: {0}")]
     Row(String),
     /// Another process changed the swap meanwhile; nothing was written.
     #[error("swap {0} is being driven by another process; nothing was changed")]
     Conflict(Uuid),
-    /// Another swap of this buyer has the same payment hash.
+    /// Another swap of this client has the same payment hash.
     #[error("another swap has the same payment hash")]
     ReusedHash,
 }
 
-/// The buyer's swaps. Every write is on the disk when it returns.
-#[derive(Debug)]
-pub(crate) struct Store {
-    path: PathBuf,
-    connection: Mutex<Connection>,
+/// A swap as a client keeps it: what the store has to know of it.
+pub(crate) trait Row: Serialize + DeserializeOwned {
+    /// From which its keys are derived.
+    fn key_index(&self) -> u32;
+    /// The client's name for it.
+    fn id(&self) -> Uuid;
+    /// The server's name for it, once it is known.
+    fn server_id(&self) -> Option<Uuid>;
+    /// Its payment hash, once it is known.
+    fn payment_hash(&self) -> Option<PaymentHash>;
+    /// The name of the stage that it is in.
+    fn stage(&self) -> &'static str;
+    /// How often it was stored.
+    fn version(&self) -> i64;
+    /// Notes how often it was stored.
+    fn set_version(&mut self, version: i64);
 }
 
-impl Store {
+/// The swaps of a client, of one kind. Every write is on the disk when it returns.
+#[derive(Debug)]
+pub(crate) struct Store<R> {
+    path: PathBuf,
+    connection: Mutex<Connection>,
+    rows: PhantomData<fn() -> R>,
+}
+
+impl<R: Row> Store<R> {
     /// Opens or makes the file, and brings it to this version's form.
     pub(crate) fn open(path: &Path) -> Result<Self, StoreError> {
         let database = |source| StoreError::Database {
@@ -75,6 +96,7 @@ impl Store {
         Ok(Store {
             path: path.to_owned(),
             connection: Mutex::new(connection),
+            rows: PhantomData,
         })
     }
 
@@ -92,7 +114,7 @@ impl Store {
     }
 
     /// Stores a new swap that `make` gives for its index, which was never used before.
-    pub(crate) fn insert(&self, make: impl FnOnce(u32) -> Record) -> Result<Record, StoreError> {
+    pub(crate) fn insert(&self, make: impl FnOnce(u32) -> R) -> Result<R, StoreError> {
         let mut connection = self.lock();
         let behaviour = rusqlite::TransactionBehavior::Immediate;
         let transaction = connection
@@ -107,48 +129,55 @@ impl Store {
             .optional()
             .map_err(|e| self.failed(e))?;
         let mut record = make(last.unwrap_or(0) + 1);
-        record.version = 1;
-        transaction
-            .execute(
-                "INSERT INTO swaps (key_index, request_id, stage, record, version) VALUES (?1, ?2, ?3, ?4, 1)",
-                params![record.key_index, record.request.request_id.to_string(), record.stage.name(), json(&record)?],
-            )
-            .map_err(|e| self.failed(e))?;
+        record.set_version(1);
+        let written = transaction.execute(
+            "INSERT INTO swaps (key_index, request_id, payment_hash, stage, record, version)
+             VALUES (?1, ?2, ?3, ?4, ?5, 1)",
+            params![
+                record.key_index(),
+                record.id().to_string(),
+                record.payment_hash().map(|hash| hash.to_string()),
+                record.stage(),
+                json(&record)?
+            ],
+        );
+        self.written(written)?;
         transaction.commit().map_err(|e| self.failed(e))?;
         Ok(record)
     }
 
     /// Writes a swap, unless somebody else has written it since it was read.
-    pub(crate) fn update(&self, record: &mut Record) -> Result<(), StoreError> {
-        let hash = record
-            .offer
-            .as_ref()
-            .map(|offer| offer.payment_hash.to_string());
+    pub(crate) fn update(&self, record: &mut R) -> Result<(), StoreError> {
         let written = self.lock().execute(
             "UPDATE swaps SET swap_id = ?1, payment_hash = ?2, stage = ?3, record = ?4, version = version + 1
              WHERE key_index = ?5 AND version = ?6",
             params![
-                record.swap_id.map(|id| id.to_string()),
-                hash,
-                record.stage.name(),
+                record.server_id().map(|id| id.to_string()),
+                record.payment_hash().map(|hash| hash.to_string()),
+                record.stage(),
                 json(record)?,
-                record.key_index,
-                record.version
+                record.key_index(),
+                record.version()
             ],
         );
-        match written {
-            Ok(0) => Err(StoreError::Conflict(record.request.request_id)),
-            Ok(_) => {
-                record.version += 1;
+        match self.written(written)? {
+            0 => Err(StoreError::Conflict(record.id())),
+            _ => {
+                record.set_version(record.version() + 1);
                 Ok(())
             }
-            Err(error) if is_unique_violation(&error) => Err(StoreError::ReusedHash),
-            Err(error) => Err(self.failed(error)),
         }
     }
 
+    fn written(&self, written: Result<usize, rusqlite::Error>) -> Result<usize, StoreError> {
+        written.map_err(|error| match is_unique_violation(&error) {
+            true => StoreError::ReusedHash,
+            false => self.failed(error),
+        })
+    }
+
     /// The swap of a request, or the one that the server calls so.
-    pub(crate) fn get(&self, id: Uuid) -> Result<Option<Record>, StoreError> {
+    pub(crate) fn get(&self, id: Uuid) -> Result<Option<R>, StoreError> {
         let connection = self.lock();
         let found = connection
             .query_row(
@@ -162,7 +191,7 @@ impl Store {
     }
 
     /// All swaps, oldest first.
-    pub(crate) fn all(&self) -> Result<Vec<Record>, StoreError> {
+    pub(crate) fn all(&self) -> Result<Vec<R>, StoreError> {
         let connection = self.lock();
         let rows = || -> Result<Vec<(String, i64)>, rusqlite::Error> {
             connection
@@ -175,18 +204,18 @@ impl Store {
     }
 }
 
-fn columns(row: &Row<'_>) -> Result<(String, i64), rusqlite::Error> {
+fn columns(row: &rusqlite::Row<'_>) -> Result<(String, i64), rusqlite::Error> {
     Ok((row.get(0)?, row.get(1)?))
 }
 
-fn read((text, version): (String, i64)) -> Result<Record, StoreError> {
-    let mut record: Record =
+fn read<R: Row>((text, version): (String, i64)) -> Result<R, StoreError> {
+    let mut record: R =
         serde_json::from_str(&text).map_err(|error| StoreError::Row(error.to_string()))?;
-    record.version = version;
+    record.set_version(version);
     Ok(record)
 }
 
-fn json(record: &Record) -> Result<String, StoreError> {
+fn json(record: &impl Row) -> Result<String, StoreError> {
     serde_json::to_string(record).map_err(|error| StoreError::Row(error.to_string()))
 }
 
@@ -204,7 +233,7 @@ mod tests {
     use swaprig_units::{Height, Msat, PaymentHash, Preimage, Sat, Units};
 
     use super::*;
-    use crate::client::record::{Offer, Request, Stage};
+    use crate::client::record::{Offer, Record, Request, Stage};
     use crate::swap::SwapId;
 
     fn record(key_index: u32) -> Record {
@@ -254,7 +283,7 @@ mod tests {
     fn what_was_stored_is_there_when_the_file_is_opened_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("buyer.db");
-        let store = Store::open(&path).unwrap();
+        let store = Store::<Record>::open(&path).unwrap();
         let mut first = store.insert(record).unwrap();
         let second = store.insert(record).unwrap();
         assert_eq!((first.key_index, second.key_index), (1, 2));
@@ -265,7 +294,7 @@ mod tests {
         store.update(&mut first).unwrap();
         drop(store);
 
-        let store = Store::open(&path).unwrap();
+        let store = Store::<Record>::open(&path).unwrap();
         assert_eq!(store.all().unwrap(), [first.clone(), second]);
         let by_server = store.get(first.swap_id.unwrap().0).unwrap();
         assert_eq!(by_server, Some(first.clone()));
@@ -282,7 +311,10 @@ mod tests {
     fn two_that_drive_one_swap_do_not_overwrite_each_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("buyer.db");
-        let (one, other) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+        let (one, other) = (
+            Store::<Record>::open(&path).unwrap(),
+            Store::<Record>::open(&path).unwrap(),
+        );
         let mut mine = one.insert(record).unwrap();
         let id = mine.request.request_id;
         let mut theirs = other.get(id).unwrap().unwrap();
@@ -303,7 +335,7 @@ mod tests {
     #[test]
     fn a_payment_hash_belongs_to_one_swap() {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("buyer.db")).unwrap();
+        let store = Store::<Record>::open(&dir.path().join("buyer.db")).unwrap();
         let (mut one, mut other) = (store.insert(record).unwrap(), store.insert(record).unwrap());
         one.offer = Some(offer(&one, 1));
         store.update(&mut one).unwrap();
@@ -319,15 +351,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("buyer.db");
         std::fs::write(&path, "this is no database, however long it may be").unwrap();
-        assert!(Store::open(&path).is_err());
+        assert!(Store::<Record>::open(&path).is_err());
         std::fs::remove_file(&path).unwrap();
-        let store = Store::open(&path).unwrap();
+        let store = Store::<Record>::open(&path).unwrap();
         store
             .lock()
             .pragma_update(None, "user_version", 99)
             .unwrap();
         drop(store);
-        let error = Store::open(&path).unwrap_err();
+        let error = Store::<Record>::open(&path).unwrap_err();
         assert!(matches!(error, StoreError::Migration { .. }), "{error}");
     }
 }

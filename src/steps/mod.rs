@@ -4,6 +4,7 @@
 
 mod buyer;
 mod crowd;
+mod either;
 mod history;
 mod htlc;
 mod look;
@@ -11,15 +12,19 @@ mod recorded;
 mod secrets;
 mod spend;
 mod swap;
+mod taproot;
+mod taproot_spend;
 
 pub use crowd::{CreateSwaps, Crowd};
-pub use htlc::{FundHtlc, Htlc, HtlcChain, MakeHtlc};
+pub use either::{HtlcOf, HtlcTransaction, Purse};
+pub use htlc::{FundHtlc, Htlc, HtlcChain, MadeHtlc, MakeHtlc};
 pub use secrets::{Key, KeyOf, MakeKey, MakePreimage, Revealed, Secret};
 pub use spend::SpendHtlc;
 pub use swap::{
     BuyerStage, ClaimSwap, CreateSwap, PaidUntil, PaySwap, RefundSwap, Swap, SwapPhase, SwapStatus,
     VerifySwap,
 };
+pub use taproot::{BitcoinHtlc, Internal, SpendPath};
 
 use swaprig_scenarios::lang::{Registry, RegistryError};
 use swaprig_scenarios::steps::core_steps;

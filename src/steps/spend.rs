@@ -10,42 +10,77 @@ use elements::{
     TxInWitness, TxOut, TxOutWitness,
 };
 use swaprig_harness::elementsd::lbtc;
-use swaprig_scenarios::LiquidTransaction;
-use swaprig_scenarios::lang::{Arg, StepCx, Wallet};
+use swaprig_record::Chain;
+use swaprig_scenarios::lang::{Arg, StepCx};
 use swaprig_scenarios::run::{Run, Step, StepFailure};
 use swaprig_scenarios::step;
 use swaprig_units::{Height, Sat};
 
 use super::history::Paid;
-use super::{Htlc, Key, Revealed};
+use super::taproot_spend::{self, Wanted};
+use super::{Htlc, HtlcOf, HtlcTransaction, Key, Purse, Revealed, SpendPath};
 
 /// Says that it may be replaced and that the locktime counts (BIP 125, BIP 65).
 const SEQUENCE: u64 = 0xffff_fffd;
-/// Above the least fee rate of Elements, 0.1 sat/vB, for the spend of a dozen outputs.
+/// Above the least fee rate of either chain, 0.1 sat/vB on Liquid and 1 sat/vB on Bitcoin, for the spend of a dozen outputs
+/// there and of three here.
 const FEE: Sat = Sat(500);
 
 step! {
-    /// Spends everything that is in an HTLC, with the preimage (a claim) or without (a refund), and brings the
-    /// transaction into the mempool. What the node says against it is the reason for `fails`. If all of it is spent
-    /// already, that is tried again, so that the node can refuse it.
-    pub struct SpendHtlc("spend") -> LiquidTransaction {
+    /// Spends everything that is in an HTLC, with the preimage (a claim) or without (a refund), or by both keys together on
+    /// Bitcoin, and brings the transaction into the mempool. What the node says against it is the reason for `fails`. If all
+    /// of it is spent already, that is tried again, so that the node can refuse it.
+    pub struct SpendHtlc("spend") -> HtlcTransaction {
         /// Which HTLC.
-        spend: Arg<Htlc>,
-        /// The wallet that gets it, at an unconfidential address.
-        to: Wallet,
+        spend: HtlcOf,
+        /// Who gets it: a wallet on Liquid, at an unconfidential address; the on-chain wallet of a Lightning node on Bitcoin.
+        to: Purse,
     } optional {
         /// What is shown as the preimage; left out, it is a refund.
         preimage: Option<Revealed> = None,
-        /// The key that signs; that of the HTLC's claimer or refunder when it is left out.
+        /// How; with a preimage a claim, without one a refund, when it is left out.
+        path: Option<SpendPath> = None,
+        /// The key that signs, alone; those of the HTLC's claimer, refunder or both when it is left out.
         key: Option<Arg<Key>> = None,
-        /// The transaction's locktime; when it is left out, 0 for a claim and the timeout for a refund.
+        /// The transaction's locktime; when it is left out, the timeout for a refund and otherwise 0.
         locktime: Option<Arg<Height>> = None,
         /// The sequence number of its inputs; 0xffffffff makes the locktime void.
         sequence: u64 = SEQUENCE,
-        /// What the miner gets, out of the L-BTC that is in the HTLC.
+        /// What the miner gets, out of the L-BTC, or the coins, in the HTLC.
         fee: Sat = FEE,
     }
-    check has_32_bits;
+    check can_be;
+}
+
+fn can_be(step: &SpendHtlc, cx: &mut StepCx<'_>) -> bool {
+    has_32_bits(step, cx) && goes_one_way(step, cx) && step.to.is_on_chain(&step.spend, "to", cx)
+}
+
+fn goes_one_way(step: &SpendHtlc, cx: &mut StepCx<'_>) -> bool {
+    let span = cx.value_span("path");
+    match (step.path, &step.preimage, &step.spend) {
+        (Some(SpendPath::Claim), None, _) => {
+            cx.problem(span, "a claim without a preimage")
+                .label("shows the preimage to the script")
+                .help("add preimage = \"$secret\"");
+            false
+        }
+        (Some(SpendPath::Refund | SpendPath::Cooperative), Some(_), _) => {
+            let preimage = cx.key_span("preimage");
+            cx.problem(preimage, "nothing takes a preimage here")
+                .label("only a claim shows one")
+                .also(span, "no claim")
+                .help("leave one of the two out");
+            false
+        }
+        (Some(SpendPath::Cooperative), None, HtlcOf::Liquid(_)) => {
+            cx.problem(span, "an HTLC on Liquid has no key of both")
+                .label("for HTLCs on Bitcoin")
+                .help("write \"refund\", or give a preimage");
+            false
+        }
+        _ => true,
+    }
 }
 
 fn has_32_bits(step: &SpendHtlc, cx: &mut StepCx<'_>) -> bool {
@@ -60,11 +95,18 @@ fn has_32_bits(step: &SpendHtlc, cx: &mut StepCx<'_>) -> bool {
 }
 
 impl Step for SpendHtlc {
-    async fn run(&self, run: &Run<'_>) -> Result<LiquidTransaction, StepFailure> {
-        let htlc = run.get(&self.spend).await?;
+    async fn run(&self, run: &Run<'_>) -> Result<HtlcTransaction, StepFailure> {
         let preimage = match &self.preimage {
             Some(preimage) => Some(preimage.get(run).await?),
             None => None,
+        };
+        let htlc = match &self.spend {
+            HtlcOf::Liquid(htlc) => run.get(htlc).await?,
+            HtlcOf::Bitcoin(htlc) => {
+                let htlc = run.get(htlc).await?;
+                let wanted = self.on_bitcoin(htlc.timeout, preimage, run).await?;
+                return taproot_spend::spend(&htlc, &wanted, run).await;
+            }
         };
         let key = self.signer(&htlc, run).await?;
         let locktime = match &self.locktime {
@@ -94,11 +136,44 @@ impl Step for SpendHtlc {
         );
         let hex = elements::encode::serialize_hex(&transaction);
         let txid = rpc.send_raw(&hex, run.deadline).await.map_err(fail)?;
-        Ok(LiquidTransaction { txid })
+        let chain = Chain::Liquid;
+        Ok(HtlcTransaction { txid, chain })
     }
 }
 
 impl SpendHtlc {
+    async fn on_bitcoin(
+        &self,
+        timeout: Height,
+        preimage: Option<Vec<u8>>,
+        run: &Run<'_>,
+    ) -> Result<Wanted, StepFailure> {
+        let path = match (self.path, &preimage) {
+            (Some(path), _) => path,
+            (None, Some(_)) => SpendPath::Claim,
+            (None, None) => SpendPath::Refund,
+        };
+        let key = match &self.key {
+            Some(key) => Some(run.get(key).await?.key),
+            None => None,
+        };
+        let locktime = match (&self.locktime, path) {
+            (Some(height), _) => run.get(height).await?,
+            (None, SpendPath::Refund) => timeout,
+            (None, SpendPath::Claim | SpendPath::Cooperative) => Height(0),
+        };
+        Ok(Wanted {
+            to: self.to.clone(),
+            path,
+            preimage: preimage.unwrap_or_default(),
+            key,
+            locktime,
+            // Files are checked before they run; Rust may say more than there is.
+            sequence: u32::try_from(self.sequence).unwrap_or(u32::MAX),
+            fee: self.fee,
+        })
+    }
+
     async fn signer(&self, htlc: &Htlc, run: &Run<'_>) -> Result<SecretKey, StepFailure> {
         if let Some(key) = &self.key {
             return Ok(run.get(key).await?.key);

@@ -21,7 +21,8 @@ pub use htlc::{
 };
 pub use keys::{KeyError, SwapKeys, SwapSeed};
 pub use machine::{
-    FORGET_AFTER, LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, funding_deadline, pay_by, step,
+    FORGET_AFTER, LAPSE_MARGIN, LOST_MARGIN, Refused, Transition, UNSENT_MARGIN, funding_deadline,
+    pay_by, step,
 };
 pub use recovery::{Tag, read_tag, tag, tag_of, tag_output};
 pub use spend::{Coin, FeeRate, Locked, SpendError, claim, dust, refund};
@@ -35,5 +36,6 @@ pub use timelock::{
     BuyerPolicy, Clocks, MIN_TOTAL_CLTV, PayRefused, Paying, PolicyError, ServerPolicy,
 };
 pub use view::{
-    has_fixed_timeout, is_due, is_exposed, is_final, may_claim, may_cosign, may_pay, status,
+    has_fixed_timeout, is_due, is_exposed, is_final, may_claim, may_cosign, may_fund, may_pay,
+    status,
 };

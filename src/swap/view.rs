@@ -1,7 +1,9 @@
 //! What can be read off a swap: for its buyer, for the engine that performs effects, for messages. Nothing here changes one.
 
-use super::machine::{FORGET_AFTER, claims, lost, pay_by, pays, spends_back, takes};
-use super::state::{Direction, Effect, Event, Payment, Phase, Status, Swap, Tips};
+use super::machine::{
+    FORGET_AFTER, claims, is_backed, is_gone, is_locked_for, lost, pay_by, pays, spends_back, takes,
+};
+use super::state::{ChainState, Direction, Effect, Event, Payment, Phase, Status, Swap, Tips};
 
 /// Where a swap is, for its buyer. What is being cancelled or taken back is still locked: it counts as funded, though
 /// nothing is taken for it after `pay_by`.
@@ -35,12 +37,14 @@ pub fn is_final(swap: &Swap, tips: Tips, final_depth: u32) -> bool {
             let deep = swap.spend.as_ref().is_some_and(|spend| {
                 spend.depth.confirmations(tips.of(swap.terms.chain)) >= final_depth.max(1)
             });
-            // What is held for a refund that was not yet final is given back first.
+            // What is held for a refund that was not yet final is given back first; what is held for a claim is taken, or has gone.
             let open = swap.terms.direction == Direction::OutHeld
                 && !swap.never_settle
                 && !swap.settle_tried
-                && !swap.paid;
-            deep && !open && (!takes(swap) || lost(swap.held_until, tips))
+                && !swap.paid
+                && !is_gone(swap, tips);
+            // A payment on its way ends one way or the other.
+            deep && !open && !pays(swap) && (!takes(swap) || lost(swap.held_until, tips))
         }
         Phase::Cancelling if !swap.terms.direction.is_out() => {
             let forget = swap.terms.timeout.0.saturating_add(FORGET_AFTER.0);
@@ -113,9 +117,17 @@ pub fn may_claim(swap: &Swap, payment: Payment) -> bool {
     }
 }
 
-/// Whether [`Effect::PayInvoice`] may be done at these heights: later the server could not be sure to claim in time.
-pub fn may_pay(swap: &Swap, tips: Tips) -> bool {
-    pays(swap) && tips.of(swap.terms.chain).max(tips.lightning) < pay_by(&swap.terms)
+/// Whether [`Effect::BroadcastFunding`] may be done with what the node shows at that moment: a payment that was held when the funding
+/// was signed may have gone since, and whoever has the preimage would then have the coins for nothing.
+pub fn may_fund(swap: &Swap, payment: Payment, tips: Tips) -> bool {
+    is_backed(swap, payment, tips)
+}
+
+/// Whether [`Effect::PayInvoice`] may be done at these heights, and with what the chain shows at that moment: later the server could not
+/// be sure to claim in time, and what was locked may have gone since.
+pub fn may_pay(swap: &Swap, chain: &ChainState, tips: Tips) -> bool {
+    let in_time = tips.of(swap.terms.chain).max(tips.lightning) < pay_by(&swap.terms);
+    pays(swap) && in_time && is_locked_for(swap, chain, tips)
 }
 
 /// Whether the server may sign together with the client, which then has the coins: the client's own once the payment arrived,

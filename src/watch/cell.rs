@@ -11,8 +11,8 @@ use uuid::Uuid;
 use crate::chain::{Lock, Watch};
 use crate::store::StoredSwap;
 use crate::swap::{
-    Alarm, ChainName, ChainState, Depth, Direction, Effect, Payment, Phase, Status, Swap, SwapId,
-    status,
+    Alarm, ChainName, ChainState, Depth, Direction, Effect, Payment, Phase, Sent, Status, Swap,
+    SwapId, status,
 };
 
 /// A swap as others see it.
@@ -57,6 +57,8 @@ pub(super) struct State {
     pub(super) looked_at: Height,
     /// What Lightning shows.
     pub(super) payment: Payment,
+    /// How many orders to pay were carried out since the start.
+    pub(super) orders: u32,
     /// Effects that are being performed.
     pub(super) pending: HashSet<Effect>,
     /// Alarms that were given.
@@ -101,10 +103,13 @@ impl Cell {
         let state = State {
             chain: None,
             looked_at: Height(0),
-            payment: match swap.paid {
-                true => Payment::Succeeded,
-                false => Payment::Absent,
+            payment: match (swap.paid, swap.terms.direction) {
+                (true, _) => Payment::Succeeded,
+                // Until the node was asked it may be on its way.
+                (false, Direction::In) if swap.settle_tried => Payment::Sent(Sent::Pending),
+                (false, _) => Payment::Absent,
             },
+            orders: 0,
             pending,
             alarms: HashSet::new(),
             spend_to: None,

@@ -11,7 +11,8 @@ use crate::chain::{BroadcastError, Way, bid};
 use crate::lightning::{LightningError, Outgoing, Route};
 use crate::store::StoredEffect;
 use crate::swap::{
-    self, Direction, Effect, Event, FailureReason, Swap, Terms, is_due, may_claim, may_pay,
+    self, Direction, Effect, Event, FailureReason, Swap, Terms, is_due, may_claim, may_fund,
+    may_pay,
 };
 
 /// Pauses between attempts.
@@ -68,6 +69,10 @@ impl Engine {
         event: Option<Event>,
     ) {
         let mut state = cell.state.lock().await;
+        if effect.effect == Effect::PayInvoice {
+            // A look at the payment that began before this may show what was before it.
+            state.orders += 1;
+        }
         let applied = match &event {
             Some(event) => {
                 self.apply_locked(cell, &mut state, event, Some(effect))
@@ -117,7 +122,7 @@ impl Engine {
                 done_or_again(self.node.claim(preimage, swap.terms.price).await)
             }
             Effect::FailPayment => done_or_again(self.node.fail(swap.terms.payment_hash).await),
-            Effect::PayInvoice => self.pay_invoice(&swap).await,
+            Effect::PayInvoice => self.pay_invoice(cell, &swap).await,
             Effect::Claim => match swap.preimage {
                 Some(preimage) => self.spend(cell, &swap, Way::Claim(preimage)).await,
                 None => Attempt::Done(None),
@@ -179,6 +184,20 @@ impl Engine {
         let Some(funding) = &swap.funding else {
             return Attempt::Done(None);
         };
+        // For a payment that was held first: whether it still is, the node is asked right before.
+        if swap.terms.direction == Direction::OutHeld {
+            if let Err(error) = self.ask_for_payment(cell).await {
+                return Attempt::Again(error.to_string());
+            }
+            let state = cell.state.lock().await;
+            let Some(tips) = *self.tips.borrow() else {
+                return Attempt::Again("the heights are not known yet".into());
+            };
+            // It is asked for again when another payment is held.
+            if !may_fund(&state.swap, state.payment, tips) {
+                return Attempt::Done(None);
+            }
+        }
         let chain = self.chain(swap.terms.chain);
         // What follows of it is told by the watcher.
         if let Err(error) = chain.watch(vec![cell.watch()]).await {
@@ -202,14 +221,23 @@ impl Engine {
     }
 
     /// Sends the server's payment, if there is still time and it was not sent before.
-    async fn pay_invoice(&self, swap: &Swap) -> Attempt {
-        let tips = *self.tips.borrow();
-        let (Some(tips), Some(invoice), Some(routing)) = (tips, &swap.invoice, swap.terms.routing)
-        else {
+    async fn pay_invoice(self: &Arc<Self>, cell: &Arc<Cell>, swap: &Swap) -> Attempt {
+        let (Some(invoice), Some(routing)) = (&swap.invoice, swap.terms.routing) else {
             return Attempt::Done(None);
         };
-        match self.node.outgoing(swap.terms.payment_hash).await {
-            Ok(Outgoing::Unknown) if may_pay(swap, tips) => {
+        let outgoing = self.node.outgoing(swap.terms.payment_hash).await;
+        // What it is paid for may have gone since that was decided.
+        self.look_at_chain(cell).await;
+        let may = {
+            let state = cell.state.lock().await;
+            let tips = *self.tips.borrow();
+            match (&state.chain, tips) {
+                (Some(chain), Some(tips)) => may_pay(&state.swap, chain, tips),
+                _ => false,
+            }
+        };
+        match outgoing {
+            Ok(Outgoing::Unknown) if may => {
                 let route = Route::new(routing.max_fee, routing.max_total_cltv);
                 done_or_again(self.node.pay(invoice, &route).await)
             }

@@ -640,9 +640,14 @@ impl Engine {
             ));
         };
         let outpoint = input.previous_output;
-        // What was paid to the HTLC beside what the server pays for is the client's in any case.
-        let bound = swap.funding.as_ref().map(|funding| funding.outpoint());
-        let stray = kind == Kind::LoopIn && swap.settle_tried && bound != Some(outpoint);
+        let locked = self.locked_at(swap, outpoint).await?;
+        // What was paid to the HTLC beside what the server pays for is the client's in any case. What has the agreed amount could
+        // yet be what the server pays for, when a reorganisation takes away the other one.
+        let agreed = locked
+            .coins
+            .iter()
+            .any(|(_, value)| value.0 == swap.terms.amount.0);
+        let stray = kind == Kind::LoopIn && swap.settle_tried && !agreed;
         if !may_cosign(swap) && !stray {
             return Err(later(match kind {
                 Kind::LoopIn => {
@@ -653,7 +658,6 @@ impl Engine {
                 }
             }));
         }
-        let locked = self.locked_at(swap, outpoint).await?;
         let signers = locked.taproot.signers().ok_or_else(|| {
             later("the internal key of this loop is unspendable: spend it by script")
         })?;

@@ -385,19 +385,18 @@ impl Engine {
     /// Asks how the server's own payment stands.
     async fn take_outgoing(self: &Arc<Self>, cell: &Arc<Cell>) -> Result<(), LightningError> {
         // An order that is under way now may not be seen by this look.
-        let ordered = {
-            let state = cell.state.lock().await;
-            state.pending.contains(&Effect::PayInvoice)
-        };
-        let payment = match self.node.outgoing(cell.hash).await? {
+        let orders = cell.state.lock().await.orders;
+        let outgoing = self.node.outgoing(cell.hash).await?;
+        let mut state = cell.state.lock().await;
+        let ordered = state.orders != orders || state.pending.contains(&Effect::PayInvoice);
+        state.payment = match outgoing {
+            // Whoever ends the order has it looked at again.
             Outgoing::Unknown if ordered => Payment::Sent(Sent::Pending),
             Outgoing::Unknown => Payment::Absent,
             Outgoing::Pending => Payment::Sent(Sent::Pending),
             Outgoing::Succeeded(preimage) => Payment::Sent(Sent::Succeeded(preimage)),
             Outgoing::Failed => Payment::Sent(Sent::Failed),
         };
-        let mut state = cell.state.lock().await;
-        state.payment = payment;
         self.step_locked(cell, &mut state).await;
         Ok(())
     }

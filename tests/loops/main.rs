@@ -4,6 +4,7 @@
 mod support;
 
 mod chain;
+mod client;
 mod desk;
 mod flows;
 mod taproot;

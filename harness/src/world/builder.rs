@@ -415,6 +415,7 @@ impl Builder {
                     exe,
                     passport: binaries.passport_for(&needs),
                     recording,
+                    owners: std::sync::Mutex::default(),
                 };
                 world.record_parties(&self.node_of).await;
                 Ok(world)

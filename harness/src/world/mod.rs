@@ -9,12 +9,13 @@ mod proxies;
 mod record;
 mod servers;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bitcoin::{BlockHash, Txid};
+use bitcoin::{BlockHash, ScriptBuf, Txid};
 use futures_util::future::join_all;
 use swaprig_units::{BlockDelta, Height, Sat};
 
@@ -60,6 +61,8 @@ pub struct World {
     exe: Option<PathBuf>,
     passport: Passport,
     recording: record::Recording,
+    /// Who owns what is paid to a script on Bitcoin that is no daemon's.
+    owners: Mutex<BTreeMap<ScriptBuf, String>>,
 }
 
 /// Something in a world went wrong. The message ends with the run directory, which is kept, and the logs.
@@ -258,6 +261,18 @@ impl World {
             .send(&address, amount)
             .await
             .map_err(|e| self.error(e))
+    }
+
+    /// Says that what is paid to `script` on Bitcoin belongs to `owner`, who is no daemon of the world.
+    pub fn belongs_to(&self, script: ScriptBuf, owner: impl Into<String>) {
+        let mut owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.entry(script).or_insert(owner.into());
+    }
+
+    /// The scripts on Bitcoin of which that was said, and their owners.
+    pub fn owned_scripts(&self) -> BTreeMap<ScriptBuf, String> {
+        let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
+        owners.clone()
     }
 
     /// Waits until every Lightning node that runs, and the index of the Bitcoin chain, where there is one, has reached the

@@ -18,6 +18,7 @@ mod oracle;
 mod oracle_liquid;
 mod outcome;
 mod outside;
+mod owned;
 mod random;
 mod runner;
 mod scenario;

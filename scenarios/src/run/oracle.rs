@@ -1,8 +1,9 @@
 //! The money oracle: after every step, every satoshi that exists has an owner.
 //!
 //! All coins that were ever mined are held by the miner, by the wallets of the nodes, by servers (as their `books` say),
-//! by channels (through their funding outputs, at full capacity) and by the outputs of closed channels that no wallet has yet. The sum is exact. What is
-//! left over lies in an output that nobody owns, which is named, not counted.
+//! by scripts whose owner a step has named, by channels (through their funding outputs, at full capacity) and by the outputs
+//! of closed channels that no wallet has yet. The sum is exact. What is left over lies in an output that nobody owns, which
+//! is named, not counted.
 //!
 //! It looks when nothing waits for a block and every node runs: before, a wallet may not have seen what is on its way.
 //! It does not look into channels; how their capacity is split is what scenarios assert.
@@ -19,8 +20,8 @@ use swaprig_harness::bitcoind::FIRST_BLOCKS;
 use swaprig_harness::time::{Deadline, Probe, WaitError, poll_until};
 use swaprig_units::{Height, Sat};
 
-use super::StepFailure;
 use super::oracle_liquid::LiquidSheet;
+use super::{StepFailure, owned};
 use crate::lang::ServerBooks;
 
 /// How long wallets have to take in what the chain says. They follow a block in tens of milliseconds, upstream's in two
@@ -189,6 +190,7 @@ impl Oracle {
         for server in &self.servers {
             books.extend(super::books::on_bitcoin(server, world, deadline).await?);
         }
+        books.extend(owned::books(&owned::outputs(world, deadline).await?));
         let mut sheet = Sheet {
             height: tip.height,
             supply: supply(tip.height),
@@ -281,8 +283,8 @@ impl Oracle {
         Ok(StepFailure::refused(title).why(sheet.to_string()))
     }
 
-    /// Unspent outputs since the first blocks that are neither the miner's, a server's nor a channel's, the newest first. The
-    /// wallets of nodes do not tell theirs one by one, so they are among them.
+    /// Unspent outputs since the first blocks that are neither the miner's, a server's, a named owner's nor a channel's, the
+    /// newest first. The wallets of nodes do not tell theirs one by one, so they are among them.
     async fn outputs_of_no_known_owner(
         &self,
         world: &World,
@@ -299,6 +301,7 @@ impl Oracle {
         for server in &self.servers {
             servers.extend(super::books::outputs(server, world, deadline).await?);
         }
+        let owned = owned::outputs(world, deadline).await?;
         let miners: Vec<_> = unspent
             .iter()
             .map(|output| (output["txid"].clone(), output["vout"].clone()))
@@ -315,6 +318,7 @@ impl Oracle {
                     let outpoint = OutPoint::new(tx.txid, vout);
                     let known = self.channels.contains_key(&outpoint)
                         || servers.contains(&outpoint)
+                        || owned.iter().any(|owned| owned.outpoint == outpoint)
                         || miners.contains(&(json!(tx.txid), json!(vout)));
                     if !known && is_unspent(world, &outpoint, deadline).await? {
                         found.push((outpoint, value));

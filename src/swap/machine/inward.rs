@@ -6,10 +6,12 @@
 
 use bitcoin::OutPoint;
 
-use super::{Refused, funded, funding_deadline, is_confirmed, not_now, pay_by, pays};
+use super::{
+    Refused, UNSENT_MARGIN, funded, funding_deadline, is_confirmed, not_now, pay_by, pays,
+};
 use crate::swap::state::{
     ChainState, Depth, Direction, Effect, FailureReason, FundingTx, Observation, Output, Payment,
-    Phase, Sent, Swap,
+    Phase, Sent, Swap, Tips,
 };
 
 pub(super) fn observed(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refused> {
@@ -38,9 +40,13 @@ pub(super) fn observed(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect
 }
 
 /// Chooses the output that counts, as long as nothing was paid for it: the first one of exactly the agreed amount. Another one,
-/// and one of another amount, is never claimed; who paid it takes it back.
+/// and one of another amount, is never claimed; who paid it takes it back. What was paid for stays chosen as long as the chain has
+/// it: only when a reorganisation took it away another one of the same amount takes its place.
 fn bind(swap: &mut Swap, seen: &Observation, chain: &ChainState) {
-    if swap.settle_tried || swap.paid {
+    let bound = swap.funding.as_ref().map(FundingTx::outpoint);
+    let fixed = swap.settle_tried || swap.paid;
+    let is_there = |at: OutPoint| chain.outputs.iter().any(|output| output.outpoint == at);
+    if fixed && bound.is_none_or(is_there) {
         return;
     }
     let is_agreed = |output: &&Output| output.value == swap.terms.amount;
@@ -55,7 +61,6 @@ fn bind(swap: &mut Swap, seen: &Observation, chain: &ChainState) {
         };
         (std::cmp::Reverse(depth), output.outpoint)
     });
-    let bound = swap.funding.as_ref().map(FundingTx::outpoint);
     match chosen {
         Some(chosen) if bound != Some(chosen.outpoint) => {
             swap.funding = Some(FundingTx {
@@ -65,13 +70,19 @@ fn bind(swap: &mut Swap, seen: &Observation, chain: &ChainState) {
                 raw: String::new(),
             });
         }
-        Some(_) => {}
-        None => swap.funding = None,
+        None if !fixed => swap.funding = None,
+        Some(_) | None => {}
     }
 }
 
+/// Whether the output that counts is there, deep enough and unspent.
+pub(super) fn is_locked(swap: &Swap, tips: Tips, chain: &ChainState) -> bool {
+    let tip = tips.of(swap.terms.chain);
+    chain.funding.confirmations(tip) >= swap.terms.min_confirmations.max(1) && chain.spend.is_none()
+}
+
 /// What the chain shows of the output that counts.
-fn bound(chain: &ChainState, outpoint: OutPoint) -> ChainState {
+pub(super) fn bound(chain: &ChainState, outpoint: OutPoint) -> ChainState {
     let found = chain
         .outputs
         .iter()
@@ -96,8 +107,9 @@ pub(super) fn latch(swap: &mut Swap, seen: &Observation, chain: &ChainState) {
     let late = tip.max(seen.tips.lightning) >= pay_by(&swap.terms);
     if swap.settle_tried {
         // A payment that was never sent is not sent any more when it is late.
+        let unsent = pay_by(&swap.terms).0.saturating_add(UNSENT_MARGIN.0);
         let over = seen.payment == Payment::Sent(Sent::Failed)
-            || (late && seen.payment == Payment::Absent);
+            || (tip.0 >= unsent && seen.payment == Payment::Absent);
         swap.never_settle = pays(swap) && over;
         return;
     }

@@ -10,13 +10,16 @@
 //!    refund, unless the payment provably failed; then `never_settle` is stored before. So no swap is both paid and refunded.
 //! 2. Nothing that is held is failed after a claim of it was tried.
 //! 3. Which of claim and refund counts is decided by the block that has one of them, and undone with that block.
-//! 4. Coins are let go only before a funding was signed, or when a block has spent them otherwise.
+//! 4. Coins are let go only before a funding was signed, or when a block has spent them otherwise; or when the payment that was
+//!    held for them lapsed long ago and the chain does not have the funding, so that they are spent otherwise.
 
 mod held;
 mod inward;
 mod out;
 
 use swaprig_units::{BlockDelta, Height};
+
+pub(super) use held::is_gone;
 
 use super::state::{
     Alarm, ChainSpend, ChainState, Depth, Direction, Effect, Event, FailureReason, FundingTx,
@@ -30,6 +33,10 @@ pub const LAPSE_MARGIN: BlockDelta = BlockDelta(2);
 /// How many Bitcoin blocks after a hold should have lapsed a payment that did not arrive counts as lost. A day: an HTLC that is
 /// settled on the chain takes a while.
 pub const LOST_MARGIN: BlockDelta = BlockDelta(144);
+
+/// How many blocks after the last moment to pay a payment that the Lightning node does not know counts as never sent. Until then
+/// an order that was given at the last moment may still be on its way to the node.
+pub const UNSENT_MARGIN: BlockDelta = BlockDelta(6);
 
 /// How many blocks after its timeout a swap that the client can still take back is watched: a week of Bitcoin's.
 pub const FORGET_AFTER: BlockDelta = BlockDelta(1_008);
@@ -285,6 +292,7 @@ fn funded(swap: &mut Swap, seen: &Observation, chain: &ChainState) -> Vec<Effect
         && settled(swap, chain) == Some(End::Claimed)
         && !swap.paid
         && !swap.settle_tried;
+    let could_settle = !swap.never_settle;
     match swap.terms.direction {
         Direction::Out => out::latch(swap, seen, chain),
         Direction::OutHeld => held::latch(swap, seen, chain),
@@ -292,6 +300,11 @@ fn funded(swap: &mut Swap, seen: &Observation, chain: &ChainState) -> Vec<Effect
     }
     swap.phase = phase(swap, seen, chain);
     let mut effects = effects(swap, seen, chain);
+    // Of a payment that was held first nothing is given up with the funding in sight but a final refund.
+    let abandoned = could_settle && swap.never_settle && chain.funding == Depth::Unseen;
+    effects.extend(
+        (abandoned && swap.terms.direction == Direction::OutHeld).then_some(Effect::ReleaseCoins),
+    );
     effects.extend(leaked.then_some(Effect::Alarm(Alarm::ClaimedUnpaid)));
     effects
 }
@@ -325,7 +338,8 @@ fn effects(swap: &Swap, seen: &Observation, chain: &ChainState) -> Vec<Effect> {
     let in_block = matches!(chain.funding, Depth::Block(_));
     let timed_out = seen.tips.of(swap.terms.chain) >= swap.terms.timeout;
     let mut effects = Vec::new();
-    if chain.funding == Depth::Unseen && open && !chain.conflicted && is_backed(swap, seen) {
+    let backed = is_backed(swap, seen.payment, seen.tips);
+    if chain.funding == Depth::Unseen && open && !chain.conflicted && backed {
         effects.push(Effect::BroadcastFunding);
     }
     effects.extend(fail_held(swap, seen));
@@ -333,7 +347,7 @@ fn effects(swap: &Swap, seen: &Observation, chain: &ChainState) -> Vec<Effect> {
     if takes(swap) && matches!(seen.payment, Payment::Held { .. }) && !chain.conflicted {
         effects.push(Effect::ClaimPayment);
     }
-    if pays(swap) && seen.payment == Payment::Absent {
+    if pays(swap) && seen.payment == Payment::Absent && inward::is_locked(swap, seen.tips, chain) {
         effects.push(Effect::PayInvoice);
     }
     if claims(swap) && open && in_block {
@@ -347,11 +361,11 @@ fn effects(swap: &Swap, seen: &Observation, chain: &ChainState) -> Vec<Effect> {
 }
 
 /// Whether it is the server's to lock coins, and they are not locked for a payment that is gone.
-fn is_backed(swap: &Swap, seen: &Observation) -> bool {
+pub(super) fn is_backed(swap: &Swap, payment: Payment, tips: Tips) -> bool {
     match swap.terms.direction {
         Direction::Out => true,
         Direction::OutHeld => {
-            swap.paid || swap.settle_tried || matches!(seen.payment, Payment::Held { .. })
+            swap.paid || swap.settle_tried || held::is_backed(swap, payment, tips)
         }
         Direction::In => false,
     }
@@ -384,6 +398,9 @@ fn alarms(swap: &Swap, seen: &Observation, chain: &ChainState) -> Vec<Alarm> {
     }
     if held::lapses_unclaimed(swap, seen, settled) {
         alarms.push(Alarm::LapsesUnclaimed);
+    }
+    if held::is_claimed_unpaid(swap, seen, settled) {
+        alarms.push(Alarm::ClaimedUnpaid);
     }
     alarms
 }
@@ -479,6 +496,14 @@ pub(super) fn spends_back(swap: &Swap) -> bool {
         Direction::OutHeld => (swap.never_settle || !swap.settle_tried) && !swap.paid,
         Direction::In => false,
     }
+}
+
+/// Whether what the client locked is there, deep enough and unspent, in what the chain shows of all that was paid to the HTLC.
+pub(super) fn is_locked_for(swap: &Swap, chain: &ChainState, tips: Tips) -> bool {
+    swap.funding.as_ref().is_some_and(|funding| {
+        let bound = inward::bound(chain, funding.outpoint());
+        inward::is_locked(swap, tips, &bound)
+    })
 }
 
 fn fail_held(swap: &Swap, seen: &Observation) -> Vec<Effect> {

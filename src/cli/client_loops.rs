@@ -1,0 +1,512 @@
+//! `swaprig client loop-out`, `loop-in`, `refund`, `resume-loops` and `wallet`: the client's side of loops.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::{Address, Network};
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
+use swaprig::chain::bitcoin::{BitcoinFees, BitcoinSettings, BitcoinSource};
+use swaprig::client::Seed;
+use swaprig::client::loops::{
+    Caps, Config, LoopError, Looper, Mode, Policy, Record, Stage, Wish, stored,
+};
+use swaprig_harness::time::Deadline;
+use swaprig_harness::units::{BlockDelta, Height, Msat, Sat, parse_duration};
+use swaprig_proto::loops::InternalKeyChoice;
+use uuid::Uuid;
+
+use super::Exit;
+use super::client::{Failed, LightningFlags, StoreFlags, usage};
+
+#[derive(Debug, Args)]
+pub(super) struct LoopOutArgs {
+    /// What to receive on chain, such as "250_000 sat"
+    #[arg(long)]
+    amount: Sat,
+    /// The most that is paid before anything is locked, and lost if nothing is; with --invoice-second
+    #[arg(long, value_name = "AMOUNT", default_value = "0 sat")]
+    max_prepay: Sat,
+    /// Let the server choose the preimage and lock coins before the payment is sent
+    #[arg(long)]
+    invoice_second: bool,
+    /// Confirmations of what the server locks before the preimage is shown, or the payment sent
+    #[arg(long, value_name = "N", default_value = "1")]
+    confirmations: u32,
+    /// How many blocks the server may wait with its funding, to share a transaction with others
+    #[arg(long, value_name = "BLOCKS")]
+    publication: Option<BlockDelta>,
+    #[command(flatten)]
+    terms: TermsFlags,
+    #[command(flatten)]
+    client: LoopFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct LoopInArgs {
+    /// What to receive over Lightning, such as "250_000 sat"
+    #[arg(long)]
+    amount: Sat,
+    /// Show where to send what, and let another wallet send it
+    #[arg(long)]
+    external: bool,
+    #[command(flatten)]
+    terms: TermsFlags,
+    #[command(flatten)]
+    client: LoopFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RefundArgs {
+    /// The name of the loop, or the server's name of it
+    id: Uuid,
+    #[command(flatten)]
+    client: LoopFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ResumeLoopsArgs {
+    #[command(flatten)]
+    client: LoopFlags,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WalletArgs {
+    #[command(flatten)]
+    client: LoopFlags,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Terms")]
+struct TermsFlags {
+    /// A name for the loop; the same name again is the same loop
+    #[arg(long, value_name = "UUID")]
+    request_id: Option<Uuid>,
+    /// The most that the server may take
+    #[arg(long, value_name = "AMOUNT")]
+    max_swap_fee: Sat,
+    /// The most that the client's own transaction may pay while there is time
+    #[arg(long, value_name = "AMOUNT", default_value = "5_000 sat")]
+    max_miner_fee: Sat,
+    /// The most that routing may cost
+    #[arg(long, value_name = "AMOUNT", default_value = "10 sat")]
+    max_routing_fee: Msat,
+    /// Within how many blocks the client's own transactions are to be confirmed while there is time
+    #[arg(long, value_name = "BLOCKS", default_value = "6")]
+    sweep_conf_target: u32,
+    /// The internal key of the output
+    #[arg(long, default_value = "musig2")]
+    internal_key: Internal,
+    /// Where coins go, instead of to the client's own wallet
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<String>,
+    /// Never ask the server for its signature: spend by script
+    #[arg(long)]
+    no_cooperation: bool,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Internal {
+    /// The two together can spend without a script
+    Musig2,
+    /// Nobody can
+    Unspendable,
+}
+
+#[derive(Debug, Args)]
+struct LoopFlags {
+    #[command(flatten)]
+    store: StoreFlags,
+    /// The swap server's REST service
+    #[arg(long, value_name = "URL", env = "SWAPRIG_LOOP_SERVER")]
+    server: String,
+    /// Your own source of Bitcoin: http://USER:PASSWORD@HOST:PORT of a bitcoind, http://HOST:PORT with --bitcoin-cookie, or
+    /// tcp://HOST:PORT of an Electrum server
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SWAPRIG_LOOP_BITCOIN",
+        hide_env_values = true
+    )]
+    bitcoin: String,
+    /// The cookie file of that bitcoind
+    #[arg(long, value_name = "FILE", env = "SWAPRIG_LOOP_BITCOIN_COOKIE")]
+    bitcoin_cookie: Option<PathBuf>,
+    /// The Bitcoin network: bitcoin, testnet, testnet4, signet or regtest
+    #[arg(long, default_value = "regtest", env = "SWAPRIG_LOOP_NETWORK")]
+    bitcoin_network: Network,
+    /// No coin of the wallet is in a block below this height
+    #[arg(long, value_name = "HEIGHT", default_value = "0")]
+    wallet_birthday: u32,
+    #[command(flatten)]
+    lightning: LightningFlags,
+    /// The seed of all keys, 64 hexadecimal digits, mode 0600; made when there is none [default: DIR/seed]
+    #[arg(long, value_name = "FILE", env = "SWAPRIG_BUYER_SEED_FILE")]
+    seed_file: Option<PathBuf>,
+    /// Confirmations of a claim or a refund after which it is done
+    #[arg(long, value_name = "N", default_value = "3")]
+    depth: u32,
+    /// How long the server has for its signature before the client goes on alone, such as "30 s"
+    #[arg(long, value_name = "TIME", default_value = "30 s", value_parser = parse_duration)]
+    cooperation: Duration,
+    /// How long to go on before the loop is left as it is, such as "10 min"
+    #[arg(long, value_name = "TIME", default_value = "10 min", value_parser = parse_duration)]
+    within: Duration,
+    /// For crash tests: abort:N, abort-at:NAME or file:FILE; refused outside regtest
+    #[cfg(feature = "failpoints")]
+    #[arg(long, hide = true)]
+    failpoint: Option<swaprig::failpoint::Failpoint>,
+}
+
+fn failed(error: LoopError) -> Failed {
+    let exit = match &error {
+        LoopError::Refused(_)
+        | LoopError::NotNow { .. }
+        | LoopError::Spend(_)
+        | LoopError::Fund(_)
+        | LoopError::Shortage(_) => Exit::Failed,
+        LoopError::NoSuchLoop(_) => Exit::Nothing,
+        LoopError::OtherWish(_) | LoopError::OtherNetwork(_) => Exit::Usage,
+        LoopError::Server(_)
+        | LoopError::Lightning(_)
+        | LoopError::Source(_)
+        | LoopError::Broadcast(_)
+        | LoopError::Wallet(_)
+        | LoopError::Store(_)
+        | LoopError::Rescue(_)
+        | LoopError::Musig(_)
+        | LoopError::NotTheSpend(_)
+        | LoopError::Contract(_)
+        | LoopError::TimedOut(_) => Exit::Environment,
+    };
+    let text = match &error {
+        LoopError::Refused(refusal) => format!("{error}\n{}", refusal.reason.sentence()),
+        _ => swaprig_harness::error_chain(&error),
+    };
+    (exit, text)
+}
+
+/// Opens the client that the flags describe. Must be called inside a runtime.
+async fn open(flags: &LoopFlags) -> Result<Looper, Failed> {
+    #[cfg(feature = "failpoints")]
+    if let Some(failpoint) = &flags.failpoint {
+        if flags.bitcoin_network != Network::Regtest {
+            return Err(usage("--failpoint is for regtest only"));
+        }
+        swaprig::failpoint::choose(failpoint.clone())
+            .map_err(|error| usage(format!("--failpoint: {error}")))?;
+    }
+    let dir = &flags.store.dir;
+    std::fs::create_dir_all(dir)
+        .map_err(|e| (Exit::Environment, format!("{}: {e}", dir.display())))?;
+    let seed_file = flags.seed_file.clone().unwrap_or_else(|| dir.join("seed"));
+    let seed = Seed::open_or_make(&seed_file).map_err(|e| (Exit::Environment, e.to_string()))?;
+    let network = flags.bitcoin_network;
+    let source = BitcoinSource::parse(&flags.bitcoin, flags.bitcoin_cookie.clone())
+        .map_err(|error| usage(format!("--bitcoin: {error}")))?;
+    let config = Config {
+        server: flags.server.clone(),
+        lightning: flags.lightning.node(&network.to_string())?,
+        bitcoin: BitcoinSettings {
+            network,
+            source,
+            dir: dir.join("wallet"),
+            birthday: Height(flags.wallet_birthday),
+            fees: BitcoinFees::default(),
+        },
+        dir: dir.clone(),
+        policy: Policy {
+            depth: flags.depth,
+            cooperation: flags.cooperation,
+            ..Policy::default()
+        },
+        seed,
+    };
+    let looper = Looper::open(config).await.map_err(failed)?;
+    // The wallet knows nothing before the source was read.
+    let synced = Deadline::after(flags.within).bound(looper.chain().sync());
+    match synced.await {
+        Some(Ok(_)) => Ok(looper),
+        Some(Err(error)) => Err((Exit::Environment, error.to_string())),
+        None => Err((
+            Exit::Environment,
+            "the source of Bitcoin does not answer".into(),
+        )),
+    }
+}
+
+fn wish(terms: &TermsFlags, network: Network, mode: Mode, amount: Sat) -> Result<Wish, Failed> {
+    let address = |text: &String| {
+        let parsed: Result<Address<NetworkUnchecked>, _> = text.parse();
+        let checked = parsed
+            .map_err(|e| e.to_string())
+            .and_then(|address| address.require_network(network).map_err(|e| e.to_string()));
+        checked.map_err(|error| usage(format!("--to {text}: {error}")))
+    };
+    Ok(Wish {
+        id: terms.request_id,
+        mode,
+        amount,
+        caps: Caps {
+            swap_fee: terms.max_swap_fee,
+            miner_fee: terms.max_miner_fee,
+            routing_fee: terms.max_routing_fee,
+            prepay: Sat(0),
+        },
+        internal: match terms.internal_key {
+            Internal::Musig2 => InternalKeyChoice::Musig2,
+            Internal::Unspendable => InternalKeyChoice::Unspendable,
+        },
+        confirmations: 1,
+        publication: None,
+        conf_target: terms.sweep_conf_target,
+        destination: terms.to.as_ref().map(address).transpose()?,
+        cooperative: !terms.no_cooperation,
+        external: false,
+    })
+}
+
+pub(super) async fn loop_out(args: LoopOutArgs) -> Result<Exit, Failed> {
+    let mode = match args.invoice_second {
+        false => Mode::Out,
+        true => Mode::OutPlain,
+    };
+    let mut wish = wish(&args.terms, args.client.bitcoin_network, mode, args.amount)?;
+    wish.caps.prepay = args.max_prepay;
+    wish.confirmations = args.confirmations;
+    wish.publication = args.publication;
+    let looper = open(&args.client).await?;
+    go(&looper, &wish, &args.client).await
+}
+
+pub(super) async fn loop_in(args: LoopInArgs) -> Result<Exit, Failed> {
+    let mut wish = wish(
+        &args.terms,
+        args.client.bitcoin_network,
+        Mode::In,
+        args.amount,
+    )?;
+    wish.external = args.external;
+    let looper = open(&args.client).await?;
+    go(&looper, &wish, &args.client).await
+}
+
+async fn go(looper: &Looper, wish: &Wish, flags: &LoopFlags) -> Result<Exit, Failed> {
+    let id = looper.wished(wish).await.map_err(failed)?.ask.id;
+    if !flags.store.json {
+        // Before anything else, so that it can be driven on whatever happens.
+        println!("loop {id}");
+    }
+    let deadline = Deadline::after(flags.within);
+    if wish.external {
+        let agreed = looper.run_until(id, deadline, |record| record.contract.is_some());
+        let agreed = agreed.await.map_err(failed)?;
+        if let (Some(contract), Some(address)) =
+            (agreed.contract, agreed.address(flags.bitcoin_network))
+        {
+            let (value, timeout) = (contract.value, contract.timeout);
+            // Not among the answer's JSON.
+            eprintln!("send exactly {value} to {address}, long before height {timeout}");
+        }
+    }
+    let ended = looper.run(id, deadline).await;
+    let shown = looper.status(id).map_err(failed)?;
+    show(&shown, &flags.store);
+    ended.map_err(failed)?;
+    Ok(verdict(&shown))
+}
+
+pub(super) async fn refund(args: RefundArgs) -> Result<Exit, Failed> {
+    let looper = open(&args.client).await?;
+    let id = looper.give_up(args.id).map_err(failed)?.ask.id;
+    let ended = looper.run(id, Deadline::after(args.client.within)).await;
+    let shown = looper.status(id).map_err(failed)?;
+    show(&shown, &args.client.store);
+    ended.map_err(failed)?;
+    Ok(match shown.stage {
+        // Nothing was there to take back, all of it came back, or it was paid for after all.
+        Stage::Refunded | Stage::Refused | Stage::Paid => Exit::Passed,
+        _ => verdict(&shown),
+    })
+}
+
+pub(super) async fn resume(args: &ResumeLoopsArgs) -> Result<Exit, Failed> {
+    let looper = open(&args.client).await?;
+    let deadline = Deadline::after(args.client.within);
+    let ended = looper.resume_all(deadline).await.map_err(failed)?;
+    let mut worst = Exit::Passed;
+    let mut shown = Vec::new();
+    for (id, outcome) in ended {
+        let record = looper.status(id).map_err(failed)?;
+        let exit = match outcome {
+            Ok(_) => verdict(&record),
+            Err(error) => {
+                let (exit, why) = failed(error);
+                eprintln!("swaprig client: {id}: {why}");
+                exit
+            }
+        };
+        if worst != Exit::Failed && exit != Exit::Passed {
+            worst = exit;
+        }
+        match args.client.store.json {
+            true => shown.push(object(&record)),
+            false => show(&record, &args.client.store),
+        }
+    }
+    if args.client.store.json {
+        println!("{:#}", Value::from(shown));
+    }
+    Ok(worst)
+}
+
+pub(super) async fn wallet(args: &WalletArgs) -> Result<Exit, Failed> {
+    let looper = open(&args.client).await?;
+    let chain = looper.chain();
+    let coins = chain.coins();
+    let sum = |confirmed: bool| {
+        let all = coins
+            .iter()
+            .filter(|coin| coin.height.is_some() == confirmed);
+        Sat(all.map(|coin| coin.value.0).sum())
+    };
+    let address = chain.deposit_address().map_err(|e| failed(e.into()))?;
+    let (confirmed, unconfirmed) = (sum(true), sum(false));
+    match args.client.store.json {
+        true => {
+            let shown = json!({
+                "confirmed_sat": confirmed,
+                "unconfirmed_sat": unconfirmed,
+                "address": address.to_string(),
+            });
+            println!("{shown:#}");
+        }
+        false => {
+            println!("confirmed   {confirmed}\nunconfirmed {unconfirmed}\naddress     {address}")
+        }
+    }
+    Ok(Exit::Passed)
+}
+
+fn verdict(record: &Record) -> Exit {
+    match record.stage {
+        Stage::Claimed | Stage::Paid => Exit::Passed,
+        Stage::Refunded | Stage::Refused | Stage::PaymentFailed | Stage::Lapsed | Stage::Lost => {
+            Exit::Failed
+        }
+        Stage::Created
+        | Stage::Paying
+        | Stage::Claiming
+        | Stage::Lapsing
+        | Stage::Funding
+        | Stage::Refunding => Exit::Environment,
+    }
+}
+
+fn all(dir: &Path) -> Result<Vec<Record>, Failed> {
+    stored(dir).map_err(|e| failed(e.into()))
+}
+
+/// The loops of a directory as JSON.
+pub(super) fn objects(dir: &Path) -> Result<Vec<Value>, Failed> {
+    Ok(all(dir)?.iter().map(object).collect())
+}
+
+/// Prints the loops of a directory, a line each.
+pub(super) fn lines(dir: &Path) -> Result<(), Failed> {
+    for record in all(dir)? {
+        println!(
+            "{}  {:<14}  {} {}",
+            record.ask.id,
+            record.stage.name(),
+            record.ask.mode.name(),
+            record.ask.amount
+        );
+    }
+    Ok(())
+}
+
+/// Prints the loop of that name; false when there is none.
+pub(super) fn shown(store: &StoreFlags, id: Uuid) -> Result<bool, Failed> {
+    let is_it = |record: &Record| {
+        let offer = record.offer.as_ref();
+        record.ask.id == id || offer.is_some_and(|offer| offer.server_id == id)
+    };
+    let found = all(&store.dir)?.into_iter().find(is_it);
+    if let Some(record) = &found {
+        show(record, store);
+    }
+    Ok(found.is_some())
+}
+
+fn object(record: &Record) -> Value {
+    let ask = &record.ask;
+    let (offer, contract) = (record.offer.as_ref(), record.contract.as_ref());
+    let spend = record.spends.last();
+    let refusal = record.refusal.as_ref().map(|refusal| {
+        json!({
+            "reason": refusal.reason,
+            "meaning": refusal.reason.sentence(),
+            "seen": refusal.seen,
+        })
+    });
+    json!({
+        "request_id": ask.id,
+        "direction": ask.mode.direction(),
+        "invoice_first": (ask.mode != Mode::In).then_some(ask.mode == Mode::Out),
+        "loop_id": offer.map(|offer| offer.server_id),
+        "stage": record.stage.name(),
+        "amount": ask.amount,
+        "fee": offer.map(|offer| offer.fee),
+        "payment_hash": offer.map(|offer| offer.payment_hash),
+        "payment_request": offer.map(|offer| &offer.payment_request),
+        "cltv_expiry": contract.map(|contract| contract.timeout),
+        "locked_sat": contract.map(|contract| contract.value),
+        "funding_txid": record.coin.map(|coin| coin.outpoint.txid).or(record.funding.as_ref().map(|f| f.txid)),
+        "preimage": record.preimage,
+        "spend_txid": spend.map(|spend| spend.txid),
+        "spend_fee_sat": spend.map(|spend| spend.fee),
+        "cooperative": spend.map(|spend| spend.cooperative),
+        "destination": ask.destination,
+        "refusal": refusal,
+    })
+}
+
+fn show(record: &Record, store: &StoreFlags) {
+    if store.json {
+        println!("{:#}", object(record));
+        return;
+    }
+    let ask = &record.ask;
+    let line = |name: &str, value: String| println!("{name:<12}{value}");
+    line(ask.mode.direction().word(), ask.id.to_string());
+    line("stage", record.stage.name().to_owned());
+    line("receives", ask.amount.to_string());
+    if let Some(offer) = &record.offer {
+        line("loop", offer.server_id.to_string());
+        line(
+            "fee",
+            format!("{} (at most {})", offer.fee, ask.caps.swap_fee),
+        );
+    }
+    if let Some(contract) = &record.contract {
+        line("locks", contract.value.to_string());
+        line("timeout", contract.timeout.to_string());
+    }
+    if let Some(coin) = &record.coin {
+        line("locked in", coin.outpoint.to_string());
+    }
+    if let Some(spend) = record.spends.last() {
+        let how = if spend.cooperative {
+            "together"
+        } else {
+            "by script"
+        };
+        line("spend", format!("{} {how} (fee {})", spend.txid, spend.fee));
+    }
+    if let Some(refusal) = &record.refusal {
+        line("refusal", format!("{}: {}", refusal.reason, refusal.seen));
+        line("", refusal.reason.sentence().to_owned());
+    }
+}
