@@ -17,7 +17,9 @@ use crate::lightning::{LightningError, Outgoing};
 use crate::store::StoreError;
 use crate::swap::musig::{self, PartialSignature, PublicNonce};
 use crate::swap::taproot::{self, InternalChoice, InternalKey, Locked, Taproot};
-use crate::swap::{Asset, ChainName, Direction, Event, Kind, Routing, Swap, Terms, may_cosign};
+use crate::swap::{
+    Asset, ChainName, Direction, Event, Kind, Observation, Routing, Swap, SwapId, Terms, may_cosign,
+};
 
 /// Of a loop out's funding, which its client pays for; virtual bytes.
 const FUNDING_VSIZE: usize = 240;
@@ -456,15 +458,22 @@ impl Engine {
         };
         let id = self.order(order).await?;
         let made = self.answer(id, false).await?;
-        if let Some(cell) = self.cells.get(id) {
-            // Before the client knows where to pay to.
-            let chain = self.chain(ChainName::Bitcoin);
-            if let Err(error) = chain.watch(vec![cell.watch()]).await {
-                tracing::warn!(swap = %id, %error, "the HTLC is watched as soon as the chain is back");
-            }
-            self.look_at_chain(&cell).await;
-        }
+        let engine = self.clone();
+        // Before the client knows where to pay to.
+        self.beside(async move { engine.begin_to_watch(id).await })
+            .await;
         Ok(made)
+    }
+
+    async fn begin_to_watch(self: &Arc<Self>, id: SwapId) {
+        let Some(cell) = self.cells.get(id) else {
+            return;
+        };
+        let chain = self.chain(ChainName::Bitcoin);
+        if let Err(error) = chain.watch(vec![cell.watch()]).await {
+            tracing::warn!(swap = %id, %error, "the HTLC is watched as soon as the chain is back");
+        }
+        self.look_at_chain(&cell).await;
     }
 
     /// What an invoice asks for that the server can pay.
@@ -557,12 +566,8 @@ impl Engine {
         if preimage.payment_hash() != hash {
             return Err(wrong("preimage", "is not that of the payment hash"));
         }
-        let cell = self.fresh(Kind::LoopOut, hash).await?;
-        self.tell(&cell, |observation| {
-            Event::PreimageShown(preimage, observation)
-        })
-        .await?;
-        self.view(cell.id)?.ok_or(LoopError::Unknown)
+        let event = move |observation| Event::PreimageShown(preimage, observation);
+        self.tell(Kind::LoopOut, hash, event).await
     }
 
     /// The client gives a loop in up: from now on it is never paid, and its coins are the client's to take back.
@@ -576,15 +581,29 @@ impl Engine {
         if found.swap.never_settle {
             return Ok(found);
         }
-        let cell = self.fresh(Kind::LoopIn, hash).await?;
-        self.tell(&cell, Event::CancelAsked).await?;
-        self.view(cell.id)?.ok_or(LoopError::Unknown)
+        self.tell(Kind::LoopIn, hash, Event::CancelAsked).await
     }
 
+    /// Tells a loop what its client wants, with everything looked at anew. It is done to its end also when the client goes.
     async fn tell(
         self: &Arc<Self>,
+        kind: Kind,
+        hash: PaymentHash,
+        event: impl FnOnce(Observation) -> Event + Send + 'static,
+    ) -> Result<View, LoopError> {
+        let engine = self.clone();
+        let told = self.beside(async move {
+            let cell = engine.fresh(kind, hash).await?;
+            engine.tell_now(&cell, event).await?;
+            engine.view(cell.id)?.ok_or(LoopError::Unknown)
+        });
+        told.await.ok_or(CreateError::Stopping)?
+    }
+
+    async fn tell_now(
+        self: &Arc<Self>,
         cell: &Arc<Cell>,
-        event: impl FnOnce(crate::swap::Observation) -> Event,
+        event: impl FnOnce(Observation) -> Event,
     ) -> Result<(), LoopError> {
         let mut state = cell.state.lock().await;
         let observation = self.observation(&state);
