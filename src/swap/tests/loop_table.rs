@@ -196,7 +196,11 @@ fn what_a_loop_out_does_about_what_is_seen() {
             refunding.clone(),
             waits(1_396),
             "PaymentHeld",
-            vec![ClaimPayment, Tell(Alarm::PaidUnclaimed)],
+            vec![
+                ClaimPayment,
+                Tell(Alarm::PaidUnclaimed),
+                Tell(Alarm::LapsesUnclaimed),
+            ],
         ),
         (
             refunding.clone(),
