@@ -4,6 +4,7 @@ mod contract;
 mod drawing;
 mod held_world;
 mod in_world;
+mod loop_table;
 mod loop_walk;
 mod model;
 mod policy;
