@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod books;
 mod chain;
+mod crash;
 mod desk;
 mod flows;
 mod taproot;
