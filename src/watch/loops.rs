@@ -18,7 +18,8 @@ use crate::store::StoreError;
 use crate::swap::musig::{self, PartialSignature, PublicNonce};
 use crate::swap::taproot::{self, InternalChoice, InternalKey, Locked, Taproot};
 use crate::swap::{
-    Asset, ChainName, Direction, Event, Kind, Observation, Routing, Swap, SwapId, Terms, may_cosign,
+    Asset, ChainName, Direction, Event, Kind, Observation, Phase, Routing, Swap, SwapId, Terms,
+    may_cosign,
 };
 
 /// Of a loop out's funding, which its client pays for; virtual bytes.
@@ -383,6 +384,7 @@ impl Engine {
         amount: Sat,
         confirmations: u32,
     ) -> Result<LoopQuote, LoopError> {
+        self.is_ready()?;
         let terms = self.loop_terms(is_out)?;
         terms.offers(is_out, amount, confirmations)?;
         Ok(LoopQuote {
@@ -399,9 +401,11 @@ impl Engine {
     /// Why there is none.
     pub async fn loop_out(self: &Arc<Self>, wanted: OutWanted) -> Result<View, LoopError> {
         let request = wanted.request.unwrap_or_else(Uuid::new_v4);
-        if let Some(made) = self.made_before(request, &wanted.fingerprint)? {
+        if let Some(made) = self.made_before(request, &wanted.fingerprint).await? {
             return Ok(made);
         }
+        // Until then it knows neither its coins nor its channels, and would say that the amount is wrong.
+        self.is_ready()?;
         let terms = self.loop_terms(true)?;
         terms.offers(true, wanted.amount, wanted.confirmations)?;
         terms.costs_at_most(wanted.amount, wanted.max_fee)?;
@@ -430,9 +434,10 @@ impl Engine {
     /// Why there is none.
     pub async fn loop_in(self: &Arc<Self>, wanted: InWanted) -> Result<View, LoopError> {
         let request = wanted.request.unwrap_or_else(Uuid::new_v4);
-        if let Some(made) = self.made_before(request, &wanted.fingerprint)? {
+        if let Some(made) = self.made_before(request, &wanted.fingerprint).await? {
             return Ok(made);
         }
+        self.is_ready()?;
         let terms = self.loop_terms(false)?;
         let invoice = wanted.payment_request.parse::<Bolt11Invoice>();
         let invoice = invoice
@@ -503,15 +508,19 @@ impl Engine {
         Ok(Msat(price))
     }
 
-    fn made_before(
+    async fn made_before(
         self: &Arc<Self>,
         request: Uuid,
         fingerprint: &[u8; 32],
     ) -> Result<Option<View>, LoopError> {
         let found = self.store.by_request(request, fingerprint);
-        match found.map_err(CreateError::from)? {
-            Some(id) => Ok(self.view(id)?),
-            None => Ok(None),
+        let Some(id) = found.map_err(CreateError::from)? else {
+            return Ok(None);
+        };
+        match self.view(id)? {
+            Some(view) if matches!(view.swap.phase, Phase::Failed(_)) => Ok(Some(view)),
+            // Who asks again before the first answer gets one that is as complete.
+            _ => Ok(Some(self.answer(id, false).await?)),
         }
     }
 

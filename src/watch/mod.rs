@@ -273,6 +273,9 @@ impl Engine {
         }
         let terms = &transition.swap.terms;
         let relocked = (*terms != state.swap.terms).then(|| self.chain(terms.chain).lock(terms));
+        if crate::failpoint::pays_before_store() && effects.contains(&Effect::PayInvoice) {
+            self.pay_before_store(&transition.swap).await;
+        }
         crate::failpoint::boundary("before storing a transition");
         let stored = self
             .store

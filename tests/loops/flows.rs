@@ -12,11 +12,11 @@ use swaprig_proto::loops::{CosignRequest, Direction, InternalKeyChoice, Loop, Sp
 use crate::desk::{Desk, hash_of, public, secret, soon};
 
 const PREIMAGE: Preimage = Preimage([0x51; 32]);
-const KEY: u8 = 7;
-const RATE: FeeRate = FeeRate(2_000);
+pub(crate) const KEY: u8 = 7;
+pub(crate) const RATE: FeeRate = FeeRate(2_000);
 
 /// What a loop locks, computed from the client's own data and the server's key.
-fn locked(made: &Loop) -> Locked {
+pub(crate) fn locked(made: &Loop) -> Locked {
     let (client, server) = (public(KEY), made.server_pubkey.parse().unwrap());
     let (claimer, refunder) = match made.direction {
         Direction::Out => (client, server),
@@ -53,7 +53,10 @@ fn locked(made: &Loop) -> Locked {
 }
 
 /// The client spends together with the server.
-async fn spend_together(desk: &Desk, made: &Loop) -> Result<bitcoin::Transaction, String> {
+pub(crate) async fn spend_together(
+    desk: &Desk,
+    made: &Loop,
+) -> Result<bitcoin::Transaction, String> {
     let locked = locked(made);
     let to = desk.destination().await;
     let mut transaction = cooperative(&locked, &to, RATE).unwrap();
