@@ -253,9 +253,11 @@ impl Step for MakeHtlc {
         };
         Ok(match self.htlc {
             HtlcChain::Liquid => MadeHtlc::Liquid(Box::new(self.on_liquid(parts, run).await?)),
-            HtlcChain::Bitcoin => {
-                MadeHtlc::Bitcoin(Box::new(taproot::make(parts, self.internal.made(run), run)?))
-            }
+            HtlcChain::Bitcoin => MadeHtlc::Bitcoin(Box::new(taproot::make(
+                parts,
+                self.internal.made(run),
+                run,
+            )?)),
         })
     }
 }

@@ -26,9 +26,7 @@ use super::{BitcoinHtlc, HtlcTransaction, Internal, SpendPath};
 use crate::client::rest::{RestClient, RestError};
 use crate::swap::Htlc;
 use crate::swap::musig::{PartialSignature, PublicNonce, Session};
-use crate::swap::taproot::{
-    InternalKey, Locked, Taproot, cooperative_sighash, finish_cooperative,
-};
+use crate::swap::taproot::{InternalKey, Locked, Taproot, cooperative_sighash, finish_cooperative};
 
 fn rest(world: &World, server: &ServerName) -> Result<RestClient, StepFailure> {
     let url = format!("http://{}", world.grpc_target(&server.0)?.address);

@@ -297,11 +297,7 @@ const HTLC_KEYS: &[&str] = &["rpc", "http", "addresses", "send", "next"];
 const HTLCS: &str = "write htlcs = { rpc = \"maker.v1.Maker/List\", addresses = \"$.swaps[*].htlc.address\" }, or over HTTP \
                      htlcs = { http = \"/swaps\", addresses = \"$.swaps[*].address\" }";
 
-fn htlcs(
-    node: &Node<'_>,
-    api: Option<&DescriptorPool>,
-    report: &mut Report,
-) -> Option<HtlcBooks> {
+fn htlcs(node: &Node<'_>, api: Option<&DescriptorPool>, report: &mut Report) -> Option<HtlcBooks> {
     let DeValue::Table(table) = node.get_ref() else {
         let title = format!(
             "expected how its HTLCs are listed, found {}",

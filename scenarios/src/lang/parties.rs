@@ -8,8 +8,8 @@ use swaprig_harness::world::Chain;
 
 use super::cx::{Field, FieldType, StepCx};
 use super::fill::ARGV;
-use super::step::REFERENCE_PATTERN;
 use super::reference::Reference;
+use super::step::REFERENCE_PATTERN;
 use super::types::Type;
 use super::words::{Node, is_name, nearest, one_of_quoted, quoted};
 

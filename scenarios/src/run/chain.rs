@@ -59,7 +59,10 @@ impl Step for MineTo {
         let tip = tip.map_err(|error| run.world.error(error))?.height;
         let blocks = height.0.saturating_sub(self.less.0).saturating_sub(tip.0);
         if blocks == 0 {
-            let title = format!("the chain is at {tip}, {} below {height} or nearer", self.less);
+            let title = format!(
+                "the chain is at {tip}, {} below {height} or nearer",
+                self.less
+            );
             return Err(StepFailure::refused(title).at("mine_to"));
         }
         mine(self.chain, BlockDelta(blocks), run).await
