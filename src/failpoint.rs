@@ -1,4 +1,4 @@
-//! Boundaries at which a test can end the server, and one planted bug that such a test must find (design D12).
+//! Boundaries at which a test can end the server, and two planted bugs that such a test must find (design D12).
 //!
 //! Without the feature `failpoints` nothing of it is compiled.
 
@@ -20,6 +20,8 @@ mod enabled {
         File(PathBuf),
         /// `CreateSwap` sends the funding before anything is stored, and then aborts: a bug that a crash test must find.
         FundBeforeStore,
+        /// An invoice is paid before it is stored that it is, and the process then aborts: another such bug.
+        PayBeforeStore,
     }
 
     impl FromStr for Failpoint {
@@ -34,9 +36,8 @@ mod enabled {
                     .map(Failpoint::Abort)
                     .map_err(|_| format!("{n} is no number")),
                 None if text == "fund-before-store" => Ok(Failpoint::FundBeforeStore),
-                _ => {
-                    Err("is none of file:FILE, abort:N, abort-at:NAME and fund-before-store".into())
-                }
+                None if text == "pay-before-store" => Ok(Failpoint::PayBeforeStore),
+                _ => Err("is none of file:FILE, abort:N, abort-at:NAME, fund-before-store and pay-before-store".into()),
             }
         }
     }
@@ -77,20 +78,26 @@ mod enabled {
             Failpoint::Abort(_)
             | Failpoint::AbortAt(_)
             | Failpoint::File(_)
-            | Failpoint::FundBeforeStore => {}
+            | Failpoint::FundBeforeStore
+            | Failpoint::PayBeforeStore => {}
         }
     }
 
-    /// Whether the planted bug is in.
+    /// Whether the planted bug of fundings is in.
     pub(crate) fn funds_before_store() -> bool {
         matches!(CHOSEN.get(), Some(Failpoint::FundBeforeStore))
+    }
+
+    /// Whether the planted bug of payments is in.
+    pub(crate) fn pays_before_store() -> bool {
+        matches!(CHOSEN.get(), Some(Failpoint::PayBeforeStore))
     }
 }
 
 #[cfg(feature = "failpoints")]
 pub use enabled::{Failpoint, choose};
 #[cfg(feature = "failpoints")]
-pub(crate) use enabled::{boundary, funds_before_store};
+pub(crate) use enabled::{boundary, funds_before_store, pays_before_store};
 
 /// A boundary is passed: nothing, without the feature.
 #[cfg(not(feature = "failpoints"))]
@@ -99,5 +106,11 @@ pub(crate) fn boundary(_name: &str) {}
 /// Never, without the feature.
 #[cfg(not(feature = "failpoints"))]
 pub(crate) fn funds_before_store() -> bool {
+    false
+}
+
+/// Never, without the feature.
+#[cfg(not(feature = "failpoints"))]
+pub(crate) fn pays_before_store() -> bool {
     false
 }

@@ -4,11 +4,12 @@ mod support;
 
 use std::path::{Path, PathBuf};
 
+use bitcoin::hashes::Hash as _;
 use serde_json::{Value, json};
-use swaprig::steps::{Htlc, Revealed, all_steps};
-use swaprig::swap::{Coin, FeeRate, Locked, claim};
+use swaprig::steps::{BitcoinHtlc, Htlc, Revealed, all_steps};
+use swaprig::swap::{Coin, FeeRate, Locked, claim, taproot};
 use swaprig_harness::elementsd::{lbtc, parts};
-use swaprig_harness::units::Preimage;
+use swaprig_harness::units::{Preimage, Sat};
 use swaprig_harness::world::liquid_address;
 use swaprig_scenarios::lang::{Arg, Source, check};
 use swaprig_scenarios::run::{Run, Step, StepFailure, Verdict};
@@ -143,6 +144,90 @@ steps = [
         .and_then(|money| money.liquid.clone());
     let before = ("HTLC lock".to_owned(), 123_456);
     assert!(sheet.unwrap().assets[0].books.contains(&before));
+}
+
+step! {
+    /// Claims what is in an HTLC on Bitcoin to a script that nobody can spend by.
+    pub struct StealOnBitcoin("steal_on_bitcoin") -> () {
+        /// From which HTLC.
+        steal_on_bitcoin: Arg<BitcoinHtlc>,
+        /// What opens it.
+        preimage: Arg<Preimage>,
+    } optional {}
+}
+
+impl Step for StealOnBitcoin {
+    async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
+        let htlc = run.get(&self.steal_on_bitcoin).await?;
+        let preimage = run.get(&self.preimage).await?;
+        let rpc = run.world.bitcoind().rpc();
+        let fail = |error| StepFailure::from(run.world.error(error));
+        let wanted = [json!("start"), json!([format!("addr({})", htlc.address)])];
+        let found: Value = rpc
+            .call("scantxoutset", &wanted, run.deadline)
+            .await
+            .map_err(fail)?;
+        let coins = found["unspents"].as_array().unwrap().iter();
+        let coins = coins.map(|coin| {
+            let txid = coin["txid"].as_str().unwrap().parse().unwrap();
+            let vout = u32::try_from(coin["vout"].as_u64().unwrap()).unwrap();
+            let value = Sat(parts(&coin["amount"]).unwrap());
+            (bitcoin::OutPoint::new(txid, vout), value)
+        });
+        let locked = taproot::Locked {
+            taproot: htlc.taproot.clone(),
+            coins: coins.collect(),
+        };
+        let nobody = bitcoin::ScriptBuf::new_p2wsh(&bitcoin::WScriptHash::all_zeros());
+        let key = htlc.claimer_key.unwrap();
+        let stolen = {
+            let rng = &mut elements::secp256k1_zkp::rand::thread_rng();
+            taproot::claim(&locked, &preimage, &key, &nobody, FeeRate(2_000), rng).unwrap()
+        };
+        let hex = [json!(bitcoin::consensus::encode::serialize_hex(&stolen))];
+        let sent = rpc.call::<Value>("sendrawtransaction", &hex, run.deadline);
+        sent.await.map_err(fail)?;
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_theft_from_an_htlc_on_bitcoin_is_noticed_and_until_then_its_coins_are_its_own() {
+    if !support::runs() {
+        return;
+    }
+    let mut registry = all_steps().unwrap();
+    registry.add::<StealOnBitcoin>().unwrap();
+    let outcome = support::run::outcome_of(
+        r#"
+title = "A thief who knows the preimage"
+world = { preset = "bitcoin" }
+steps = [
+  { preimage = 32, as = "p" },
+  { key = "bitcoin", as = "me" },
+  { htlc = "bitcoin", hash = "$p.hash", claimer = "$me", refunder = "$me", timeout_in = 100, as = "lock" },
+  { fund_htlc = "$lock", amount = "123_456 sat" },
+  { mine = 1 },
+  { steal_on_bitcoin = "$lock", preimage = "$p.preimage" },
+  { mine = 1 },
+  { expect = "height", at_least = 1 },
+]
+"#,
+        &registry,
+    )
+    .await;
+    let Verdict::Failed(failure) = &outcome.verdict else {
+        panic!("{:?}", outcome.verdict)
+    };
+    assert_eq!(failure.step, Some(7), "{}", failure.failure);
+    assert_says(
+        &failure.failure.title,
+        &["money vanished", "nobody owns 123_"],
+    );
+    // The last sheet that added up says where they were before.
+    let books = &failure.money.as_ref().unwrap().books;
+    let before = ("HTLC lock".to_owned(), Sat(123_456));
+    assert!(books.contains(&before), "{books:?}");
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub struct ServerArgs {
     check: bool,
     #[command(flatten)]
     settings: Settings,
-    /// For crash tests: abort:N, abort-at:NAME or fund-before-store; refused outside regtest
+    /// For crash tests: abort:N, abort-at:NAME, fund-before-store or pay-before-store; refused outside regtest
     #[cfg(feature = "failpoints")]
     #[arg(long, hide = true)]
     failpoint: Option<crate::failpoint::Failpoint>,

@@ -19,7 +19,9 @@ use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Preimage, Sat, Units, parse_duration};
 use uuid::Uuid;
 
-use super::client_loops::{self, LoopInArgs, LoopOutArgs, RefundArgs, ResumeLoopsArgs, WalletArgs};
+use super::client_loops::{
+    self, LoopInArgs, LoopOutArgs, RefundArgs, RescueLoopArgs, ResumeLoopsArgs, WalletArgs,
+};
 use super::{Exit, runtime};
 
 #[derive(Debug, Args)]
@@ -55,6 +57,8 @@ enum ClientCommand {
     Wallet(WalletArgs),
     /// Claim with a rescue file alone, when the store is lost
     Rescue(RescueArgs),
+    /// Claim a loop out, or take a loop in back after its timeout, with a rescue file alone
+    RescueLoop(RescueLoopArgs),
 }
 
 #[derive(Debug, Args)]
@@ -289,6 +293,7 @@ pub(super) fn client(args: ClientArgs) -> Exit {
         ClientCommand::List(args) => list(&args),
         ClientCommand::Resume(args) => runtime().block_on(resume(&args)),
         ClientCommand::Rescue(args) => runtime().block_on(rescue(args)),
+        ClientCommand::RescueLoop(args) => runtime().block_on(client_loops::rescue(&args)),
     };
     done.unwrap_or_else(|(exit, why)| {
         eprintln!("swaprig client: {why}");

@@ -7,11 +7,12 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Network};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use swaprig::chain::bitcoin::{BitcoinFees, BitcoinSettings, BitcoinSource};
+use swaprig::chain::bitcoin::{BitcoinChain, BitcoinFees, BitcoinSettings, BitcoinSource};
 use swaprig::client::Seed;
 use swaprig::client::loops::{
-    Caps, Config, LoopError, Looper, Mode, Policy, Record, Stage, Wish, stored,
+    Caps, Config, LoopError, LoopRescue, Looper, Mode, Policy, Record, Stage, Wish, stored,
 };
+use swaprig::swap::FeeRate;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, Msat, Sat, parse_duration};
 use swaprig_proto::loops::InternalKeyChoice;
@@ -115,12 +116,21 @@ enum Internal {
 }
 
 #[derive(Debug, Args)]
-struct LoopFlags {
+pub(super) struct RescueLoopArgs {
+    /// The file; it is below `rescue/` in the client's directory
+    file: PathBuf,
+    /// Where the coins go instead
+    #[arg(long, value_name = "ADDRESS")]
+    to: Option<String>,
+    /// What to bid for the block, satoshi for 1,000 virtual bytes
+    #[arg(long, value_name = "SAT", default_value = "5000")]
+    fee_rate: u64,
     #[command(flatten)]
-    store: StoreFlags,
-    /// The swap server's REST service
-    #[arg(long, value_name = "URL", env = "SWAPRIG_LOOP_SERVER")]
-    server: String,
+    bitcoin: BitcoinFlags,
+}
+
+#[derive(Debug, Args)]
+struct BitcoinFlags {
     /// Your own source of Bitcoin: http://USER:PASSWORD@HOST:PORT of a bitcoind, http://HOST:PORT with --bitcoin-cookie, or
     /// tcp://HOST:PORT of an Electrum server
     #[arg(
@@ -136,6 +146,39 @@ struct LoopFlags {
     /// The Bitcoin network: bitcoin, testnet, testnet4, signet or regtest
     #[arg(long, default_value = "regtest", env = "SWAPRIG_LOOP_NETWORK")]
     bitcoin_network: Network,
+}
+
+impl BitcoinFlags {
+    fn settings(&self, dir: PathBuf, birthday: u32) -> Result<BitcoinSettings, Failed> {
+        let source = BitcoinSource::parse(&self.bitcoin, self.bitcoin_cookie.clone());
+        Ok(BitcoinSettings {
+            network: self.bitcoin_network,
+            source: source.map_err(|error| usage(format!("--bitcoin: {error}")))?,
+            dir,
+            birthday: Height(birthday),
+            fees: BitcoinFees::default(),
+        })
+    }
+
+    fn address(&self, text: &str) -> Result<Address, Failed> {
+        let parsed: Result<Address<NetworkUnchecked>, _> = text.parse();
+        let checked = parsed.map_err(|e| e.to_string()).and_then(|address| {
+            let checked = address.require_network(self.bitcoin_network);
+            checked.map_err(|e| e.to_string())
+        });
+        checked.map_err(|error| usage(format!("--to {text}: {error}")))
+    }
+}
+
+#[derive(Debug, Args)]
+struct LoopFlags {
+    #[command(flatten)]
+    store: StoreFlags,
+    /// The swap server's REST service
+    #[arg(long, value_name = "URL", env = "SWAPRIG_LOOP_SERVER")]
+    server: String,
+    #[command(flatten)]
+    bitcoin: BitcoinFlags,
     /// No coin of the wallet is in a block below this height
     #[arg(long, value_name = "HEIGHT", default_value = "0")]
     wallet_birthday: u32,
@@ -191,7 +234,7 @@ fn failed(error: LoopError) -> Failed {
 async fn open(flags: &LoopFlags) -> Result<Looper, Failed> {
     #[cfg(feature = "failpoints")]
     if let Some(failpoint) = &flags.failpoint {
-        if flags.bitcoin_network != Network::Regtest {
+        if flags.bitcoin.bitcoin_network != Network::Regtest {
             return Err(usage("--failpoint is for regtest only"));
         }
         swaprig::failpoint::choose(failpoint.clone())
@@ -202,19 +245,15 @@ async fn open(flags: &LoopFlags) -> Result<Looper, Failed> {
         .map_err(|e| (Exit::Environment, format!("{}: {e}", dir.display())))?;
     let seed_file = flags.seed_file.clone().unwrap_or_else(|| dir.join("seed"));
     let seed = Seed::open_or_make(&seed_file).map_err(|e| (Exit::Environment, e.to_string()))?;
-    let network = flags.bitcoin_network;
-    let source = BitcoinSource::parse(&flags.bitcoin, flags.bitcoin_cookie.clone())
-        .map_err(|error| usage(format!("--bitcoin: {error}")))?;
+    let bitcoin = flags
+        .bitcoin
+        .settings(dir.join("wallet"), flags.wallet_birthday)?;
     let config = Config {
         server: flags.server.clone(),
-        lightning: flags.lightning.node(&network.to_string())?,
-        bitcoin: BitcoinSettings {
-            network,
-            source,
-            dir: dir.join("wallet"),
-            birthday: Height(flags.wallet_birthday),
-            fees: BitcoinFees::default(),
-        },
+        lightning: flags
+            .lightning
+            .node(&flags.bitcoin.bitcoin_network.to_string())?,
+        bitcoin,
         dir: dir.clone(),
         policy: Policy {
             depth: flags.depth,
@@ -236,14 +275,13 @@ async fn open(flags: &LoopFlags) -> Result<Looper, Failed> {
     }
 }
 
-fn wish(terms: &TermsFlags, network: Network, mode: Mode, amount: Sat) -> Result<Wish, Failed> {
-    let address = |text: &String| {
-        let parsed: Result<Address<NetworkUnchecked>, _> = text.parse();
-        let checked = parsed
-            .map_err(|e| e.to_string())
-            .and_then(|address| address.require_network(network).map_err(|e| e.to_string()));
-        checked.map_err(|error| usage(format!("--to {text}: {error}")))
-    };
+fn wish(
+    terms: &TermsFlags,
+    bitcoin: &BitcoinFlags,
+    mode: Mode,
+    amount: Sat,
+) -> Result<Wish, Failed> {
+    let address = |text: &String| bitcoin.address(text);
     Ok(Wish {
         id: terms.request_id,
         mode,
@@ -272,7 +310,7 @@ pub(super) async fn loop_out(args: LoopOutArgs) -> Result<Exit, Failed> {
         false => Mode::Out,
         true => Mode::OutPlain,
     };
-    let mut wish = wish(&args.terms, args.client.bitcoin_network, mode, args.amount)?;
+    let mut wish = wish(&args.terms, &args.client.bitcoin, mode, args.amount)?;
     wish.caps.prepay = args.max_prepay;
     wish.confirmations = args.confirmations;
     wish.publication = args.publication;
@@ -281,12 +319,7 @@ pub(super) async fn loop_out(args: LoopOutArgs) -> Result<Exit, Failed> {
 }
 
 pub(super) async fn loop_in(args: LoopInArgs) -> Result<Exit, Failed> {
-    let mut wish = wish(
-        &args.terms,
-        args.client.bitcoin_network,
-        Mode::In,
-        args.amount,
-    )?;
+    let mut wish = wish(&args.terms, &args.client.bitcoin, Mode::In, args.amount)?;
     wish.external = args.external;
     let looper = open(&args.client).await?;
     go(&looper, &wish, &args.client).await
@@ -302,9 +335,10 @@ async fn go(looper: &Looper, wish: &Wish, flags: &LoopFlags) -> Result<Exit, Fai
     if wish.external {
         let agreed = looper.run_until(id, deadline, |record| record.contract.is_some());
         let agreed = agreed.await.map_err(failed)?;
-        if let (Some(contract), Some(address)) =
-            (agreed.contract, agreed.address(flags.bitcoin_network))
-        {
+        if let (Some(contract), Some(address)) = (
+            agreed.contract,
+            agreed.address(flags.bitcoin.bitcoin_network),
+        ) {
             let (value, timeout) = (contract.value, contract.timeout);
             // Not among the answer's JSON.
             eprintln!("send exactly {value} to {address}, long before height {timeout}");
@@ -389,6 +423,38 @@ pub(super) async fn wallet(args: &WalletArgs) -> Result<Exit, Failed> {
     Ok(Exit::Passed)
 }
 
+pub(super) async fn rescue(args: &RescueLoopArgs) -> Result<Exit, Failed> {
+    let environment = |why: String| (Exit::Environment, why);
+    let rescue = LoopRescue::read(&args.file).map_err(|e| failed(e.into()))?;
+    let text = args.to.as_deref().unwrap_or(&rescue.destination);
+    let to = args.bitcoin.address(text)?;
+    // It is only read through: the wallet of this seed has no coins, and is gone in the end.
+    let dir = tempfile::tempdir().map_err(|e| environment(e.to_string()))?;
+    let seed = Seed::random().map_err(|e| environment(e.to_string()))?;
+    let settings = args
+        .bitcoin
+        .settings(dir.path().to_owned(), rescue.since.0)?;
+    let opened = BitcoinChain::open(settings, &seed.wallet()).await;
+    let (chain, _events) = opened.map_err(|e| failed(e.into()))?;
+    let work = async {
+        chain.sync().await?;
+        rescue.spend(&to, FeeRate(args.fee_rate), &chain).await
+    };
+    let sent = Deadline::after(Duration::from_secs(60)).bound(work).await;
+    let sent = sent.ok_or_else(|| environment("the source of Bitcoin does not answer".into()))?;
+    let sent = sent.map_err(failed)?;
+    for txid in &sent {
+        println!("sent {txid} to {to}");
+    }
+    match sent.is_empty() {
+        true => Err((
+            Exit::Nothing,
+            "nothing is locked that is not spent already".into(),
+        )),
+        false => Ok(Exit::Passed),
+    }
+}
+
 fn verdict(record: &Record) -> Exit {
     match record.stage {
         Stage::Claimed | Stage::Paid => Exit::Passed,
@@ -464,6 +530,7 @@ fn object(record: &Record) -> Value {
         "cltv_expiry": contract.map(|contract| contract.timeout),
         "locked_sat": contract.map(|contract| contract.value),
         "funding_txid": record.coin.map(|coin| coin.outpoint.txid).or(record.funding.as_ref().map(|f| f.txid)),
+        "funding_fee_sat": record.funding.as_ref().map(|funding| funding.fee),
         "preimage": record.preimage,
         "spend_txid": spend.map(|spend| spend.txid),
         "spend_fee_sat": spend.map(|spend| spend.fee),

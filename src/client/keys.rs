@@ -65,6 +65,16 @@ impl Seed {
         Seed(bytes)
     }
 
+    /// A fresh one, that is stored nowhere.
+    ///
+    /// # Errors
+    /// [`SeedError::Random`].
+    pub fn random() -> Result<Self, SeedError> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|e| SeedError::Random(e.to_string()))?;
+        Ok(Seed(bytes))
+    }
+
     /// Reads 64 hexadecimal digits from a file that only its owner can read; makes it, with fresh random bytes, when there
     /// is none.
     ///
@@ -92,11 +102,10 @@ impl Seed {
                 })
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let mut bytes = [0; 32];
-                getrandom::fill(&mut bytes).map_err(|e| SeedError::Random(e.to_string()))?;
-                let text = format!("{}\n", bytes.to_lower_hex_string());
+                let seed = Seed::random()?;
+                let text = format!("{}\n", seed.0.to_lower_hex_string());
                 write_private(path, text.as_bytes()).map_err(failed)?;
-                Ok(Seed(bytes))
+                Ok(seed)
             }
             Err(source) => Err(failed(source)),
         }

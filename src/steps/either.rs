@@ -9,7 +9,8 @@ use swaprig_harness::time::Deadline;
 use swaprig_harness::world::WAIT;
 use swaprig_record::Chain;
 use swaprig_scenarios::lang::{
-    Arg, Field, FieldType, Node, Party, Readable as _, Reference, StepCx, Type, Value, Wallet,
+    Arg, Field, FieldType, Node, Readable as _, Reference, StepCx, Type, Value, Wallet, nearest,
+    one_of_quoted, quoted,
 };
 use swaprig_scenarios::run::{BoxFuture, Look, StepFailure};
 use swaprig_scenarios::{LiquidTransaction, entity};
@@ -165,16 +166,27 @@ impl Field for Purse {
     }
 
     fn read(node: &Node<'_>, cx: &mut StepCx<'_>) -> Option<Self> {
-        let text = cx.text(node, "a party of this world")?;
-        let known = |names: Option<&[String]>| names.is_none_or(|names| names.contains(&text));
-        if text == FAUCET || known(cx.wallets()) || known(cx.parties()) {
+        const WHAT: &str = "a party of this world with coins on a chain";
+        let text = cx.text(node, WHAT)?;
+        let (Some(parties), Some(wallets)) = (cx.parties(), cx.wallets()) else {
+            return Some(Purse(text));
+        };
+        let more = wallets.iter().filter(|name| !parties.contains(name));
+        let known: Vec<String> = parties.iter().chain(more).cloned().collect();
+        let known = || known.iter().map(String::as_str).chain([FAUCET]);
+        if known().any(|name| name == text) {
             return Some(Purse(text));
         }
-        let on_liquid = cx.wallets().is_some_and(|wallets| !wallets.is_empty());
-        match on_liquid {
-            true => Wallet::read(node, cx).map(|wallet| Purse(wallet.0)),
-            false => Party::read(node, cx).map(|party| Purse(party.0)),
-        }
+        let list = one_of_quoted(known());
+        let help = match nearest(&text, known()) {
+            Some(meant) => format!("did you mean \"{meant}\"?"),
+            None => format!("write {list}"),
+        };
+        let title = format!("{} is not {WHAT}", quoted(&text));
+        cx.problem(node.span(), title)
+            .label(format!("known: {list}"))
+            .help(help);
+        None
     }
 
     fn shown(&self) -> Option<String> {

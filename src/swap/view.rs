@@ -102,7 +102,11 @@ pub fn is_due(swap: &Swap, effect: &Effect) -> bool {
         Effect::PayInvoice => pays(swap),
         Effect::Claim => claims(swap) && swap.phase == Phase::Paid,
         Effect::Refund => spends_back(swap) && swap.phase == Phase::Refunding,
-        Effect::ReleaseCoins => matches!(swap.phase, Phase::Failed(_)),
+        // Those of a payment that was held first, also when its funding was given up.
+        Effect::ReleaseCoins => match swap.phase {
+            Phase::Cancelling => swap.terms.direction == Direction::OutHeld,
+            _ => matches!(swap.phase, Phase::Failed(_)),
+        },
         Effect::Alarm(_) => true,
     }
 }

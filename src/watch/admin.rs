@@ -5,7 +5,7 @@ use std::sync::Arc;
 use elements::{AssetId, Txid};
 use swaprig_units::{Msat, Units};
 
-use super::cell::View;
+use super::cell::{Cell, View};
 use super::{ApplyError, Engine, locked};
 use crate::chain::bitcoin::BitcoinError;
 use crate::chain::{BroadcastError, FanOutError, Sums, WalletError};
@@ -236,26 +236,33 @@ impl Engine {
                 ))),
             };
         };
+        let engine = self.clone();
+        // To its end, also when the operator goes.
+        let refunded = self.beside(async move { engine.refund_by_force(&cell).await });
+        refunded
+            .await
+            .ok_or_else(|| AdminError::Unreachable("the server is stopping".into()))??;
+        self.view(id)?.ok_or(AdminError::NoSuchSwap(id))
+    }
+
+    async fn refund_by_force(self: &Arc<Self>, cell: &Arc<Cell>) -> Result<(), AdminError> {
         // What was seen a moment ago is not enough for this.
-        self.look_at_chain(&cell).await;
-        if let Err(error) = self.ask_for_payment(&cell).await {
+        self.look_at_chain(cell).await;
+        if let Err(error) = self.ask_for_payment(cell).await {
             return Err(AdminError::Unreachable(error.to_string()));
         }
-        {
-            let mut state = cell.state.lock().await;
-            let observation = self.observation(&state).ok_or_else(|| {
-                AdminError::Unreachable(
-                    "the chain could not be asked whether the coins are still there".into(),
-                )
-            })?;
-            let asked = Event::ForceRefund(observation);
-            let applied = self.apply_locked(&cell, &mut state, &asked, None).await;
-            applied.map_err(|error| match error {
-                ApplyError::Refused(refused) => AdminError::Refused(refused.to_string()),
-                ApplyError::Halted => AdminError::Refused(error.to_string()),
-                ApplyError::Store(error) => AdminError::Store(error),
-            })?;
-        }
-        self.view(id)?.ok_or(AdminError::NoSuchSwap(id))
+        let mut state = cell.state.lock().await;
+        let observation = self.observation(&state).ok_or_else(|| {
+            AdminError::Unreachable(
+                "the chain could not be asked whether the coins are still there".into(),
+            )
+        })?;
+        let asked = Event::ForceRefund(observation);
+        let applied = self.apply_locked(cell, &mut state, &asked, None).await;
+        applied.map_err(|error| match error {
+            ApplyError::Refused(refused) => AdminError::Refused(refused.to_string()),
+            ApplyError::Halted => AdminError::Refused(error.to_string()),
+            ApplyError::Store(error) => AdminError::Store(error),
+        })
     }
 }

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use bitcoin::secp256k1::PublicKey;
 use elements::AssetId;
 use swaprig_units::{BlockDelta, Height, Msat, Units};
-use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::cell::{Cell, View};
@@ -297,13 +296,9 @@ impl Engine {
     /// Makes the swap that is ordered, or finds the one that the same request made.
     pub(super) async fn order(self: &Arc<Self>, order: impl Order) -> Result<SwapId, CreateError> {
         // Beside, so that it ends also when the caller goes: half a swap would keep its coins and be nobody's.
-        let (tell, made) = oneshot::channel();
         let engine = self.clone();
-        self.spawn(async move {
-            // An error: the caller is gone, and finds the swap by its request.
-            let _ = tell.send(engine.one_for_each_request(&order).await);
-        });
-        made.await.map_err(|_| CreateError::Stopping)?
+        let made = self.beside(async move { engine.one_for_each_request(&order).await });
+        made.await.ok_or(CreateError::Stopping)?
     }
 
     async fn one_for_each_request(

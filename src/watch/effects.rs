@@ -247,6 +247,18 @@ impl Engine {
         }
     }
 
+    /// The planted bug of the crash test: the invoice is paid before it is stored that it is, and the server dies then.
+    pub(super) async fn pay_before_store(&self, swap: &Swap) {
+        let (Some(invoice), Some(routing)) = (&swap.invoice, swap.terms.routing) else {
+            return;
+        };
+        let route = Route::new(routing.max_fee, routing.max_total_cltv);
+        if self.node.pay(invoice, &route).await.is_ok() {
+            eprintln!("failpoint: {} is paid and not stored", swap.id);
+            std::process::abort();
+        }
+    }
+
     /// Signs what spends the HTLC with the fee that its age asks for, stores its id, and sends it.
     async fn spend(self: &Arc<Self>, cell: &Arc<Cell>, swap: &Swap, way: Way) -> Attempt {
         let chain = self.chain(swap.terms.chain);

@@ -81,14 +81,19 @@ impl Engine {
         reason = "gauges; nothing is decided by them"
     )]
     pub(super) fn tell_stocks(&self) {
-        let Some(liquid) = &self.liquid else {
-            return;
-        };
-        for (asset, sums) in liquid.sums() {
-            let name = match asset == self.config.lbtc {
+        let mut stocks = Vec::new();
+        if let Some(liquid) = &self.liquid {
+            let of = |asset: AssetId| match asset == self.config.lbtc {
                 true => "lbtc".to_owned(),
                 false => asset.to_string(),
             };
+            let sums = liquid.sums().into_iter();
+            stocks.extend(sums.map(|(asset, sums)| (of(asset), sums)));
+        }
+        if let Some(bitcoin) = &self.bitcoin {
+            stocks.push(("btc".to_owned(), bitcoin.sums()));
+        }
+        for (name, sums) in stocks {
             metrics::gauge!("swaprig_free_amount", "asset" => name.clone()).set(sums.free as f64);
             metrics::gauge!("swaprig_free_coins", "asset" => name.clone())
                 .set(sums.free_coins as f64);

@@ -17,7 +17,10 @@ use crate::lightning::{LightningError, Outgoing};
 use crate::store::StoreError;
 use crate::swap::musig::{self, PartialSignature, PublicNonce};
 use crate::swap::taproot::{self, InternalChoice, InternalKey, Locked, Taproot};
-use crate::swap::{Asset, ChainName, Direction, Event, Kind, Routing, Swap, Terms, may_cosign};
+use crate::swap::{
+    Asset, ChainName, Direction, Event, Kind, Observation, Phase, Routing, Swap, SwapId, Terms,
+    may_cosign,
+};
 
 /// Of a loop out's funding, which its client pays for; virtual bytes.
 const FUNDING_VSIZE: usize = 240;
@@ -381,6 +384,7 @@ impl Engine {
         amount: Sat,
         confirmations: u32,
     ) -> Result<LoopQuote, LoopError> {
+        self.is_ready()?;
         let terms = self.loop_terms(is_out)?;
         terms.offers(is_out, amount, confirmations)?;
         Ok(LoopQuote {
@@ -397,9 +401,11 @@ impl Engine {
     /// Why there is none.
     pub async fn loop_out(self: &Arc<Self>, wanted: OutWanted) -> Result<View, LoopError> {
         let request = wanted.request.unwrap_or_else(Uuid::new_v4);
-        if let Some(made) = self.made_before(request, &wanted.fingerprint)? {
+        if let Some(made) = self.made_before(request, &wanted.fingerprint).await? {
             return Ok(made);
         }
+        // Until then it knows neither its coins nor its channels, and would say that the amount is wrong.
+        self.is_ready()?;
         let terms = self.loop_terms(true)?;
         terms.offers(true, wanted.amount, wanted.confirmations)?;
         terms.costs_at_most(wanted.amount, wanted.max_fee)?;
@@ -428,9 +434,10 @@ impl Engine {
     /// Why there is none.
     pub async fn loop_in(self: &Arc<Self>, wanted: InWanted) -> Result<View, LoopError> {
         let request = wanted.request.unwrap_or_else(Uuid::new_v4);
-        if let Some(made) = self.made_before(request, &wanted.fingerprint)? {
+        if let Some(made) = self.made_before(request, &wanted.fingerprint).await? {
             return Ok(made);
         }
+        self.is_ready()?;
         let terms = self.loop_terms(false)?;
         let invoice = wanted.payment_request.parse::<Bolt11Invoice>();
         let invoice = invoice
@@ -456,15 +463,22 @@ impl Engine {
         };
         let id = self.order(order).await?;
         let made = self.answer(id, false).await?;
-        if let Some(cell) = self.cells.get(id) {
-            // Before the client knows where to pay to.
-            let chain = self.chain(ChainName::Bitcoin);
-            if let Err(error) = chain.watch(vec![cell.watch()]).await {
-                tracing::warn!(swap = %id, %error, "the HTLC is watched as soon as the chain is back");
-            }
-            self.look_at_chain(&cell).await;
-        }
+        let engine = self.clone();
+        // Before the client knows where to pay to.
+        self.beside(async move { engine.begin_to_watch(id).await })
+            .await;
         Ok(made)
+    }
+
+    async fn begin_to_watch(self: &Arc<Self>, id: SwapId) {
+        let Some(cell) = self.cells.get(id) else {
+            return;
+        };
+        let chain = self.chain(ChainName::Bitcoin);
+        if let Err(error) = chain.watch(vec![cell.watch()]).await {
+            tracing::warn!(swap = %id, %error, "the HTLC is watched as soon as the chain is back");
+        }
+        self.look_at_chain(&cell).await;
     }
 
     /// What an invoice asks for that the server can pay.
@@ -494,15 +508,19 @@ impl Engine {
         Ok(Msat(price))
     }
 
-    fn made_before(
+    async fn made_before(
         self: &Arc<Self>,
         request: Uuid,
         fingerprint: &[u8; 32],
     ) -> Result<Option<View>, LoopError> {
         let found = self.store.by_request(request, fingerprint);
-        match found.map_err(CreateError::from)? {
-            Some(id) => Ok(self.view(id)?),
-            None => Ok(None),
+        let Some(id) = found.map_err(CreateError::from)? else {
+            return Ok(None);
+        };
+        match self.view(id)? {
+            Some(view) if matches!(view.swap.phase, Phase::Failed(_)) => Ok(Some(view)),
+            // Who asks again before the first answer gets one that is as complete.
+            _ => Ok(Some(self.answer(id, false).await?)),
         }
     }
 
@@ -557,12 +575,8 @@ impl Engine {
         if preimage.payment_hash() != hash {
             return Err(wrong("preimage", "is not that of the payment hash"));
         }
-        let cell = self.fresh(Kind::LoopOut, hash).await?;
-        self.tell(&cell, |observation| {
-            Event::PreimageShown(preimage, observation)
-        })
-        .await?;
-        self.view(cell.id)?.ok_or(LoopError::Unknown)
+        let event = move |observation| Event::PreimageShown(preimage, observation);
+        self.tell(Kind::LoopOut, hash, event).await
     }
 
     /// The client gives a loop in up: from now on it is never paid, and its coins are the client's to take back.
@@ -576,15 +590,29 @@ impl Engine {
         if found.swap.never_settle {
             return Ok(found);
         }
-        let cell = self.fresh(Kind::LoopIn, hash).await?;
-        self.tell(&cell, Event::CancelAsked).await?;
-        self.view(cell.id)?.ok_or(LoopError::Unknown)
+        self.tell(Kind::LoopIn, hash, Event::CancelAsked).await
     }
 
+    /// Tells a loop what its client wants, with everything looked at anew. It is done to its end also when the client goes.
     async fn tell(
         self: &Arc<Self>,
+        kind: Kind,
+        hash: PaymentHash,
+        event: impl FnOnce(Observation) -> Event + Send + 'static,
+    ) -> Result<View, LoopError> {
+        let engine = self.clone();
+        let told = self.beside(async move {
+            let cell = engine.fresh(kind, hash).await?;
+            engine.tell_now(&cell, event).await?;
+            engine.view(cell.id)?.ok_or(LoopError::Unknown)
+        });
+        told.await.ok_or(CreateError::Stopping)?
+    }
+
+    async fn tell_now(
+        self: &Arc<Self>,
         cell: &Arc<Cell>,
-        event: impl FnOnce(crate::swap::Observation) -> Event,
+        event: impl FnOnce(Observation) -> Event,
     ) -> Result<(), LoopError> {
         let mut state = cell.state.lock().await;
         let observation = self.observation(&state);

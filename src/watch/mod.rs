@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use elements::AssetId;
 use swaprig_units::{Height, Msat};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -273,6 +273,9 @@ impl Engine {
         }
         let terms = &transition.swap.terms;
         let relocked = (*terms != state.swap.terms).then(|| self.chain(terms.chain).lock(terms));
+        if crate::failpoint::pays_before_store() && effects.contains(&Effect::PayInvoice) {
+            self.pay_before_store(&transition.swap).await;
+        }
         crate::failpoint::boundary("before storing a transition");
         let stored = self
             .store
@@ -353,6 +356,20 @@ impl Engine {
         // What has ended is let go of, so that their number does not grow.
         while tasks.try_join_next().is_some() {}
         tasks.spawn(work);
+    }
+
+    /// Runs something beside and waits for what comes of it: it goes on to its end also when the caller goes. Whoever stores a
+    /// transition must come to take it into memory as well. `None` when the engine ends first.
+    async fn beside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        self.spawn(async move {
+            // An error: the caller is gone.
+            let _ = tell.send(work.await);
+        });
+        told.await.ok()
     }
 
     /// Runs something beside without which the server is of no use: when it panics, the server ends, and whoever watches over it

@@ -257,6 +257,7 @@ impl Engine {
             swaps = self.cells.all().len(),
             // A new desk's first need; without one the wallet says why when GetInventory asks for it.
             deposit_address = deposit.map(|address| address.to_string()),
+            bitcoin_deposit_address = self.bitcoin_deposit(),
             "ready"
         );
         for (chain, events) in sources {
@@ -268,6 +269,11 @@ impl Engine {
             });
         }
         self.follow_payments().await;
+    }
+
+    fn bitcoin_deposit(&self) -> Option<String> {
+        let address = self.bitcoin.as_ref()?.chain().deposit_address().ok()?;
+        Some(address.to_string())
     }
 
     /// Everything that must be known before the first swap: both heights, the coins, and the swaps that are under way.

@@ -248,6 +248,44 @@ async fn a_loop_in_comes_back_by_itself_when_the_server_is_gone() {
     assert!(!ended.spends.last().unwrap().cooperative);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rescue_file_alone_takes_a_loop_in_back() {
+    let Some(desk) = Desk::open(&[]).await else {
+        return;
+    };
+    let sandbox = Sandbox::new();
+    let dir = sandbox.path().join("client");
+    let looper = looper(&desk, &dir).await;
+    give_coins(&desk, &looper, 400_000).await;
+    let id = looper.wished(&wish(Mode::In)).await.unwrap().ask.id;
+    let sent = |record: &Record| record.funding.is_some();
+    let funded = looper.run_until(id, soon(), sent).await.unwrap();
+    desk.server().kill().await;
+    let (file, contract) = (looper.rescue_path(id), funded.contract.unwrap());
+    let raw = bitcoin::consensus::encode::deserialize_hex(&funded.funding.unwrap().raw);
+    // Sent already, or not yet.
+    let _ = desk.send(&raw.unwrap()).await;
+    drop(looper);
+    let tip = desk.mine(1).await;
+    let to = desk.destination().await;
+    let to = bitcoin::Address::from_script(&to, Network::Regtest).unwrap();
+    let (shown, source) = (to.to_string(), source(&desk));
+    let command = ["client", "rescue-loop", file.to_str().unwrap()];
+    let flags = ["--bitcoin", &source, "--to", &shown];
+    let words = [command.as_slice(), &flags].concat();
+    let early = sandbox.swaprig(&words).await.code(3);
+    assert!(early.stderr.contains("non-final"), "{early:?}");
+    desk.mine(contract.timeout.0 - tip.0).await;
+    sandbox.swaprig(&words).await.code(0);
+    desk.mine(1).await;
+    let back = desk.outputs_to(&to).await;
+    assert_eq!(back.len(), 1);
+    // 138 virtual bytes at 5 sat each, or 126 to a shorter address.
+    let fee = contract.value.0 - back[0].1.0;
+    assert!((600..=700).contains(&fee), "{fee}");
+    sandbox.swaprig(&words).await.code(4);
+}
+
 /// The words that run a command of the client in `dir`.
 fn words(desk: &Desk, dir: &Path, command: &[&str]) -> Vec<String> {
     let node = desk.world.node("client").unwrap();
@@ -286,7 +324,7 @@ async fn killed_at_every_boundary(command: &[&str], end: &str, args: &[&str]) {
         let to: bitcoin::Address<_> = shown["address"].as_str().unwrap().parse().unwrap();
         let to = to.assume_checked();
         for _ in 0..20 {
-            desk.pay(&to, 100_000).await;
+            desk.pay(&to, GIVEN).await;
         }
         desk.mine(1).await;
     }
@@ -310,21 +348,40 @@ async fn killed_at_every_boundary(command: &[&str], end: &str, args: &[&str]) {
             assert!(done.stderr.contains("failpoint"), "{boundary} {done:?}");
             sandbox.swaprig(&run).await.code(0);
         }
-        let shown = dir.display().to_string();
-        let shown = ["client", "status", &id, "--json", "--dir", &shown];
+        let at = dir.display().to_string();
+        let shown = ["client", "status", &id, "--json", "--dir", &at];
         let shown = sandbox.swaprig(&shown).await.code(0);
         let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
         assert_eq!(shown["stage"], end, "boundary {boundary}: {shown:#}");
         if survived {
-            miner.abort();
             // Fewer would mean that boundaries were lost.
             assert!(boundary > 7, "{boundary}");
+            // Whatever was done twice would be missed, or be too much.
+            desk.mine(1).await;
+            let all = ["client", "list", "--json", "--dir", &at];
+            let all = sandbox.swaprig(&all).await.code(0);
+            let all: Vec<Value> = serde_json::from_str(&all.stdout).unwrap();
+            assert_eq!(all.len(), boundary);
+            let wallet = words(&desk, &dir, &["wallet"]);
+            let wallet = sandbox.swaprig(&wallet).await.code(0);
+            let wallet: Value = serde_json::from_str(&wallet.stdout).unwrap();
+            let expected = all.iter().fold(GIVEN * 20, |sum, one| {
+                let sat = |name: &str| one[name].as_u64().unwrap_or(0);
+                match one["direction"].as_str() {
+                    Some("out") => sum + sat("amount") - sat("spend_fee_sat"),
+                    _ => sum - sat("locked_sat") - sat("funding_fee_sat"),
+                }
+            });
+            assert_eq!(wallet["confirmed_sat"].as_u64(), Some(expected));
+            miner.abort();
             return;
         }
     }
     panic!("it never came to its end undisturbed");
 }
 
+/// One of the coins that the client begins with.
+const GIVEN: u64 = 100_000;
 const TERMS: [&str; 4] = ["--amount", "50_000 sat", "--max-swap-fee", "10_000 sat"];
 
 #[tokio::test(flavor = "multi_thread")]

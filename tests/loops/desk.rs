@@ -157,11 +157,16 @@ impl Desk {
         }
     }
 
-    fn log_tail(&self) -> String {
+    /// What the server has written.
+    pub(crate) fn log(&self) -> String {
         let running = self.server().running();
         let logs = running.logs();
         let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        let text = read(&logs.stdout) + &read(&logs.stderr);
+        read(&logs.stdout) + &read(&logs.stderr)
+    }
+
+    pub(crate) fn log_tail(&self) -> String {
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(40)..].join("\n")
     }

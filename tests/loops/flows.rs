@@ -8,15 +8,17 @@ use swaprig::swap::taproot::{self, InternalKey, Locked, Taproot, cooperative, fi
 use swaprig::swap::{FeeRate, Htlc};
 use swaprig_harness::units::{Height, Preimage, Sat};
 use swaprig_proto::loops::{CosignRequest, Direction, InternalKeyChoice, Loop, SpendKind, State};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use crate::desk::{Desk, hash_of, public, secret, soon};
 
 const PREIMAGE: Preimage = Preimage([0x51; 32]);
-const KEY: u8 = 7;
-const RATE: FeeRate = FeeRate(2_000);
+pub(crate) const KEY: u8 = 7;
+pub(crate) const RATE: FeeRate = FeeRate(2_000);
 
 /// What a loop locks, computed from the client's own data and the server's key.
-fn locked(made: &Loop) -> Locked {
+pub(crate) fn locked(made: &Loop) -> Locked {
     let (client, server) = (public(KEY), made.server_pubkey.parse().unwrap());
     let (claimer, refunder) = match made.direction {
         Direction::Out => (client, server),
@@ -53,7 +55,10 @@ fn locked(made: &Loop) -> Locked {
 }
 
 /// The client spends together with the server.
-async fn spend_together(desk: &Desk, made: &Loop) -> Result<bitcoin::Transaction, String> {
+pub(crate) async fn spend_together(
+    desk: &Desk,
+    made: &Loop,
+) -> Result<bitcoin::Transaction, String> {
     let locked = locked(made);
     let to = desk.destination().await;
     let mut transaction = cooperative(&locked, &to, RATE).unwrap();
@@ -140,6 +145,46 @@ async fn a_loop_out_together() {
     desk.mine(1).await;
     let made = desk.state_is(&made, State::Claimed).await;
     assert_eq!(made.spend.unwrap().kind, SpendKind::Cooperative);
+}
+
+/// Sends a request and hangs up without waiting for an answer.
+async fn say_and_hang_up(desk: &Desk, path: &str, json: &str) {
+    let address = desk.server().address();
+    let mut connection = TcpStream::connect(&address).await.unwrap();
+    let length = json.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{json}"
+    );
+    connection.write_all(request.as_bytes()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_asked_for_is_done_although_it_hangs_up() {
+    let Some(desk) = Desk::open(&[]).await else {
+        return;
+    };
+    let made = desk.ask_out(PREIMAGE, KEY, InternalKeyChoice::Musig2).await;
+    let made = desk.pay_until_locked(&made).await;
+    desk.mine(1).await;
+    let made = desk.state_is(&made, State::Funded).await;
+    let path = format!("/loop/out/{}/preimage", made.payment_hash);
+    let json = format!(r#"{{"preimage": "{PREIMAGE}"}}"#);
+    // Whether a request is read before the end of its connection is a matter of chance; what was begun must come to its end.
+    desk.until("the payment to be taken", async || {
+        say_and_hang_up(&desk, &path, &json).await;
+        let found = desk
+            .rest()
+            .get(Direction::Out, hash_of(&made), soon())
+            .await;
+        match found.map_err(|error| error.to_string())?.phase.as_str() {
+            "paid" => Ok(()),
+            phase => Err(phase.to_owned()),
+        }
+    })
+    .await;
+    spend_together(&desk, &made).await.unwrap();
+    desk.mine(1).await;
+    desk.state_is(&made, State::Claimed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod books;
 mod chain;
 mod client;
+mod crash;
 mod desk;
 mod flows;
 mod taproot;

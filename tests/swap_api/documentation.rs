@@ -7,6 +7,7 @@ use serde_json::Value;
 use swaprig::config::{Sale, Settings};
 
 const PROTOCOL: &str = "docs/swap/ln-liquid-swap.mdx";
+const LOOPS: &str = "docs/swap/loop.mdx";
 const OPERATING: &str = "docs/swap/operating.md";
 
 fn root() -> &'static Path {
@@ -73,6 +74,90 @@ fn the_protocol_page_has_what_a_buyer_needs() {
         "Explicit inventory",
     ] {
         assert!(text.contains(needed), "{PROTOCOL} does not say `{needed}`");
+    }
+}
+
+#[test]
+fn the_loops_page_has_what_a_client_needs() {
+    assert_headings(
+        LOOPS,
+        &[
+            "The three modes",
+            "The protocol",
+            "The HTLC",
+            "Amounts and fees",
+            "Timelocks",
+            "Signing together",
+            "When one of them disappears",
+            "What the states mean",
+            "A loop by hand",
+            "Retries",
+            "Limits",
+            "The client",
+            "Assumptions",
+        ],
+    );
+    let text = read(LOOPS);
+    for needed in [
+        "sequenceDiagram",
+        "claim_deadline",
+        "A closed network",
+        "155 vB",
+        "138 vB",
+        "111 vB",
+    ] {
+        assert!(text.contains(needed), "{LOOPS} does not say `{needed}`");
+    }
+}
+
+#[test]
+fn every_route_of_loops_is_listed_and_no_other() {
+    // Where the router and the OpenAPI document are made from; a route of both directions is written with `{word}`.
+    let document = swaprig::api::rest::document();
+    let mut served = BTreeSet::new();
+    for (path, item) in &document.paths.paths {
+        let methods = [("GET", &item.get), ("POST", &item.post)];
+        let methods = methods.iter().filter(|(_, operation)| operation.is_some());
+        served.extend(methods.map(|(method, _)| format!("{method} {path}")));
+    }
+    assert!(served.len() > 10, "{served:?}");
+    assert_eq!(first_column(&read(LOOPS), "Every request"), served);
+}
+
+/// The words in backticks of a text that are made of small letters and `_` alone.
+fn words(text: &str) -> BTreeSet<&str> {
+    let quoted = text.split('`').skip(1).step_by(2);
+    quoted
+        .filter(|word| !word.is_empty() && word.chars().all(|c| c.is_ascii_lowercase() || c == '_'))
+        .collect()
+}
+
+#[test]
+fn every_state_phase_and_reason_is_explained() {
+    let page = read(LOOPS);
+    let (_, rest) = page
+        .split_once("## What the states mean")
+        .expect("the heading is there");
+    let told = words(rest.split("\n## ").next().unwrap_or_default());
+    let view = read("src/swap/view.rs");
+    let (_, phases) = view.split_once("pub fn word(").expect("phases have words");
+    let phases = phases.split("\n    }\n").next().unwrap_or_default();
+    let engine = read("src/api/rest/engine.rs");
+    let (_, reasons) = engine
+        .split_once("fn reason(")
+        .expect("failures have reasons");
+    let reasons = reasons.split("\n}").next().unwrap_or_default();
+    let both = [phases, reasons].into_iter();
+    let mut all: Vec<&str> = both
+        .flat_map(|text| text.split('"').skip(1).step_by(2))
+        .collect();
+    all.extend(swaprig_proto::loops::State::ALL.map(swaprig_proto::loops::State::word));
+    assert!(all.len() > 20, "{all:?}");
+    for word in all {
+        assert!(
+            told.contains(word),
+            "{LOOPS} does not explain {word}: {told:?}"
+        );
     }
 }
 
@@ -286,7 +371,13 @@ fn anchor(heading: &str) -> String {
 
 #[test]
 fn links_lead_somewhere_and_the_pages_are_linked() {
-    for name in [PROTOCOL, OPERATING, "README.md", "docs/architecture.md"] {
+    for name in [
+        PROTOCOL,
+        LOOPS,
+        OPERATING,
+        "README.md",
+        "docs/architecture.md",
+    ] {
         let text = read(name);
         let dir = Path::new(name).parent().expect("a file is in a directory");
         for link in links(&text) {
@@ -311,6 +402,9 @@ fn links_lead_somewhere_and_the_pages_are_linked() {
         ("README.md", "docs/swap/operating.md"),
         ("docs/architecture.md", "swap/ln-liquid-swap.mdx"),
         ("docs/architecture.md", "swap/operating.md"),
+        ("docs/architecture.md", "swap/loop.mdx"),
+        (PROTOCOL, "loop.mdx"),
+        (OPERATING, "loop.mdx"),
     ] {
         assert!(
             links(&read(from)).contains(&to),

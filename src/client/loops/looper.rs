@@ -206,9 +206,16 @@ impl Looper {
     }
 
     async fn step(&self, id: Uuid, enough: impl Fn(&Record) -> bool) -> Result<Step, LoopError> {
-        match enough(&self.status(id)?) {
-            true => Ok(Step::Over),
-            false => self.advance(id).await,
+        let record = self.status(id)?;
+        if enough(&record) {
+            return Ok(Step::Over);
+        }
+        match self.advance(id).await {
+            // Where something is at stake nothing that the server says is a reason to look away.
+            Err(error @ LoopError::Server(_)) if record.stage != Stage::Created => {
+                Ok(Step::Waiting(error.to_string()))
+            }
+            other => other,
         }
     }
 
@@ -313,6 +320,11 @@ impl Looper {
                 Ok(Step::Moved)
             }
             Next::Enter(stage, refusal) => {
+                if let (Stage::Refused, Some(offer)) = (stage, &record.offer) {
+                    // Nothing was locked: a courtesy to the server, which lets it go sooner.
+                    let told = self.server.cancel(offer.payment_hash, call()).await;
+                    tracing::debug!(loop_id = %record.ask.id, "told the server: {told:?}");
+                }
                 record.stage = stage;
                 if refusal.is_some() {
                     record.refusal = refusal;

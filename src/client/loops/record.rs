@@ -363,3 +363,106 @@ impl Row for Record {
         self.version = version;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::StoreError;
+    use crate::client::store::Store;
+
+    fn record(key_index: u32, hash: Option<u8>) -> Record {
+        let key = bitcoin::secp256k1::SecretKey::from_slice(&[3; 32]).unwrap();
+        let ask = Ask {
+            id: Uuid::new_v4(),
+            mode: Mode::Out,
+            amount: Sat(5),
+            internal: InternalKeyChoice::Musig2,
+            confirmations: 1,
+            publication_deadline: Some(Height(9)),
+            publish_by: Height(9),
+            key: key.public_key(bitcoin::secp256k1::SECP256K1),
+            payment_hash: hash.map(|byte| PaymentHash([byte; 32])),
+            payment_request: None,
+            caps: Caps {
+                swap_fee: Sat(1),
+                miner_fee: Sat(2),
+                routing_fee: Msat(3),
+                prepay: Sat(4),
+            },
+            conf_target: 6,
+            destination: "somewhere".into(),
+            cooperative: true,
+            external: false,
+            since: Height(3),
+        };
+        Record::new(key_index, ask)
+    }
+
+    fn full(mut record: Record) -> Record {
+        let coin = Coin {
+            outpoint: OutPoint::null(),
+            value: Sat(5),
+        };
+        record.offer = Some(Offer {
+            server_id: Uuid::new_v4(),
+            payment_request: "lnbcrt".into(),
+            price: Msat(7),
+            payment_hash: PaymentHash([1; 32]),
+            expires_at: 1,
+            fee: Sat(1),
+            server_key: record.ask.key,
+            prepay: None,
+        });
+        record.contract = Some(Contract {
+            timeout: Height(99),
+            internal: InternalKey::Unspendable { r: [5; 32] },
+            value: Sat(5),
+        });
+        record.stage = Stage::Claiming;
+        record.preimage = Some(Preimage([4; 32]));
+        record.coin = Some(coin);
+        record.revealed_at = Some(Height(8));
+        record.spends = [false, true]
+            .map(|cooperative| Signed {
+                txid: coin.outpoint.txid,
+                spends: Some(coin.outpoint),
+                raw: "00".into(),
+                fee: Sat(1),
+                bid: 2,
+                cooperative,
+            })
+            .to_vec();
+        record
+    }
+
+    #[test]
+    fn everything_that_was_latched_is_there_when_the_file_is_opened_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("loops.db");
+        let store = Store::<Record>::open(&path).unwrap();
+        let made = store.insert(|index| record(index, Some(1))).unwrap();
+        let mut latched = full(made);
+        store.update(&mut latched).unwrap();
+        drop(store);
+        let store = Store::<Record>::open(&path).unwrap();
+        assert_eq!(store.get(latched.ask.id).unwrap(), Some(latched.clone()));
+        let by_server = latched.offer.as_ref().unwrap().server_id;
+        assert_eq!(store.get(by_server).unwrap(), Some(latched.clone()));
+        assert!(latched.last_spend(OutPoint::null()).unwrap().cooperative);
+        let next = store.insert(|index| record(index, None)).unwrap();
+        assert_eq!(next.key_index, latched.key_index + 1);
+    }
+
+    #[test]
+    fn a_payment_hash_belongs_to_one_loop_from_its_wish_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::<Record>::open(&dir.path().join("loops.db")).unwrap();
+        store.insert(|index| record(index, Some(1))).unwrap();
+        let error = store.insert(|index| record(index, Some(1))).unwrap_err();
+        assert!(matches!(error, StoreError::ReusedHash), "{error}");
+        let mut other = store.insert(|index| record(index, None)).unwrap();
+        other.ask.payment_hash = Some(PaymentHash([1; 32]));
+        let error = store.update(&mut other).unwrap_err();
+        assert!(matches!(error, StoreError::ReusedHash), "{error}");
+    }
+}

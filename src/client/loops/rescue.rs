@@ -17,7 +17,7 @@ use super::{LoopError, Looper};
 use crate::chain::bitcoin::BitcoinChain;
 use crate::client::policy::affordable;
 use crate::swap::taproot::{Locked, Taproot, claim, refund};
-use crate::swap::{FeeRate, Htlc, InternalKey};
+use crate::swap::{Depth, FeeRate, Htlc, InternalKey};
 use swaprig_proto::loops::Direction;
 
 /// The form of the file.
@@ -112,7 +112,8 @@ impl LoopRescue {
         Ok(signed?)
     }
 
-    /// Finds what is locked, signs and sends; each transaction that was sent. Repeat it, with a higher rate, until they are confirmed.
+    /// Finds what is locked and unspent, signs and sends; each transaction that was sent. Repeat it, with a higher rate, until they are
+    /// confirmed.
     ///
     /// # Errors
     /// As [`LoopRescue::sign`], and when the network does not take it.
@@ -131,7 +132,8 @@ impl LoopRescue {
                 value: found.value,
             };
             let is_wanted = self.coin.is_none_or(|wanted| wanted == coin);
-            if is_wanted {
+            let is_spent = matches!(found.spent_by, Some((_, Depth::Block(_))));
+            if is_wanted && !is_spent {
                 let transaction = self.sign(coin, destination, rate)?;
                 sent.push(chain.broadcast(&transaction).await?);
             }

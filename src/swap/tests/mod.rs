@@ -2,6 +2,11 @@
 
 mod contract;
 mod drawing;
+mod held_world;
+mod in_world;
+mod loop_table;
+mod loop_walk;
+mod model;
 mod policy;
 mod spends;
 mod table;
@@ -84,5 +89,45 @@ pub(super) fn funding(terms: &Terms) -> FundingTx {
         vout: 0,
         fee_vout: (terms.fee_value.0 != 0).then_some(1),
         raw: String::new(),
+    }
+}
+
+/// A loop of 100,000 sat, made at 1,000, timeout 1,288 at the latest. Out: 2 confirmations, 24 blocks to claim, 12 to refund. In: 3
+/// confirmations, and nothing is paid from 1,126 on.
+pub(super) fn loop_terms(direction: Direction) -> Terms {
+    let is_out = direction.is_out();
+    Terms {
+        chain: ChainName::Bitcoin,
+        direction,
+        asset: Asset::Bitcoin,
+        timeout: Height(1_288),
+        claim_window: BlockDelta(if is_out { 24 } else { 162 }),
+        refund_window: BlockDelta(if is_out { 12 } else { 0 }),
+        min_confirmations: if is_out { 2 } else { 3 },
+        finality: 2,
+        funding_window: BlockDelta(36),
+        internal: Some(InternalKey::Musig2),
+        routing: (!is_out).then_some(Routing {
+            max_fee: Msat(1_000_000),
+            max_total_cltv: BlockDelta(144),
+        }),
+        ..terms()
+    }
+}
+
+/// A loop in with its invoice.
+pub(super) fn loop_in() -> Swap {
+    Swap {
+        invoice: Some("lnbcrt1".to_owned()),
+        ..swap(loop_terms(Direction::In))
+    }
+}
+
+/// Bitcoin's heights, of its source and of the Lightning node.
+pub(super) fn bitcoin_tips(height: u32) -> Tips {
+    Tips {
+        liquid: Height(0),
+        bitcoin: Height(height),
+        lightning: Height(height),
     }
 }

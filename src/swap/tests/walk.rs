@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 
-use super::world::{Action, Machine, Step, World};
+use super::model::{Machine, Step};
+use super::world::{Action, World};
 use super::*;
 
 fn action() -> impl Strategy<Value = Action> {

@@ -1,5 +1,6 @@
 //! A small model of everything around a swap: two chains, a Lightning node, a buyer, and an engine that stores and performs.
 
+use super::model::{Chain, Desk, Machine, Place};
 use super::*;
 
 /// Something that happens. Nothing is ruled out that the real world can do.
@@ -45,33 +46,10 @@ pub(super) enum Node {
     Succeeded,
 }
 
-pub(super) type Step = fn(&Swap, &Event) -> Result<Transition, Refused>;
-
-/// What plays the machine; a planted bug is another one.
-#[derive(Clone, Copy)]
-pub(super) struct Machine {
-    pub(super) step: Step,
-    /// Whether the engine asks before it performs.
-    pub(super) asks: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Unseen,
-    Mempool,
-    Block(u32),
-}
-
 pub(super) struct World {
-    machine: Machine,
-    pub(super) swap: Swap,
-    pub(super) pending: Vec<Effect>,
-    seen: Option<Observation>,
-    pub(super) liquid: u32,
+    desk: Desk,
+    chain: Chain,
     pub(super) bitcoin: u32,
-    funding: Place,
-    conflict: Option<u32>,
-    spend: Option<(Spend, Place)>,
     pub(super) node: Node,
     pub(super) preimage_known: bool,
     refund_known: bool,
@@ -79,16 +57,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(machine: Machine) -> World {
+        let swap = swap(terms());
+        let mut chain = Chain::new(1_000);
+        chain.add(funding(&swap.terms).outpoint(), swap.terms.amount, 0);
         World {
-            machine,
-            swap: swap(terms()),
-            pending: vec![Effect::MakeInvoice],
-            seen: None,
-            liquid: 1_000,
+            desk: Desk::new(machine, swap, vec![Effect::MakeInvoice]),
+            chain,
             bitcoin: 500,
-            funding: Place::Unseen,
-            conflict: None,
-            spend: None,
             node: Node::Absent,
             preimage_known: false,
             refund_known: false,
@@ -101,62 +76,41 @@ impl World {
     /// The rule that it broke.
     pub(super) fn act(&mut self, action: Action) -> Result<(), String> {
         match action {
-            Action::Liquid { blocks, full } => self.mine_liquid(blocks, full),
+            Action::Liquid { blocks, full } => self.chain.mine(blocks, full),
             Action::Bitcoin(blocks) => self.mine_bitcoin(blocks),
-            Action::Reorg { blocks, gone } => self.reorg(blocks, gone),
-            Action::Evict => self.evict(),
+            Action::Reorg { blocks, gone } => self.chain.reorg(blocks, gone),
+            Action::Evict => self.chain.evict(),
             Action::Conflict => {
-                let unsettled = !matches!(self.funding, Place::Block(_)) && !self.swap.settle_tried;
-                if self.swap.funding.is_some() && unsettled {
-                    self.liquid += 1;
-                    (self.funding, self.spend) = (Place::Unseen, None);
-                    (self.conflict, self.seen) = (Some(self.liquid), None);
+                let unsettled = !self.funding().in_block() && !self.desk.swap.settle_tried;
+                if self.desk.swap.funding.is_some() && unsettled {
+                    self.chain.double_spend();
+                    self.desk.seen = None;
                 }
             }
             Action::Pay { blocks } => {
-                if self.node == Node::Absent && self.swap.invoice.is_some() {
+                if self.node == Node::Absent && self.desk.swap.invoice.is_some() {
                     self.node = Node::Held(self.bitcoin + blocks);
                 }
             }
             Action::BuyerClaims => {
                 if self.preimage_known {
-                    self.send_spend(Spend::Claim(PREIMAGE));
+                    self.chain.spend(0, Spend::Claim(PREIMAGE));
                 }
             }
-            Action::Look => self.seen = Some(self.look()),
+            Action::Look => self.desk.seen = Some(self.look()),
             Action::Deliver => {
-                if let Some(seen) = self.seen.take() {
+                if let Some(seen) = self.desk.seen.take() {
                     self.tell(Event::Observed(seen))?;
                 }
             }
             Action::Perform { at, again } => {
-                if !self.pending.is_empty() {
-                    let at = at % self.pending.len();
-                    let effect = self.pending[at].clone();
-                    if !again {
-                        self.pending.remove(at);
-                    }
+                if let Some(effect) = self.desk.next(at, again) {
                     self.perform(&effect)?;
                 }
             }
             Action::Force => self.tell(Event::ForceRefund(self.look()))?,
         }
         self.check()
-    }
-
-    fn mine_liquid(&mut self, blocks: u32, full: bool) {
-        for place in [
-            Some(&mut self.funding),
-            self.spend.as_mut().map(|(_, place)| place),
-        ] {
-            match place {
-                Some(place) if *place == Place::Mempool && full => {
-                    *place = Place::Block(self.liquid + 1);
-                }
-                Some(_) | None => {}
-            }
-        }
-        self.liquid += blocks;
     }
 
     pub(super) fn mine_bitcoin(&mut self, blocks: u32) {
@@ -168,62 +122,22 @@ impl World {
         };
     }
 
-    fn reorg(&mut self, blocks: u32, gone: bool) {
-        let tip = self.liquid.saturating_sub(blocks).max(1_000);
-        self.liquid = tip;
-        let back = |place: Place| match place {
-            Place::Block(height) if height > tip && gone => Place::Unseen,
-            Place::Block(height) if height > tip => Place::Mempool,
-            other => other,
-        };
-        self.funding = back(self.funding);
-        self.conflict = self.conflict.filter(|height| *height <= tip);
-        self.spend = self
-            .spend
-            .map(|(spend, place)| (spend, back(place)))
-            .filter(|(_, place)| *place != Place::Unseen && self.funding != Place::Unseen);
+    fn funding(&self) -> Place {
+        self.chain.coins[0].place
     }
 
-    fn evict(&mut self) {
-        if self.funding == Place::Mempool {
-            self.funding = Place::Unseen;
-        }
-        self.spend = self
-            .spend
-            .filter(|(_, place)| *place != Place::Mempool && self.funding != Place::Unseen);
-    }
-
-    /// The later of two in the mempool is taken; a block's stays.
-    fn send_spend(&mut self, spend: Spend) {
-        let in_block = matches!(self.spend, Some((_, Place::Block(_))));
-        if self.funding != Place::Unseen && !in_block {
-            self.spend = Some((spend, Place::Mempool));
-        }
+    fn spend(&self) -> Option<(Spend, Place)> {
+        self.chain.coins[0].spend
     }
 
     pub(super) fn look(&self) -> Observation {
-        let depth = |place: Place| match place {
-            Place::Unseen => Depth::Unseen,
-            Place::Mempool => Depth::Mempool,
-            Place::Block(height) => Depth::Block(Height(height)),
-        };
         Observation {
             tips: Tips {
-                liquid: Height(self.liquid),
+                liquid: Height(self.chain.height),
                 bitcoin: Height(self.bitcoin),
                 lightning: Height(self.bitcoin),
             },
-            chain: self.swap.funding.as_ref().map(|_| ChainState {
-                outputs: Vec::new(),
-                funding: depth(self.funding),
-                conflicted: self.conflict.is_some(),
-                spend: self.spend.map(|(spend, place)| ChainSpend {
-                    txid: txid(0xcc),
-                    spend,
-                    depth: depth(place),
-                    whole: true,
-                }),
-            }),
+            chain: self.desk.swap.funding.as_ref().map(|_| self.chain.look(0)),
             payment: self.payment(),
         }
     }
@@ -240,30 +154,17 @@ impl World {
 
     /// Stores what the machine says, with the effects that are not pending already.
     pub(super) fn tell(&mut self, event: Event) -> Result<(), String> {
-        let Ok(next) = (self.machine.step)(&self.swap, &event) else {
-            return Ok(());
-        };
-        let (old, new) = (&self.swap, &next.swap);
+        let old = self.desk.swap.clone();
+        self.desk.tell(&event)?;
+        let new = &self.desk.swap;
         if let (Event::Observed(seen), false, true) = (&event, old.settle_tried, new.settle_tried) {
-            may_be_taken(old, seen)?;
-        }
-        let forgotten = (old.paid && !new.paid)
-            || (old.settle_tried && !new.settle_tried)
-            || (old.never_settle && !new.never_settle);
-        if forgotten {
-            return Err("a latch was undone".to_owned());
-        }
-        self.swap = next.swap;
-        for effect in next.effects {
-            if !self.pending.contains(&effect) {
-                self.pending.push(effect);
-            }
+            may_be_taken(&old, seen)?;
         }
         Ok(())
     }
 
     pub(super) fn perform(&mut self, effect: &Effect) -> Result<(), String> {
-        if self.machine.asks && !is_due(&self.swap, effect) {
+        if !self.desk.is_due(effect) {
             return Ok(());
         }
         match effect {
@@ -271,14 +172,14 @@ impl World {
                 invoice: "lnbcrt1".to_owned(),
                 prepay: None,
             })?,
-            Effect::SignFunding => self.tell(Event::FundingSigned(funding(&self.swap.terms)))?,
+            Effect::SignFunding => {
+                self.tell(Event::FundingSigned(funding(&self.desk.swap.terms)))?
+            }
             Effect::BroadcastFunding => {
-                if self.funding == Place::Unseen && self.conflict.is_none() {
-                    self.funding = Place::Mempool;
-                }
+                self.chain.send(0);
             }
             Effect::ClaimPayment => {
-                let may = !self.machine.asks || may_claim(&self.swap, self.payment());
+                let may = !self.desk.machine.asks || may_claim(&self.desk.swap, self.payment());
                 if may && matches!(self.node, Node::Held(_)) {
                     self.node = Node::Taking;
                     self.preimage_known = true;
@@ -292,14 +193,16 @@ impl World {
                 }
             },
             Effect::Refund => {
-                if self.liquid >= self.swap.terms.timeout.0 && self.funding != Place::Unseen {
+                if self.chain.height >= self.desk.swap.terms.timeout.0
+                    && self.funding() != Place::Unseen
+                {
                     self.refund_known = true;
-                    self.send_spend(Spend::Refund);
+                    self.chain.spend(0, Spend::Refund);
                     self.tell(Event::SpendSigned(txid(0xcc)))?;
                 }
             }
             Effect::ReleaseCoins => {
-                if self.funding != Place::Unseen {
+                if self.funding() != Place::Unseen {
                     return Err("coins let go that are locked".to_owned());
                 }
             }
@@ -325,31 +228,37 @@ impl World {
     /// # Errors
     /// The rule that was broken, or where the swap got stuck.
     pub(super) fn settle(&mut self) -> Result<(), String> {
-        self.seen = None;
+        self.desk.seen = None;
         for round in 0..40 {
             self.act(Action::Bitcoin(10))?;
             self.act(Action::Look)?;
             self.act(Action::Deliver)?;
-            for effect in std::mem::take(&mut self.pending) {
+            for effect in std::mem::take(&mut self.desk.pending) {
                 self.perform(&effect)?;
                 self.check()?;
             }
             self.act(Action::BuyerClaims)?;
             let blocks = if round == 20 { 3_000 } else { 1 };
             self.act(Action::Liquid { blocks, full: true })?;
-            if round > 30 && !is_final(&self.swap, self.look().tips, 2) {
+            if round > 30 && !is_final(&self.desk.swap, self.look().tips, 2) {
                 self.act(Action::Force)?;
             }
         }
-        let settled = match self.spend {
-            Some((Spend::Claim(_), Place::Block(_))) => self.swap.phase == Phase::Claimed,
-            Some((Spend::Refund, Place::Block(_))) => self.swap.phase == Phase::Refunded,
+        let settled = match self.spend() {
+            Some((Spend::Claim(_), Place::Block(_))) => self.desk.swap.phase == Phase::Claimed,
+            Some((Spend::Refund, Place::Block(_))) => self.desk.swap.phase == Phase::Refunded,
             Some(_) => false,
-            None => self.funding == Place::Unseen && matches!(self.swap.phase, Phase::Failed(_)),
+            None => {
+                self.funding() == Place::Unseen && matches!(self.desk.swap.phase, Phase::Failed(_))
+            }
         };
-        match settled && is_final(&self.swap, self.look().tips, 2) {
+        match settled && is_final(&self.desk.swap, self.look().tips, 2) {
             true => Ok(()),
-            false => Err(format!("stuck: {:?}, spend {:?}", self.swap, self.spend)),
+            false => Err(format!(
+                "stuck: {:?}, spend {:?}",
+                self.desk.swap,
+                self.spend()
+            )),
         }
     }
 }
