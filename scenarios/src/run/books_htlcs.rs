@@ -223,3 +223,30 @@ impl Listing {
         StepFailure::refused(title)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_says_itself_which_chain_it_is_on() {
+        let bitcoin = "bcrt1pccz8l9zpa47k6vz9gphftsrumpw80rjt3nhnefat4symjhrsnmjse0wm5y";
+        let script = Script::from([vec![0, 32], vec![0x42; 32]].concat());
+        let params = &elements::AddressParams::ELEMENTS;
+        let liquid = elements::Address::from_script(&script, None, params).unwrap();
+        let mut listed = Listed::default();
+        listed.take_in(bitcoin).unwrap();
+        listed.take_in(&liquid.to_string()).unwrap();
+        assert_eq!(listed.bitcoin.len(), 1);
+        assert!(listed.bitcoin[0].is_p2tr());
+        assert_eq!(listed.liquid, [script]);
+        // Those of other networks are of no chain here.
+        for other in [
+            "bc1qw508d6qejxtdg4y5r3zarvary0c5xw7kv8f3t4",
+            "ex1qw508d6qejxtdg4y5r3zarvary0c5xw7kxw5fx4",
+            "nobody",
+        ] {
+            assert!(listed.take_in(other).is_err(), "{other}");
+        }
+    }
+}
