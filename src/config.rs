@@ -211,7 +211,10 @@ pub struct Settings {
     /// The most Bitcoin blocks for which a payment of a loop in may lock coins [default: 144]
     #[arg(long, env = "SWAPRIG_LOOP_IN_MAX_CLTV", value_name = "BLOCKS")]
     pub loop_in_max_cltv: Option<u32>,
-    /// The most that the routing of a loop in may cost, millionths of the amount [default: 5000]
+    /// Whether loops out may have coins locked before they are paid for without a prepay: anybody can lock them for nothing then [default: false]
+    #[arg(long, env = "SWAPRIG_LOOP_COINS_FIRST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub loop_coins_first: Option<bool>,
+    /// The most that the routing of a loop in may cost, millionths of the amount [default: 1000]
     #[arg(long, env = "SWAPRIG_LOOP_IN_ROUTING_PPM", value_name = "PPM")]
     pub loop_in_routing_ppm: Option<u32>,
     /// Where clients of loop out and loop in connect, over HTTP: host:port [default: nowhere, and no loops are made]
@@ -419,7 +422,7 @@ impl Settings {
         over! {
             listen admin_listen metrics_listen rest_listen bitcoin_url bitcoin_cookie bitcoin_birthday bitcoin_fee_url bitcoin_fee_floor
             bitcoin_fee_cap bitcoin_fee_fallback loop_base_fee_sat loop_fee_ppm loop_min_sat loop_max_sat loop_coin_sat loop_delta_blocks
-            loop_claim_window_blocks loop_refund_window_blocks loop_funding_blocks loop_in_confirmations loop_in_max_cltv loop_in_routing_ppm data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
+            loop_claim_window_blocks loop_refund_window_blocks loop_funding_blocks loop_in_confirmations loop_in_max_cltv loop_in_routing_ppm loop_coins_first data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
             ldk_dir ldk_cert bitcoin_network fee_subsidy_sat refund_delta_blocks claim_window_blocks funding_timeout_blocks
             invoice_expiry_seconds max_confirmations final_confirmations create_timeout_seconds max_in_flight
             max_exposure_msat prepay_msat fee_rate max_fee_rate poll_interval_millis refund_interval_blocks log_format log_level

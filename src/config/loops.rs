@@ -39,6 +39,8 @@ pub struct Loops {
     pub in_confirmations: u32,
     /// For which the payment of a loop in may lock coins.
     pub in_max_cltv: BlockDelta,
+    /// Whether coins are locked before they are paid for also without a prepay.
+    pub coins_first: bool,
     /// What its routing may cost, millionths of the amount.
     pub in_routing_ppm: u32,
 }
@@ -90,7 +92,8 @@ impl Loops {
             funding_window: blocks(settings.loop_funding_blocks, 36),
             in_confirmations: settings.loop_in_confirmations.unwrap_or(3),
             in_max_cltv: blocks(settings.loop_in_max_cltv, 144),
-            in_routing_ppm: settings.loop_in_routing_ppm.unwrap_or(5_000),
+            coins_first: settings.loop_coins_first.unwrap_or(false),
+            in_routing_ppm: settings.loop_in_routing_ppm.unwrap_or(1_000),
         };
         loops.check()?;
         Ok(loops)

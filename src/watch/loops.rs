@@ -416,8 +416,16 @@ impl Engine {
             let reason = format!("{deadline} is not above {tip}, where the chain is");
             return Err(wrong("publication_deadline", reason));
         }
-        if let Some(hash) = wanted.payment_hash {
-            self.is_unused(hash).await?;
+        match wanted.payment_hash {
+            Some(hash) => self.is_unused(hash).await?,
+            // Coins that cost nothing to lock would soon all be locked.
+            None if !self.config.loops.coins_first && self.config.prepay.0 == 0 => {
+                return Err(wrong(
+                    "invoice_first",
+                    "must be true: this server locks no coins before it is paid",
+                ));
+            }
+            None => {}
         }
         let order = Out {
             wanted,

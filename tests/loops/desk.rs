@@ -56,6 +56,7 @@ fn spec(args: &[&str]) -> ServerSpec {
         "file:{dir}/failpoint",
         "--poll-interval-millis",
         "200",
+        "--loop-coins-first",
     ];
     let all = own.into_iter().chain(args.iter().copied());
     ServerSpec {

@@ -221,12 +221,15 @@ mod tests {
         all.iter().position(|one| one.compute_txid() == spent)
     }
 
+    /// An output, its depth, and what spends it.
+    type Expected = (OutPoint, Depth, Option<(Txid, Depth)>);
+
     /// What is seen of each watched script when the transactions are where `places` says.
     fn wanted(
         all: &[Transaction],
         places: &BTreeMap<usize, Depth>,
         script: &ScriptBuf,
-    ) -> Vec<(OutPoint, Depth, Option<(Txid, Depth)>)> {
+    ) -> Vec<Expected> {
         let mut found = Vec::new();
         for (at, depth) in places {
             let (txid, output) = (all[*at].compute_txid(), &all[*at].output[0]);
