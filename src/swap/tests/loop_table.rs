@@ -245,10 +245,7 @@ fn a_funding_that_was_given_up_is_not_sent_for_another_payment() {
         until: Height(1_800),
     };
     assert!(!may_fund(&swap, later, bitcoin_tips(1_546)));
-    let next = told(
-        &swap,
-        &[Event::Observed(look(1_546, Depth::Unseen, later))],
-    );
+    let next = told(&swap, &[Event::Observed(look(1_546, Depth::Unseen, later))]);
     assert_eq!(next.effects, [Effect::FailPayment]);
 }
 

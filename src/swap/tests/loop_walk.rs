@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 
 use super::held_world::{self, HeldWorld};
 use super::in_world::{self, Cosigns, InWorld, cosigns};
-use super::model::Machine;
+use super::model::{Machine, Step};
 use super::*;
 
 fn held_action() -> impl Strategy<Value = held_world::Action> {
