@@ -170,20 +170,18 @@ async fn ordered_out(desk: &Desk, preimage: Option<Preimage>) -> Loop {
 /// Waits for a state, and mines whenever a transaction waits for that.
 async fn mined_until(desk: &Desk, made: &Loop, state: State) -> Loop {
     let rpc = desk.world.bitcoind().rpc();
-    let ended = desk
-        .until(state.word(), async || {
-            if !rpc.mempool(soon()).await.unwrap().is_empty() {
-                desk.mine(1).await;
-            }
-            let found = desk.rest().get(made.direction, hash_of(made), soon()).await;
-            let found = found.map_err(|error| error.to_string())?;
-            match found.state == state {
-                true => Ok(found),
-                false => Err(format!("{found:?}")),
-            }
-        })
-        .await;
-    ended
+    desk.until(state.word(), async || {
+        if !rpc.mempool(soon()).await.unwrap().is_empty() {
+            desk.mine(1).await;
+        }
+        let found = desk.rest().get(made.direction, hash_of(made), soon()).await;
+        let found = found.map_err(|error| error.to_string())?;
+        match found.state == state {
+            true => Ok(found),
+            false => Err(format!("{found:?}")),
+        }
+    })
+    .await
 }
 
 /// Waits until the client's payment has come to an end.
