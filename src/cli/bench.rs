@@ -12,12 +12,15 @@ use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Sat};
 use swaprig_harness::world::{Binaries, Chain, Needs, WAIT};
 use swaprig_harness::{World, WorldError};
+use swaprig_proto::loops::Direction;
 use swaprig_scenarios::run::Oracle;
 
+use super::bench_loop::Which;
 use super::exit::complain;
 use super::stats::Samples;
 use super::{
-    DaemonFlags, Exit, RUNS, bench_liquid, bench_proxy, bench_record, bench_swap, runtime,
+    DaemonFlags, Exit, RUNS, bench_liquid, bench_loop, bench_proxy, bench_record, bench_swap,
+    runtime,
 };
 
 #[derive(Debug, Args)]
@@ -31,6 +34,9 @@ pub(super) struct BenchArgs {
     /// to see the server's memory by [default: 1000]
     #[arg(long, value_name = "N")]
     soak: Option<u32>,
+    /// Of `swap`: which swaps; loops are not soaked
+    #[arg(long, value_enum, default_value = "ln-to-liquid")]
+    direction: Which,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -76,6 +82,7 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
     let settings = args.daemons.settings();
     let needs = match args.name {
         Bench::Liquid => Needs::of(false, true, &[Chain::Liquid].into()),
+        Bench::Swap if args.direction != Which::LnToLiquid => Needs::of(true, false, &[].into()),
         Bench::Swap | Bench::Record => Needs::of(true, true, &[Chain::Liquid].into()),
         Bench::World | Bench::Oracle | Bench::Proxy => Needs::of(true, false, &[].into()),
     };
@@ -105,8 +112,21 @@ pub(super) fn bench(args: &BenchArgs) -> Exit {
             }
             Bench::Swap => {
                 let base = RunDirSettings::from_env(Path::new(RUNS)).base;
-                let counts = (args.runs, args.soak.unwrap_or(bench_swap::SOAK));
-                bench_swap::swaps(counts, &base, &settings, &binaries, &mut samples).await
+                let looped = match args.direction {
+                    Which::LnToLiquid => None,
+                    Which::LoopOut => Some(Direction::Out),
+                    Which::LoopIn => Some(Direction::In),
+                };
+                let (runs, samples) = (args.runs, &mut samples);
+                match looped {
+                    Some(way) => {
+                        bench_loop::loops(way, runs, &base, &settings, &binaries, samples).await
+                    }
+                    None => {
+                        let counts = (runs, args.soak.unwrap_or(bench_swap::SOAK));
+                        bench_swap::swaps(counts, &base, &settings, &binaries, samples).await
+                    }
+                }
             }
             Bench::Record => {
                 let base = RunDirSettings::from_env(Path::new(RUNS)).base;

@@ -274,12 +274,12 @@ async fn nothing_is_left(desk: &Desk) -> Result<(), BoxError> {
     .await
 }
 
-fn per_second(count: u32, taken: Duration) -> f64 {
+pub(super) fn per_second(count: u32, taken: Duration) -> f64 {
     f64::from(count) / taken.as_secs_f64()
 }
 
 /// Of sorted times, the one that so many per cent do not exceed.
-fn percentile(times: &[Duration], percent: usize) -> Duration {
+pub(super) fn percentile(times: &[Duration], percent: usize) -> Duration {
     let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
     times.get(at).copied().unwrap_or_default()
 }

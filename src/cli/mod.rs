@@ -3,6 +3,8 @@
 mod bench;
 mod bench_desk;
 mod bench_liquid;
+mod bench_loop;
+mod bench_loop_desk;
 mod bench_proxy;
 mod bench_record;
 mod bench_swap;
