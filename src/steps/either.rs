@@ -61,6 +61,10 @@ impl Look for HtlcTransaction {
 }
 
 /// An HTLC that a step before made, on either chain.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a step of a file has one, and there are few"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HtlcOf {
     /// On Liquid.

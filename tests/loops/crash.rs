@@ -170,7 +170,7 @@ async fn ordered_out(desk: &Desk, preimage: Option<Preimage>) -> Loop {
 /// Waits for a state, and mines whenever a transaction waits for that.
 async fn mined_until(desk: &Desk, made: &Loop, state: State) -> Loop {
     let rpc = desk.world.bitcoind().rpc();
-    let ended = desk
+    desk
         .until(state.word(), async || {
             if !rpc.mempool(soon()).await.unwrap().is_empty() {
                 desk.mine(1).await;
@@ -182,8 +182,7 @@ async fn mined_until(desk: &Desk, made: &Loop, state: State) -> Loop {
                 false => Err(format!("{found:?}")),
             }
         })
-        .await;
-    ended
+        .await
 }
 
 /// Waits until the client's payment has come to an end.

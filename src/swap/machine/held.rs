@@ -62,6 +62,10 @@ pub(super) fn is_backed(swap: &Swap, payment: Payment, tips: Tips) -> bool {
     let Payment::Held { until } = payment else {
         return false;
     };
+    // A funding that was given up is not sent for another payment: that one is given back.
+    if swap.never_settle {
+        return false;
+    }
     let tip = tips.of(swap.terms.chain).max(tips.lightning);
     let from = swap.terms.timeout.max(tip);
     from.0.saturating_add(swap.terms.refund_window.0) <= until.0

@@ -236,6 +236,22 @@ fn what_a_loop_out_does_about_what_is_seen() {
     }
 }
 
+/// The first order to send it may still be waiting then.
+#[test]
+fn a_funding_that_was_given_up_is_not_sent_for_another_payment() {
+    let gone = look(1_545, Depth::Unseen, Payment::Absent);
+    let swap = told(&funded(), &[Event::Observed(gone)]).swap;
+    let later = Payment::Held {
+        until: Height(1_800),
+    };
+    assert!(!may_fund(&swap, later, bitcoin_tips(1_546)));
+    let next = told(
+        &swap,
+        &[Event::Observed(look(1_546, Depth::Unseen, later))],
+    );
+    assert_eq!(next.effects, [Effect::FailPayment]);
+}
+
 #[test]
 fn a_preimage_is_used_only_when_the_coins_are_there_to_stay() {
     let confirmed = told(&funded(), &[Event::Observed(look(1_012, BURIED, HELD))]).swap;

@@ -356,7 +356,6 @@ fn planted_bugs_of_a_loop_in_are_found() {
             "a latch was undone",
         ),
         ("never claims", never_claims, cosigns, true, "stuck"),
-        ("never goes back", never_goes_back, cosigns, true, ""),
         (
             "claims before it has paid",
             claims_before_it_has_paid,
