@@ -230,15 +230,15 @@ mod tests {
 
     #[test]
     fn an_address_says_itself_which_chain_it_is_on() {
-        let bitcoin = "bcrt1pccz8l9zpa47k6vz9gphftsrumpw80rjt3nhnefat4symjhrsnmjse0wm5y";
+        let taproot = ScriptBuf::from([vec![0x51, 32], vec![0x42; 32]].concat());
+        let bitcoin = Address::from_script(&taproot, Network::Regtest).unwrap();
         let script = Script::from([vec![0, 32], vec![0x42; 32]].concat());
         let params = &elements::AddressParams::ELEMENTS;
         let liquid = elements::Address::from_script(&script, None, params).unwrap();
         let mut listed = Listed::default();
-        listed.take_in(bitcoin).unwrap();
+        listed.take_in(&bitcoin.to_string()).unwrap();
         listed.take_in(&liquid.to_string()).unwrap();
-        assert_eq!(listed.bitcoin.len(), 1);
-        assert!(listed.bitcoin[0].is_p2tr());
+        assert_eq!(listed.bitcoin, [taproot]);
         assert_eq!(listed.liquid, [script]);
         // Those of other networks are of no chain here.
         for other in [
