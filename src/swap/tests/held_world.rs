@@ -1,7 +1,8 @@
 //! A model of what is around a loop out whose payment is held first. The client has the preimage from the start, and is hostile.
 //!
 //! What is taken for granted: before the timeout anything can happen; from the timeout on blocks take what waits, the server
-//! looks after each of them, and what is in the mempool stays known to it. No reorganisation undoes more than two blocks.
+//! looks after each of them, and what is in the mempool stays known to it. No reorganisation undoes what counts as final: it takes one
+//! block back, of two.
 
 use super::model::{Chain, Desk, Machine, Place};
 use super::*;
@@ -25,6 +26,8 @@ pub(super) enum Action {
         blocks: u32,
     },
     ClientClaims,
+    /// Miners take the server's refund, which they have seen, rather than what replaced it.
+    RefundWins,
     /// Whoever saw the funding can send it.
     ClientSendsFunding,
     ShowsPreimage,
@@ -51,7 +54,7 @@ enum Node {
     Succeeded,
 }
 
-const DEEPEST: u32 = 2;
+const DEEPEST: u32 = 1;
 
 pub(super) struct HeldWorld {
     desk: Desk,
@@ -60,6 +63,10 @@ pub(super) struct HeldWorld {
     /// Whether the funding was ever sent.
     sent: bool,
     released: bool,
+    /// Whether the refund was ever sent.
+    refund_sent: bool,
+    /// Whether the refund was ever final.
+    refunded: bool,
 }
 
 impl HeldWorld {
@@ -73,6 +80,8 @@ impl HeldWorld {
             node: Node::Absent,
             sent: false,
             released: false,
+            refund_sent: false,
+            refunded: false,
         }
     }
 
@@ -96,6 +105,8 @@ impl HeldWorld {
                 }
             }
             Action::ClientClaims => self.chain.spend(0, Spend::Claim(PREIMAGE)),
+            Action::RefundWins if self.refund_sent => self.chain.spend(0, Spend::Refund),
+            Action::RefundWins => {}
             Action::ClientSendsFunding => {
                 if self.sent && !self.is_late() {
                     self.chain.send(0);
@@ -131,6 +142,9 @@ impl HeldWorld {
         self.chain.mine(1, full || late);
         let height = self.chain.height;
         self.chain.lowest = self.chain.lowest.max(height - DEEPEST);
+        if let Some((Spend::Refund, Place::Block(mined))) = self.chain.coins[0].spend {
+            self.refunded |= height + 1 - mined >= self.desk.swap.terms.finality;
+        }
         self.node = match self.node {
             Node::Held(until) if height >= until => Node::Absent,
             Node::Taking => Node::Succeeded,
@@ -229,6 +243,7 @@ impl HeldWorld {
                 let visible = self.chain.coins[0].place != Place::Unseen;
                 let timed_out = self.chain.height >= self.desk.swap.terms.timeout.0;
                 if visible && timed_out && self.desk.tell(&Event::SpendSigned(txid(0xcc)))? {
+                    self.refund_sent = true;
                     self.chain.spend(0, Spend::Refund);
                 }
             }
@@ -260,15 +275,8 @@ impl HeldWorld {
     }
 
     fn give_back(&mut self) -> Result<(), String> {
-        let refund_depth = match self.chain.coins[0].spend {
-            Some((Spend::Refund, Place::Block(height))) => self.chain.height + 1 - height,
-            Some(_) | None => 0,
-        };
         // Coins that were let go are lost or not, whatever becomes of a payment that comes after that.
-        let safe = !self.sent
-            || self.released
-            || self.chain.conflict.is_some()
-            || refund_depth >= self.desk.swap.terms.finality;
+        let safe = !self.sent || self.released || self.chain.conflict.is_some() || self.refunded;
         match self.node {
             Node::Absent => Ok(()),
             Node::Held(_) if safe => {

@@ -15,10 +15,11 @@ fn held_action() -> impl Strategy<Value = held_world::Action> {
     ];
     prop_oneof![
         5 => (blocks, any::<bool>()).prop_map(|(blocks, full)| Action::Mine { blocks, full }),
-        1 => (1..3_u32, any::<bool>()).prop_map(|(blocks, gone)| Action::Reorg { blocks, gone }),
+        1 => any::<bool>().prop_map(|gone| Action::Reorg { blocks: 1, gone }),
         1 => Just(Action::Evict),
         3 => prop_oneof![3..60_u32, 200..400_u32].prop_map(|blocks| Action::Pay { blocks }),
         2 => Just(Action::ClientClaims),
+        1 => Just(Action::RefundWins),
         1 => Just(Action::ClientSendsFunding),
         1 => Just(Action::ShowsPreimage),
         1 => Just(Action::Cooperates),
@@ -234,28 +235,59 @@ fn planted_bugs_of_a_loop_out_are_found() {
             "",
         ),
         ("refunds by time alone", refunds_by_time_alone, true, ""),
-        (
-            "forgets its own refund",
-            forgets_its_own_refund,
-            true,
-            "refunded, and the payment taken",
-        ),
         ("forgets that it tried", forgets_that_it_tried, true, ""),
         ("never takes", never_takes, true, "stuck"),
         ("never goes back", never_goes_back, true, "stuck"),
         ("never refunds", never_refunds, true, "stuck"),
         ("performs without asking", step, false, ""),
     ];
+    let mut missed = Vec::new();
     for (name, step, asks, broken) in bugs {
         let machine = Machine {
             step: *step,
             asks: *asks,
         };
-        let found = walk_held(machine, 6_000, 0).expect_err(name);
+        let found = walk_held(machine, 6_000, 0).err().unwrap_or_default();
         let why = found.split(';').next().unwrap_or_default();
-        assert!(why.contains(broken), "`{name}` is noticed as `{why}`");
         println!("{name}: {}", why.chars().take(90).collect::<String>());
+        if found.is_empty() || !why.contains(broken) {
+            missed.push(*name);
+        }
     }
+    assert!(missed.is_empty(), "not noticed: {missed:?}");
+}
+
+/// A claim that shows the preimage while the server's refund is on its way is no claim yet: the walks seldom come there.
+#[test]
+fn with_a_refund_on_its_way_only_a_block_decides() {
+    use held_world::Action;
+    let perform = Action::Perform {
+        at: 0,
+        again: false,
+    };
+    let mine = |blocks| Action::Mine { blocks, full: true };
+    let actions = [
+        perform,
+        Action::Pay { blocks: 300 },
+        Action::Look,
+        Action::Deliver,
+        perform,
+        perform,
+        mine(289),
+        Action::ClientClaims,
+        Action::Look,
+        Action::Deliver,
+        perform,
+        Action::RefundWins,
+        mine(1),
+    ];
+    let walk = |step| {
+        let mut world = HeldWorld::new(Machine { step, asks: true });
+        actions.iter().try_for_each(|action| world.act(*action))
+    };
+    assert_eq!(walk(step), Ok(()));
+    let broken = Err("refunded, and the payment taken".to_owned());
+    assert_eq!(walk(forgets_its_own_refund), broken);
 }
 
 fn ends_what_is_pending(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
