@@ -62,8 +62,8 @@ pub(super) fn is_backed(swap: &Swap, payment: Payment, tips: Tips) -> bool {
     let Payment::Held { until } = payment else {
         return false;
     };
-    // A funding that was given up is not sent for another payment: that one is given back.
-    if swap.never_settle {
+    // A funding that was given up, or may be by now, is not sent for another payment.
+    if swap.never_settle || is_gone(swap, tips) {
         return false;
     }
     let tip = tips.of(swap.terms.chain).max(tips.lightning);

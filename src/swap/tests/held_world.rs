@@ -181,7 +181,17 @@ impl HeldWorld {
         if failing && matches!(seen.payment, Payment::Held { .. }) {
             seen.payment = Payment::Absent;
         }
-        self.desk.tell(&Event::Observed(seen)).map(drop)
+        self.desk.tell(&Event::Observed(seen))?;
+        // The store does it itself, together with the transition.
+        match self.desk.pending.contains(&Effect::ReleaseCoins) {
+            true => {
+                self.desk
+                    .pending
+                    .retain(|effect| *effect != Effect::ReleaseCoins);
+                self.perform(&Effect::ReleaseCoins)
+            }
+            false => Ok(()),
+        }
     }
 
     fn perform(&mut self, effect: &Effect) -> Result<(), String> {
@@ -254,7 +264,9 @@ impl HeldWorld {
             Some((Spend::Refund, Place::Block(height))) => self.chain.height + 1 - height,
             Some(_) | None => 0,
         };
+        // Coins that were let go are lost or not, whatever becomes of a payment that comes after that.
         let safe = !self.sent
+            || self.released
             || self.chain.conflict.is_some()
             || refund_depth >= self.desk.swap.terms.finality;
         match self.node {

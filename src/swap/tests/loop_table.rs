@@ -123,6 +123,13 @@ fn nothing_is_signed_or_sent_for_another_payment() {
         (1_002, Payment::Absent, false),
         (1_388, HELD, true),
         (1_389, HELD, false),
+        (
+            1_545,
+            Payment::Held {
+                until: Height(1_800),
+            },
+            false,
+        ),
     ] {
         let seen = look(tip, Depth::Unseen, payment);
         let next = told(&funded(), &[Event::Observed(seen.clone())]);
