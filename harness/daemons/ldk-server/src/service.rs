@@ -112,12 +112,14 @@ impl Service {
         if announced.is_some_and(|length| length > grpc::MAX_UNARY_LEN) {
             return Err(invalid(TOO_LARGE));
         }
-        let _permit = self.bodies.try_acquire().map_err(|_| {
-            Status::new(
+        // Sixteen callers at once are no attack: they wait for each other. Only bodies that do not come keep others out.
+        let permit = tokio::time::timeout(BODY_TIMEOUT, self.bodies.acquire()).await;
+        let Ok(Ok(_permit)) = permit else {
+            return Err(Status::new(
                 Code::Unavailable,
                 format!("{MAX_BODIES} request bodies are being read already"),
-            )
-        })?;
+            ));
+        };
         let collected = tokio::time::timeout(
             BODY_TIMEOUT,
             Limited::new(incoming, grpc::MAX_UNARY_LEN).collect(),
