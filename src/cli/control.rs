@@ -124,7 +124,11 @@ async fn perform(question: &Question, world: &World) -> Result<Value, WorldError
             amount,
             liquid: false,
         } => {
-            let txid = world.fund(node, *amount).await?;
+            let txid = match bitcoin_address(node) {
+                Some(address) => world.bitcoind().send(&address, *amount).await,
+                None => Ok(world.fund(node, *amount).await?),
+            };
+            let txid = txid.map_err(|error| world.error(error))?;
             let height = world.mine(BlockDelta(1)).await?;
             Ok(json!({ "txid": txid.to_string(), "height": height.0 }))
         }
@@ -138,6 +142,12 @@ async fn perform(question: &Question, world: &World) -> Result<Value, WorldError
         }
         Question::Status {} => Ok(state(world).await),
     }
+}
+
+/// An address of a regtest chain.
+fn bitcoin_address(text: &str) -> Option<bitcoin::Address> {
+    let address = text.parse::<bitcoin::Address<_>>().ok()?;
+    address.require_network(bitcoin::Network::Regtest).ok()
 }
 
 /// Runs one step as if it stood in a file of this world's own.

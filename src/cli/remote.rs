@@ -49,7 +49,7 @@ pub(super) struct MineArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct FundArgs {
-    /// The Lightning node whose on-chain wallet gets the coins; on Liquid the wallet, or an address
+    /// The Lightning node whose on-chain wallet gets the coins, on Liquid the wallet; or an address
     node: String,
     /// How much, such as "0.01 btc" or 1_000_000sat
     amount: Sat,
