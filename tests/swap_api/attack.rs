@@ -339,7 +339,7 @@ impl Target {
             stdin: Stdin::Null,
         };
         let server = spec.start().expect("it can be started");
-        let log = said(&server, &server.logs().stderr, "ready height=").await;
+        let log = said(&server, &server.logs().stderr, "ready swaps=").await;
         drop(log);
         let ports = said(&server, &server.logs().stdout, "admin_listen ").await;
         let port = |name: &str| {
