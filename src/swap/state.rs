@@ -57,6 +57,14 @@ pub enum ChainName {
 }
 
 impl ChainName {
+    /// Its name in a sentence.
+    pub fn title(self) -> &'static str {
+        match self {
+            ChainName::Liquid => "Liquid",
+            ChainName::Bitcoin => "Bitcoin",
+        }
+    }
+
     /// The word for it, in the store, too.
     pub fn word(self) -> &'static str {
         match self {

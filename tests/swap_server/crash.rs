@@ -247,7 +247,7 @@ async fn a_server_that_is_killed_anywhere_still_takes_its_coins_back() {
     let wanted = [
         "before failing the payment",
         "before the refund",
-        "before sending the refund",
+        "before sending the spend",
     ];
     let Some(died_at) = killed_everywhere(&plan, taken_back, &wanted).await else {
         return;

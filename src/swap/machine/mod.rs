@@ -22,8 +22,8 @@ use swaprig_units::{BlockDelta, Height};
 pub(super) use held::is_gone;
 
 use super::state::{
-    Alarm, ChainSpend, ChainState, Depth, Direction, Effect, Event, FailureReason, FundingTx,
-    Observation, Payment, Phase, Sent, Spend, Swap, Terms, Tips,
+    Alarm, ChainName, ChainSpend, ChainState, Depth, Direction, Effect, Event, FailureReason,
+    FundingTx, Observation, Payment, Phase, Sent, Spend, Swap, Terms, Tips,
 };
 
 /// How many Bitcoin blocks before the node lets a hold lapse it is no longer taken: taking it could come too late, and the
@@ -82,8 +82,10 @@ pub enum Refused {
     #[error("the preimage is not that of the payment hash")]
     Preimage,
     /// The timeout is not reached.
-    #[error("the refund is possible from height {timeout} on; the chain is at {tip}", timeout = timeout.0, tip = tip.0)]
+    #[error("the refund is possible from {chain} height {timeout} on; the chain is at {tip}", chain = chain.title(), timeout = timeout.0, tip = tip.0)]
     BeforeTimeout {
+        /// On which chain.
+        chain: ChainName,
         /// From when on.
         timeout: Height,
         /// Where the chain is.
@@ -444,7 +446,12 @@ fn force_refund(swap: &mut Swap, seen: &Observation) -> Result<Vec<Effect>, Refu
     }
     let (timeout, tip) = (swap.terms.timeout, seen.tips.of(swap.terms.chain));
     if tip < timeout {
-        return Err(Refused::BeforeTimeout { timeout, tip });
+        let chain = swap.terms.chain;
+        return Err(Refused::BeforeTimeout {
+            chain,
+            timeout,
+            tip,
+        });
     }
     if takes(swap) && !(seen.payment == Payment::Absent && lost(swap.held_until, seen.tips)) {
         let after = swap

@@ -340,6 +340,7 @@ fn a_forced_refund_says_why_not() {
             Phase::Confirmed,
             look(2_999, BURIED, Payment::Absent),
             Refused::BeforeTimeout {
+                chain: ChainName::Liquid,
                 timeout: Height(3_000),
                 tip: Height(2_999),
             },
