@@ -385,6 +385,12 @@ const GIVEN: u64 = 100_000;
 const TERMS: [&str; 4] = ["--amount", "50_000 sat", "--max-swap-fee", "10_000 sat"];
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_loop_out_that_is_killed_at_every_boundary_is_claimed() {
+    let command = [&["loop-out"], TERMS.as_slice()].concat();
+    killed_at_every_boundary(&command, "claimed", &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_loop_in_that_is_killed_at_every_boundary_is_paid() {
     let command = [&["loop-in"], TERMS.as_slice()].concat();
     killed_at_every_boundary(&command, "paid", &["--loop-in-confirmations", "1"]).await;
