@@ -10,6 +10,7 @@ mod bench_record;
 mod bench_swap;
 mod client;
 mod client_loops;
+mod client_shared;
 mod compare;
 mod conformance;
 mod control;
