@@ -5,6 +5,7 @@ mod bench_desk;
 mod bench_liquid;
 mod bench_loop;
 mod bench_loop_desk;
+mod bench_market;
 mod bench_proxy;
 mod bench_record;
 mod bench_swap;
