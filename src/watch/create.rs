@@ -174,13 +174,19 @@ impl From<StoreError> for CreateError {
     }
 }
 
+/// What makes two orders one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Request {
+    /// The caller's key.
+    pub(super) id: Uuid,
+    /// SHA-256 of what was asked for.
+    pub(super) fingerprint: [u8; 32],
+}
+
 /// What somebody orders: a swap of some kind.
 pub(super) trait Order: Send + Sync + 'static {
-    /// The caller's key.
-    fn request_id(&self) -> Uuid;
-
-    /// SHA-256 of what was asked for.
-    fn fingerprint(&self) -> [u8; 32];
+    /// By whom and for what: who asks twice gets the same swap.
+    fn request(&self) -> Request;
 
     /// Refuses what cannot be made, with the engine as it is at this moment; reserves nothing. What counts against the limits.
     fn check(&self, engine: &Engine) -> Result<Msat, CreateError>;
@@ -190,12 +196,11 @@ pub(super) trait Order: Send + Sync + 'static {
 }
 
 impl Order for Wanted {
-    fn request_id(&self) -> Uuid {
-        self.request_id
-    }
-
-    fn fingerprint(&self) -> [u8; 32] {
-        self.fingerprint
+    fn request(&self) -> Request {
+        Request {
+            id: self.request_id,
+            fingerprint: self.fingerprint,
+        }
     }
 
     fn check(&self, engine: &Engine) -> Result<Msat, CreateError> {
@@ -305,9 +310,10 @@ impl Engine {
         self: &Arc<Self>,
         order: &impl Order,
     ) -> Result<SwapId, CreateError> {
+        let request = order.request().id;
         let lock = {
             let mut requests = locked(&self.requests);
-            requests.entry(order.request_id()).or_default().clone()
+            requests.entry(request).or_default().clone()
         };
         let made = {
             let _one_at_a_time = lock.lock().await;
@@ -316,23 +322,21 @@ impl Engine {
         let mut requests = locked(&self.requests);
         // This one and the map: nobody else waits.
         if Arc::strong_count(&lock) <= 2 {
-            requests.remove(&order.request_id());
+            requests.remove(&request);
         }
         made
     }
 
     async fn find_or_make(self: &Arc<Self>, order: &impl Order) -> Result<SwapId, CreateError> {
-        if let Some(id) = self
-            .store
-            .by_request(order.request_id(), &order.fingerprint())?
-        {
+        let Request { id, fingerprint } = order.request();
+        if let Some(id) = self.store.by_request(id, &fingerprint)? {
             return Ok(id);
         }
         if self.is_stopping() {
             return Err(CreateError::Stopping);
         }
         let price = order.check(self)?;
-        let _place = self.enter(order.request_id(), price)?;
+        let _place = self.enter(id, price)?;
         if crate::failpoint::funds_before_store() {
             self.fund_before_store(order, price).await;
         }
@@ -410,6 +414,7 @@ impl Engine {
     ) -> Result<SwapId, CreateError> {
         let lock = self.chain(swap.terms.chain).lock(&swap.terms);
         let id = swap.id;
+        let request = order.request();
         // The client's own invoice needs no making.
         let effects = match swap.phase {
             Phase::Reserved => vec![Effect::MakeInvoice],
@@ -418,8 +423,8 @@ impl Engine {
         crate::failpoint::boundary("before storing the swap");
         let created = self.store.create(NewSwap {
             swap: swap.clone(),
-            request_id: order.request_id(),
-            fingerprint: order.fingerprint(),
+            request_id: request.id,
+            fingerprint: request.fingerprint,
             coins,
             effects,
             witness_script: lock.witness_script,
@@ -434,7 +439,7 @@ impl Engine {
         let now = crate::store::now_millis();
         let stored = StoredSwap {
             swap,
-            request_id: order.request_id(),
+            request_id: request.id,
             created_at: now,
             updated_at: now,
         };
@@ -442,7 +447,7 @@ impl Engine {
             // In one step, so that it is counted once at every moment.
             let mut entering = locked(&self.entering);
             self.adopt(stored, effects);
-            entering.remove(&order.request_id());
+            entering.remove(&request.id);
         }
         Ok(id)
     }

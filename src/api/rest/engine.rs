@@ -200,7 +200,10 @@ impl Loops {
     }
 
     fn terms_now(&self, direction: Direction) -> Result<watch::LoopTerms, LoopError> {
-        Ok(self.0.loop_terms(direction == Direction::Out)?)
+        Ok(match direction {
+            Direction::Out => self.0.loop_out_terms()?,
+            Direction::In => self.0.loop_in_terms()?,
+        })
     }
 }
 
@@ -237,19 +240,17 @@ impl Desk for Loops {
         amount: Sat,
         confirmations: Option<u32>,
     ) -> Result<Quote, LoopError> {
-        let is_out = direction == Direction::Out;
-        let wanted = confirmations.unwrap_or(1);
-        let quote = self.0.loop_quote(is_out, amount, wanted)?;
+        let quote = match direction {
+            Direction::Out => self.0.loop_out_quote(amount, confirmations.unwrap_or(1))?,
+            Direction::In => self.0.loop_in_quote(amount)?,
+        };
         Ok(Quote {
             direction,
             amount: amount.0,
             fee: quote.fee.0,
             prepay: quote.terms.prepay.0,
             miner_fee: quote.miner_fee.0,
-            confirmations: match is_out {
-                true => wanted,
-                false => quote.terms.confirmations,
-            },
+            confirmations: quote.confirmations,
             cltv_delta: quote.terms.delta.0,
             height: quote.terms.height.0,
         })
