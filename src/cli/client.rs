@@ -372,7 +372,10 @@ fn find(dir: &Path, id: Uuid) -> Result<Record, Failed> {
         record.request.request_id == id || record.swap_id.is_some_and(|swap| swap.0 == id)
     };
     let found = records.into_iter().find(is_it);
-    found.ok_or_else(|| failed(BuyError::NoSuchSwap(id)))
+    found.ok_or_else(|| {
+        let why = format!("there is no purchase and no loop {id} in {}", dir.display());
+        (Exit::Nothing, why)
+    })
 }
 
 fn status(args: &StatusArgs) -> Result<Exit, Failed> {

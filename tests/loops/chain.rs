@@ -19,6 +19,7 @@ use swaprig::chain::{BroadcastError, IndexError, Seed};
 use swaprig::swap::{Depth, FeeRate, Tag};
 use swaprig_harness::World;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
+use swaprig_harness::proxy::{Calls, Failure, Proxy, Upstream};
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{BlockDelta, Height, PaymentHash, Sat};
 use swaprig_harness::world::Chain;
@@ -575,6 +576,40 @@ async fn a_node_that_dies_and_comes_back_is_followed_from_where_it_is() {
     );
     let height = scene.mine(1).await;
     is_seen(&chain, &early, Depth::Block(height), None).await;
+    scene.world.finish().await.unwrap();
+}
+
+/// While the node is away a payment that was in the mempool, and interested nobody, comes into a block and becomes of interest. The node
+/// has an index of all transactions: asked for one that is in no mempool it tells it all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_block_took_from_the_mempool_is_in_the_block_for_one_who_watches_late() {
+    let Some(scene) = Scene::new(Kind::Node).await else {
+        return;
+    };
+    let bitcoind = scene.world.bitcoind();
+    let upstream = Upstream::JsonRpc(bitcoind.rpc_address());
+    let proxy = Proxy::start("harness->bitcoind", upstream).await.unwrap();
+    let mut settings = scene.settings("wallet");
+    let source = format!("http://{USER}:{PASSWORD}@{}", proxy.address());
+    settings.source = BitcoinSource::parse(&source, None).unwrap();
+    let (chain, mut events) = BitcoinChain::open(settings, &scene.seed).await.unwrap();
+    let first = chain.sync().await.unwrap();
+    scene.stock(&chain, 1, 300_000).await;
+    let script = lock(1, 0).script_pubkey;
+    let funding = funded(&chain, 1, 100_000, &mut HashSet::new());
+    chain.broadcast(&funding).await.unwrap();
+    chain.sync().await.unwrap();
+
+    proxy.fail(Calls::all(), Failure::Closed, false).unwrap();
+    told(&mut events, BitcoinEvent::Lost).await;
+    assert!(chain.watch([(script.clone(), first)]).await.is_err());
+    let height = scene.mine(1).await;
+    proxy.heal();
+    told(&mut events, BitcoinEvent::Reconnected).await;
+    chain.sync().await.unwrap();
+    let found = chain.outputs(&script).await.unwrap();
+    let depths: Vec<Depth> = found.iter().map(|one| one.depth).collect();
+    assert_eq!(depths, [Depth::Block(height)]);
     scene.world.finish().await.unwrap();
 }
 

@@ -244,8 +244,9 @@ impl Follower {
                 }
                 continue;
             }
-            self.look_for_pending(tip)?;
+            // First what is in the mempool no more: a node with an index of all transactions still knows what a block took from it.
             self.read_mempool(mempool)?;
+            self.look_for_pending(tip)?;
             self.tell(tip);
             return Ok(());
         }
@@ -350,7 +351,7 @@ impl Follower {
         Ok(())
     }
 
-    /// Looks for the scripts that are new in the blocks since they are of interest, and in the mempool as it was read last.
+    /// Looks for the scripts that are new in the blocks since they are of interest, and in the mempool as it is on top of `tip`.
     fn look_for_pending(&mut self, tip: (Height, BlockHash)) -> Result<(), Failure> {
         // A script may have been given up meanwhile.
         let state = lock(&self.inner.state);

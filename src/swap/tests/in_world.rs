@@ -5,7 +5,7 @@
 
 use bitcoin::OutPoint;
 
-use super::model::{Chain, Desk, Machine, Place};
+use super::model::{Chain, Coin, Desk, Machine, Place};
 use super::*;
 
 /// Something that happens.
@@ -185,7 +185,36 @@ impl InWorld {
             self.perform(&effect)?;
             self.check()?;
         }
-        Ok(())
+        self.nobody_waits()
+    }
+
+    /// The rule for a server that has just looked: what it neither pays for nor may yet pay for, it signs for. The timeout is the way
+    /// out of a client whose server is gone, and no other.
+    fn nobody_waits(&self) -> Result<(), String> {
+        let swap = &self.desk.swap;
+        let pays = swap.settle_tried && self.node != Node::Failed;
+        let may_come = !swap.settle_tried && swap.funding.is_some();
+        let waits = |coin: &&Coin| {
+            let agreed = coin.value == swap.terms.amount;
+            let is_for = match agreed {
+                true => pays,
+                false => may_come,
+            };
+            self.is_deep(coin) && !is_for && !(self.cosigns)(swap, coin.value)
+        };
+        match self.chain.coins.iter().find(waits) {
+            None => Ok(()),
+            Some(coin) => Err(format!("left to the timeout: {coin:?}")),
+        }
+    }
+
+    fn is_deep(&self, coin: &Coin) -> bool {
+        match coin.place {
+            Place::Block(height) => {
+                self.chain.height + 1 - height >= self.desk.swap.terms.min_confirmations
+            }
+            Place::Mempool | Place::Unseen => false,
+        }
     }
 
     fn look(&self) -> Observation {
@@ -270,10 +299,7 @@ impl InWorld {
         let at = self.bound().ok_or("paid for nothing")?;
         let coin = &self.chain.coins[at];
         let terms = &self.desk.swap.terms;
-        let deep = match coin.place {
-            Place::Block(height) => self.chain.height + 1 - height >= terms.min_confirmations,
-            Place::Mempool | Place::Unseen => false,
-        };
+        let deep = self.is_deep(coin);
         let in_time = self.chain.height + terms.claim_window.0 < terms.timeout.0;
         let free = coin.spend.is_none() && !self.cosigned.contains(&at);
         let whole = coin.value == terms.amount;
@@ -329,7 +355,7 @@ impl InWorld {
         }
         self.attend()?;
         let swap = &self.desk.swap;
-        let claims = |coin: &&model::Coin| matches!(coin.spend, Some((Spend::Claim(_), _)));
+        let claims = |coin: &&Coin| matches!(coin.spend, Some((Spend::Claim(_), _)));
         let claimed = self.chain.coins.iter().filter(claims).count();
         let settled = match self.node {
             Node::Succeeded => claimed == 1 && swap.phase == Phase::Claimed,

@@ -100,12 +100,35 @@ fn walk_held(machine: Machine, cases: u32, shrink: u32) -> Result<(), String> {
         .map_err(|error| error.to_string())
 }
 
+/// A loop in as it should go. Walks begin anywhere on it: by chance alone few would come to its end.
+fn in_begun() -> Vec<in_world::Action> {
+    use in_world::Action;
+    let mine = |blocks| Action::Mine { blocks, full: true };
+    let perform = Action::Perform {
+        at: 0,
+        again: false,
+    };
+    let locked = Action::Lock {
+        agreed: true,
+        inputs: 0,
+    };
+    let paid = [locked, mine(3), Action::Look, Action::Deliver, perform];
+    let claimed = [Action::PayeeTakes, Action::Look, Action::Deliver, perform];
+    let seen = [mine(1), Action::Look, Action::Deliver];
+    [paid.as_slice(), &claimed, &seen].concat()
+}
+
 fn walk_in(machine: Machine, cosigns: Cosigns, cases: u32, shrink: u32) -> Result<(), String> {
-    let walks = proptest::collection::vec(in_action(), 0..90);
+    let begun = in_begun();
+    let walks = (
+        prop_oneof![1 => Just(0), 2 => 0..=begun.len()],
+        proptest::collection::vec(in_action(), 0..90),
+    );
     runner(cases, shrink)
-        .run(&walks, |actions| {
+        .run(&walks, |(begins, actions)| {
             let mut world = InWorld::new(machine, cosigns);
-            for action in actions {
+            let begun = begun[..begins].iter().copied();
+            for action in begun.chain(actions) {
                 world.act(action).map_err(TestCaseError::fail)?;
             }
             world.settle().map_err(TestCaseError::fail)
@@ -320,6 +343,31 @@ fn forgets_never_to_pay(swap: &Swap, event: &Event) -> Result<Transition, Refuse
     changed(swap, event, |next| next.swap.never_settle = false)
 }
 
+fn leaves_it_to_the_timeout(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
+    changed(swap, event, |next| {
+        if let Event::Observed(seen) = event
+            && seen.payment == Payment::Sent(Sent::Failed)
+            && seen.tips.bitcoin < swap.terms.timeout
+            && !swap.never_settle
+        {
+            next.swap.never_settle = false;
+            next.swap.phase = Phase::Paying;
+        }
+    })
+}
+
+fn waits_for_the_window(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
+    changed(swap, event, |next| {
+        if let Event::Observed(seen) = event
+            && seen.tips.bitcoin < funding_deadline(&swap.terms)
+            && next.swap.funding.is_none()
+            && !swap.never_settle
+        {
+            next.swap.never_settle = false;
+        }
+    })
+}
+
 fn never_claims(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
     changed(swap, event, |next| {
         next.effects.retain(|effect| *effect != Effect::Claim)
@@ -388,6 +436,21 @@ fn planted_bugs_of_a_loop_in_are_found() {
             "a latch was undone",
         ),
         ("never claims", never_claims, cosigns, true, "stuck"),
+        ("never goes back", never_goes_back, cosigns, true, "stuck"),
+        (
+            "leaves it to the timeout",
+            leaves_it_to_the_timeout,
+            cosigns,
+            true,
+            "left to the timeout",
+        ),
+        (
+            "waits for the window with a wrong amount",
+            waits_for_the_window,
+            cosigns,
+            true,
+            "left to the timeout",
+        ),
         (
             "claims before it has paid",
             claims_before_it_has_paid,
