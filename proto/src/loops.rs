@@ -7,6 +7,8 @@
 //! and `amount + fee` is paid over Lightning. Loop in: the client's invoice asks for `amount`, and `amount + fee` is what the
 //! client must lock on chain, to the satoshi.
 
+pub mod form;
+
 use serde::de::IntoDeserializer as _;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -116,20 +118,14 @@ pub enum SpendKind {
 #[serde(deny_unknown_fields)]
 pub struct LoopOutRequest {
     /// The client's key, with which it claims: 33 bytes, compressed.
-    #[schema(
-        pattern = "^0[23][0-9a-f]{64}$",
-        example = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
-    )]
+    #[schema(value_type = form::PublicKey)]
     pub pubkey: String,
     /// What the client receives on chain, satoshi.
     #[schema(minimum = 1, maximum = 2_100_000_000_000_000u64, example = 250_000)]
     pub amount: u64,
     /// SHA-256 of the client's preimage: needed with `invoice_first`, and not allowed without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
-    )]
+    #[schema(value_type = Option<form::PaymentHash>)]
     pub payment_hash: Option<String>,
     /// With `true` (the default) the client chooses the preimage, and the server locks coins only when it holds the payment. With
     /// `false` the server chooses it, and locks coins before it is paid.
@@ -172,10 +168,7 @@ fn word<'de, D: Deserializer<'de>, T: Deserialize<'de>>(reader: D) -> Result<T, 
 #[serde(deny_unknown_fields)]
 pub struct LoopInRequest {
     /// The client's key, with which it refunds: 33 bytes, compressed.
-    #[schema(
-        pattern = "^0[23][0-9a-f]{64}$",
-        example = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
-    )]
+    #[schema(value_type = form::PublicKey)]
     pub pubkey: String,
     /// The client's BOLT 11 invoice, with an amount.
     #[schema(
@@ -199,10 +192,7 @@ pub struct LoopInRequest {
 #[serde(deny_unknown_fields)]
 pub struct PreimageRequest {
     /// 32 bytes whose SHA-256 is the payment hash.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "0000000000000000000000000000000000000000000000000000000000000000"
-    )]
+    #[schema(value_type = form::Preimage)]
     pub preimage: String,
 }
 
@@ -211,16 +201,10 @@ pub struct PreimageRequest {
 #[serde(deny_unknown_fields)]
 pub struct CosignRequest {
     /// The unsigned transaction, which spends the funding and nothing else.
-    #[schema(
-        pattern = "^([0-9a-f]{2})+$",
-        example = "020000000101010101010101010101010101010101010101010101010101010101010101010000000000fdffffff0190d0030000000000225120c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee500000000"
-    )]
+    #[schema(value_type = form::Transaction)]
     pub transaction: String,
     /// The client's public nonce, 66 bytes.
-    #[schema(
-        pattern = "^[0-9a-f]{132}$",
-        example = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee502c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
-    )]
+    #[schema(value_type = form::Nonce)]
     pub nonce: String,
 }
 
@@ -228,16 +212,10 @@ pub struct CosignRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CosignReply {
     /// The server's public nonce, 66 bytes, drawn for this call.
-    #[schema(
-        pattern = "^[0-9a-f]{132}$",
-        example = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee502c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
-    )]
+    #[schema(value_type = form::Nonce)]
     pub nonce: String,
     /// The server's partial signature, 32 bytes.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "0101010101010101010101010101010101010101010101010101010101010101"
-    )]
+    #[schema(value_type = form::Bytes32)]
     pub partial_signature: String,
 }
 
@@ -310,35 +288,23 @@ pub struct Quote {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Script {
     /// The internal key, 32 bytes.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "50929b74c1a04954b78b4b6035e97a5e078a5a0f28ec96d547bfee9ace803ac0"
-    )]
+    #[schema(value_type = form::XOnlyKey)]
     pub internal_key: String,
     /// With an unspendable internal key: the r of H + r·G, 32 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "0101010101010101010101010101010101010101010101010101010101010101"
-    )]
+    #[schema(value_type = Option<form::Bytes32>)]
     pub tweak: Option<String>,
     /// Root of the tree of the two leaves, 32 bytes.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "0202020202020202020202020202020202020202020202020202020202020202"
-    )]
+    #[schema(value_type = form::Bytes32)]
     pub merkle_root: String,
     /// The output key, 32 bytes, which the address encodes.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
-    )]
+    #[schema(value_type = form::XOnlyKey)]
     pub output_key: String,
     /// The script of the claimer.
-    #[schema(pattern = "^([0-9a-f]{2})+$", example = "82012088a8")]
+    #[schema(value_type = form::LeafScript)]
     pub claim_leaf: String,
     /// The script of the refunder.
-    #[schema(pattern = "^([0-9a-f]{2})+$", example = "ad03d00c0cb1")]
+    #[schema(value_type = form::LeafScript)]
     pub timeout_leaf: String,
 }
 
@@ -346,10 +312,7 @@ pub struct Script {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Funding {
     /// The transaction.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "0303030303030303030303030303030303030303030303030303030303030303"
-    )]
+    #[schema(value_type = form::Txid)]
     pub txid: String,
     /// Which of its outputs.
     #[schema(example = 0)]
@@ -363,10 +326,7 @@ pub struct Funding {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Spend {
     /// The transaction.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "0404040404040404040404040404040404040404040404040404040404040404"
-    )]
+    #[schema(value_type = form::Txid)]
     pub txid: String,
     /// How.
     pub kind: SpendKind,
@@ -382,10 +342,7 @@ pub struct Loop {
     #[schema(format = "uuid", example = "7f1f9d6e-0f0e-4b57-8f2d-4d0a6f0f5a11")]
     pub id: String,
     /// The payment hash, by which it is asked for.
-    #[schema(
-        pattern = "^[0-9a-f]{64}$",
-        example = "66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"
-    )]
+    #[schema(value_type = form::PaymentHash)]
     pub payment_hash: String,
     /// Which way the money goes.
     pub direction: Direction,
@@ -412,16 +369,10 @@ pub struct Loop {
     #[schema(example = "lnbcrt10u1pvjluez")]
     pub prepay_payment_request: Option<String>,
     /// The client's key.
-    #[schema(
-        pattern = "^0[23][0-9a-f]{64}$",
-        example = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5"
-    )]
+    #[schema(value_type = form::PublicKey)]
     pub pubkey: String,
     /// The server's key.
-    #[schema(
-        pattern = "^0[23][0-9a-f]{64}$",
-        example = "02f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9"
-    )]
+    #[schema(value_type = form::PublicKey)]
     pub server_pubkey: String,
     /// Out: whether the payment is held before coins are locked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

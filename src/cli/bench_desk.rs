@@ -7,24 +7,21 @@ use std::time::Duration;
 use bitcoin::Network;
 use elements::{AddressParams, AssetId};
 use swaprig::client::{Buyer, Chains, Config, Policy, Record, Seed, Wish};
-use swaprig::lightning::{LdkServer, LdkServerConfig};
 use swaprig_harness::World;
 use swaprig_harness::binary::Settings;
 use swaprig_harness::elementsd::{AssetAmount, FAUCET, Rpc, lbtc};
 use swaprig_harness::process::Usage;
 use swaprig_harness::run_dir::{Keep, RunDir};
-use swaprig_harness::server::{Ready, Server, ServerSpec};
-use swaprig_harness::template::Template;
+use swaprig_harness::server::{Ready, ServerSpec};
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{BlockDelta, Msat, Sat, Units};
 use swaprig_harness::world::{Binaries, Chain, Recipient};
 use swaprig_proto::v1;
-use swaprig_proto::v1::admin_service_client::AdminServiceClient;
 use swaprig_proto::v1::swap_service_client::SwapServiceClient;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 use uuid::Uuid;
 
-pub(super) type BoxError = Box<dyn std::error::Error>;
+use super::bench_market::{BoxError, admin, lazy, lightning, server, soon, spec, stocks, until};
 
 /// What each swap sells: of L-BTC satoshi, of the other asset its smallest parts. Above what Lightning can hold (354 sat).
 pub(super) const AMOUNT: u64 = 2_000;
@@ -34,54 +31,23 @@ pub(super) const COIN: u64 = 6_000;
 const PRICE: u64 = 1_010;
 /// The buyer's channel: a tenth of it may be in flight to the server, hundreds of swaps.
 const CHANNEL: Sat = Sat(16_000_000);
-/// How long one part of a run may take.
-pub(super) const PART: Duration = Duration::from_secs(600);
 /// The longest pause between two looks of the buyer while nothing happens: of blocks nobody tells it.
 const POLL: Duration = Duration::from_millis(50);
-/// The server's name in the world, which names its directory, too.
-const SERVER: &str = "desk";
-
 pub(super) struct Desk {
     pub(super) world: World,
 }
 
-fn spec() -> Result<ServerSpec, BoxError> {
+fn server_spec() -> Result<ServerSpec, BoxError> {
     let sale = format!("{}={PRICE},coin={COIN}", lbtc());
     let args = [
-        "{swaprig}",
-        "server",
         "--listen",
         "{listen}",
-        "--admin-listen",
-        "{admin}",
-        "--data-dir",
-        "{dir}",
         "--electrum-url",
         "tcp://{electrs-liquid.electrum}",
-        "--ldk-address",
-        "{seller.grpc}",
-        "--ldk-cert",
-        "{seller.cert}",
-        "--ldk-credential",
-        "{seller.api_key_file}",
-        "--max-in-flight",
-        "10000",
         "--sell",
         &sale,
     ];
-    let run: Result<Vec<Template>, _> = args.into_iter().map(Template::parse).collect();
-    Ok(ServerSpec {
-        name: SERVER.into(),
-        run: run?,
-        env: Vec::new(),
-        ready: Ready::GrpcHealth(String::new()),
-        api: None,
-        tls: None,
-    })
-}
-
-pub(super) fn soon() -> Deadline {
-    Deadline::after(PART)
+    spec(Ready::GrpcHealth(String::new()), &args)
 }
 
 impl Desk {
@@ -96,7 +62,7 @@ impl Desk {
             .lightning(["buyer", "seller"])
             .liquid_wallets(["buyer"])
             .indexes([Chain::Liquid])
-            .server(spec()?)
+            .server(server_spec()?)
             .settings(settings.clone())
             .binaries(binaries.clone())
             .run_dir(RunDir::numbered(base, Keep::OnFailure)?);
@@ -111,7 +77,7 @@ impl Desk {
         };
         let stock = desk.stock(lbtc(), COIN, coins);
         tokio::try_join!(channel, stock).map(drop)?;
-        desk.until("the channel to be offered", async || {
+        until("the channel to be offered", async || {
             let most = desk.offer().await?;
             Ok(if most >= AMOUNT {
                 Ok(())
@@ -149,11 +115,11 @@ impl Desk {
         coin: u64,
         count: u32,
     ) -> Result<(), BoxError> {
-        let stocks = self.stocks().await?;
-        if free(&stocks, asset).free_coins >= count {
+        let now = stocks(&self.world).await?;
+        if free(&now, asset).free_coins >= count {
             return Ok(());
         }
-        let to = Recipient::Address(stocks.deposit_address.parse()?);
+        let to = Recipient::Address(now.deposit_address.parse()?);
         // A twentieth for the fees of making coins of it.
         let parts = u64::from(count) * (coin + coin.div_ceil(20)) + COIN;
         self.world
@@ -161,8 +127,8 @@ impl Desk {
             .await?;
         self.mine(1).await?;
         loop {
-            let enough = self.until("coins for swaps", async || {
-                let coins = free(&self.stocks().await?, asset).free_coins;
+            let enough = until("coins for swaps", async || {
+                let coins = free(&stocks(&self.world).await?, asset).free_coins;
                 if coins >= count {
                     return Ok(Ok(true));
                 }
@@ -195,33 +161,11 @@ impl Desk {
             coin_amount: AMOUNT,
             ..Default::default()
         };
-        self.admin()?.set_sale(sale).await?;
+        admin(&self.world)?.set_sale(sale).await?;
         self.stock(lbtc(), COIN, count + 20).await?;
         self.stock(issued.asset, AMOUNT, count).await?;
         self.stock(lbtc(), COIN, count).await?;
         Ok(issued.asset)
-    }
-
-    pub(super) async fn stocks(&self) -> Result<v1::GetInventoryResponse, BoxError> {
-        let mut admin = self.admin()?;
-        let answer = admin.get_inventory(v1::GetInventoryRequest {}).await?;
-        Ok(answer.into_inner())
-    }
-
-    /// Waits until `look` is content; an error of its own ends the wait.
-    pub(super) async fn until<T>(
-        &self,
-        what: &str,
-        look: impl AsyncFn() -> Result<Result<T, String>, BoxError>,
-    ) -> Result<T, BoxError> {
-        let found = poll_until(what, soon(), || async {
-            match look().await {
-                Ok(Ok(found)) => Probe::Ready(found),
-                Ok(Err(reason)) => Probe::Pending(reason),
-                Err(error) => Probe::Fatal(error.to_string()),
-            }
-        });
-        Ok(found.await.map_err(|error| error.to_string())?)
     }
 
     /// Waits until a transaction is in the mempool that `wanted` names.
@@ -231,7 +175,7 @@ impl Desk {
         wanted: impl Fn() -> Result<Option<elements::Txid>, BoxError>,
     ) -> Result<(), BoxError> {
         let rpc = self.rpc()?;
-        self.until(what, async || {
+        until(what, async || {
             let Some(txid) = wanted()? else {
                 return Ok(Err("there is none yet".into()));
             };
@@ -265,25 +209,16 @@ impl Desk {
         }
     }
 
-    fn server(&self) -> Result<&Server, BoxError> {
-        Ok(self.world.server(SERVER)?)
-    }
-
     /// Bytes that the server holds.
     pub(super) fn resident(&self) -> Result<u64, BoxError> {
-        let pid = self.server()?.running().pid();
+        let pid = server(&self.world)?.running().pid();
         Ok(Usage::of(pid).ok_or("the server is gone")?.rss)
     }
 
     /// Calls over a connection of its own.
     pub(super) fn swaps(&self) -> Result<SwapServiceClient<Channel>, BoxError> {
-        let address = self.server()?.address();
+        let address = server(&self.world)?.address();
         Ok(SwapServiceClient::new(lazy(&address)?))
-    }
-
-    fn admin(&self) -> Result<AdminServiceClient<Channel>, BoxError> {
-        let address = self.server()?.admin_address();
-        Ok(AdminServiceClient::new(lazy(&address)?))
     }
 
     /// The buyer, with its store in the world's directory.
@@ -294,17 +229,11 @@ impl Desk {
             .rpc()
             .new_address("buyer", soon())
             .await?;
-        let node = self.world.node("buyer")?;
-        let certificate = node.tls_cert();
-        let storage = certificate
-            .parent()
-            .ok_or("a certificate without a directory")?;
-        let lightning = LdkServerConfig::local(&node.grpc_address(), storage, "regtest");
         let index = liquid.index().ok_or("a bench without an index")?;
         Ok(Buyer::open(Config {
             witness: None,
-            server: format!("http://{}", self.server()?.address()),
-            lightning: Arc::new(LdkServer::new(&lightning)?),
+            server: format!("http://{}", server(&self.world)?.address()),
+            lightning: Arc::new(lightning(&self.world, "buyer")?),
             electrum: index.electrum_address(),
             dir: self.world.dir().join("buyer-store"),
             chains: Chains {
@@ -332,10 +261,6 @@ pub(super) async fn wish(buyer: &Buyer) -> Result<Record, BoxError> {
         max_price: Msat(AMOUNT * PRICE),
     };
     Ok(buyer.create(&wish).await?)
-}
-
-fn lazy(address: &str) -> Result<Channel, BoxError> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?.connect_lazy())
 }
 
 pub(super) fn free(stocks: &v1::GetInventoryResponse, asset: AssetId) -> v1::Inventory {

@@ -22,21 +22,15 @@ use swaprig_proto::loops::{
 use uuid::Uuid;
 
 use super::bench::millis;
-use super::bench_desk::{BoxError, soon};
 use super::bench_loop_desk::{AMOUNT, LoopDesk, fresh_key, locked, public};
-use super::bench_swap::{per_second, percentile};
+use super::bench_market::{
+    BoxError, CALLERS, ONE_BY_ONE, SIDE_BY_SIDE, WARM, cold, in_lanes, one_by_one, per_second,
+    soon, tell_side_by_side, until,
+};
 use super::stats::Samples;
 
-/// Callers at once, and how many loops each of them makes.
-const CALLERS: u32 = 16;
+/// How many loops each caller makes.
 const OF_EACH: u32 = 20;
-/// How many loops are made one after the other.
-const ONE_BY_ONE: u32 = 200;
-/// How many loops in a warm world are followed from the call to the claim.
-const WARM: u32 = 5;
-/// How many loops are made, paid and claimed side by side, and how many of those at once.
-const SIDE_BY_SIDE: u32 = 96;
-const LANES: u32 = 16;
 /// What the client's claims pay.
 const RATE: FeeRate = FeeRate(2_000);
 /// What the payments of loops out may cost, and for how many blocks they may lock coins: enough for the server to lock for them.
@@ -77,12 +71,7 @@ async fn one(
     binaries: &Arc<Binaries>,
     samples: &mut Samples,
 ) -> Result<(), BoxError> {
-    // As the first world on a machine: it fills an empty cache.
-    let empty = tempfile::tempdir()?;
-    let cold = Settings {
-        cache_dir: Some(empty.path().to_owned()),
-        ..settings.clone()
-    };
+    let (_empty, cold) = cold(settings)?;
     let started = Instant::now();
     let desk = LoopDesk::open(base, &cold, binaries, 1).await?;
     claimed(&desk, direction, true).await?;
@@ -95,9 +84,9 @@ async fn one(
         let taken = claimed(&desk, direction, true).await?;
         samples.add("create_to_claimed", "ms", millis(taken));
     }
-    let taken = side_by_side(&desk, direction).await?;
-    let rate = 60.0 * per_second(SIDE_BY_SIDE, taken);
-    samples.add("swaps_per_minute", "1/min", rate);
+    let one = async || claimed(&desk, direction, false).await.map(drop);
+    let taken = in_lanes(SIDE_BY_SIDE, one, desk.keep_mining()).await?;
+    tell_side_by_side(samples, taken);
     creates(&desk, direction, samples).await?;
     desk.world.finish().await?;
     Ok(())
@@ -114,16 +103,13 @@ async fn creates(
         let change = 1 + WARM + SIDE_BY_SIDE;
         desk.stock(change + ONE_BY_ONE + at_once + CALLERS).await?;
     }
-    let mut times = Vec::new();
-    for _ in 0..ONE_BY_ONE {
+    one_by_one(samples, async || {
         let order = Order::new(desk, direction).await?;
         let started = Instant::now();
         order.make(desk).await?;
-        times.push(started.elapsed());
-    }
-    times.sort_unstable();
-    samples.add("create_p50", "ms", millis(percentile(&times, 50)));
-    samples.add("create_p99", "ms", millis(percentile(&times, 99)));
+        Ok(started.elapsed())
+    })
+    .await?;
 
     // The clients' own invoices are not part of it.
     let mut orders = Vec::new();
@@ -167,7 +153,7 @@ impl Order {
     /// Makes the loop; a refusal that passes is answered with the same order, as a client does.
     async fn make(&self, desk: &LoopDesk) -> Result<Loop, BoxError> {
         let key = Uuid::new_v4();
-        desk.until("the loop to be made", async || {
+        until("the loop to be made", async || {
             match self.ask(desk, key).await {
                 Ok(made) => Ok(Ok(made)),
                 Err(error) if error.is_transient() => Ok(Err(error.to_string())),
@@ -292,7 +278,7 @@ async fn pay_until_locked(
 async fn sent(desk: &LoopDesk, made: &Loop) -> Result<(), BoxError> {
     let funding = made.funding.as_ref().ok_or("a loop without a funding")?;
     let rpc = desk.world.bitcoind().rpc();
-    desk.until("the funding to be sent", async || {
+    until("the funding to be sent", async || {
         let known = [
             funding.txid.clone().into(),
             funding.vout.into(),
@@ -325,7 +311,7 @@ async fn told(updates: &mut Updates, wanted: impl Fn(&Loop) -> bool) -> Result<L
 /// Waits until the Lightning payment has arrived.
 async fn paid(desk: &LoopDesk, order: &Order, made: &Loop) -> Result<(), BoxError> {
     let hash = hash_of(made)?;
-    desk.until("the payment to arrive", async || {
+    until("the payment to arrive", async || {
         let arrived = match order {
             Order::Out(..) => matches!(desk.node.outgoing(hash).await?, Outgoing::Succeeded(_)),
             Order::In(..) => matches!(desk.node.received(hash).await?, Received::Yes(_)),
@@ -336,20 +322,4 @@ async fn paid(desk: &LoopDesk, order: &Order, made: &Loop) -> Result<(), BoxErro
         })
     })
     .await
-}
-
-/// Makes, pays and claims loops, [`LANES`] at once, and mines all the time.
-async fn side_by_side(desk: &LoopDesk, direction: Direction) -> Result<Duration, BoxError> {
-    let started = Instant::now();
-    let lanes = (0..LANES).map(|lane| async move {
-        for _ in (lane..SIDE_BY_SIDE).step_by(LANES as usize) {
-            claimed(desk, direction, false).await?;
-        }
-        Ok::<_, BoxError>(())
-    });
-    tokio::select! {
-        all = try_join_all(lanes) => all.map(drop)?,
-        failed = desk.keep_mining() => match failed? {},
-    }
-    Ok(started.elapsed())
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
 use bitcoin::{Address, ScriptBuf, Transaction};
 use swaprig::client::rest::RestClient;
-use swaprig::lightning::{LdkServer, LdkServerConfig, LightningNode};
+use swaprig::lightning::LightningNode;
 use swaprig::swap::Htlc;
 use swaprig::swap::taproot::{InternalKey, Locked, Taproot};
 use swaprig_harness::World;
@@ -15,16 +15,12 @@ use swaprig_harness::binary::Settings;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
 use swaprig_harness::run_dir::{Keep, RunDir};
 use swaprig_harness::server::{Ready, ServerSpec};
-use swaprig_harness::template::Template;
 use swaprig_harness::time::{Deadline, Probe, poll_until};
 use swaprig_harness::units::{BlockDelta, Height, Sat};
 use swaprig_harness::world::Binaries;
 use swaprig_proto::loops::Loop;
-use swaprig_proto::v1;
-use swaprig_proto::v1::admin_service_client::AdminServiceClient;
-use tonic::transport::Endpoint;
 
-use super::bench_desk::{BoxError, soon};
+use super::bench_market::{BoxError, lightning, server, soon, spec, stocks, until};
 
 /// What each loop moves, satoshi: somewhat above the least that the server loops.
 pub(super) const AMOUNT: u64 = 25_000;
@@ -36,9 +32,6 @@ const DEPOSIT: u64 = 100;
 const CHANNEL: Sat = Sat(16_000_000);
 /// Blocks do not come faster than this while loops are made side by side, or their timeouts would pass.
 const BETWEEN_BLOCKS: Duration = Duration::from_millis(150);
-/// The server's name in the world, which names its directory, too.
-const SERVER: &str = "desk";
-
 /// A world, ready for loops in both directions.
 pub(super) struct LoopDesk {
     pub(super) world: World,
@@ -48,42 +41,20 @@ pub(super) struct LoopDesk {
     pub(super) destination: ScriptBuf,
 }
 
-fn spec() -> Result<ServerSpec, BoxError> {
+fn server_spec() -> Result<ServerSpec, BoxError> {
     let bitcoin = format!("http://{USER}:{PASSWORD}@{{bitcoind.rpc}}");
     let coin = COIN.to_string();
     let args = [
-        "{swaprig}",
-        "server",
         "--rest-listen",
         "{listen}",
-        "--admin-listen",
-        "{admin}",
         "--listen",
         "127.0.0.1:0",
-        "--data-dir",
-        "{dir}",
         "--bitcoin-url",
         &bitcoin,
-        "--ldk-address",
-        "{seller.grpc}",
-        "--ldk-cert",
-        "{seller.cert}",
-        "--ldk-credential",
-        "{seller.api_key_file}",
-        "--max-in-flight",
-        "10000",
         "--loop-coin-sat",
         &coin,
     ];
-    let run: Result<Vec<Template>, _> = args.into_iter().map(Template::parse).collect();
-    Ok(ServerSpec {
-        name: SERVER.into(),
-        run: run?,
-        env: Vec::new(),
-        ready: Ready::Http("/health".into()),
-        api: None,
-        tls: None,
-    })
+    spec(Ready::Http("/health".into()), &args)
 }
 
 impl LoopDesk {
@@ -96,7 +67,7 @@ impl LoopDesk {
     ) -> Result<Self, BoxError> {
         let builder = World::builder()
             .lightning(["client", "seller"])
-            .server(spec()?)
+            .server(server_spec()?)
             .settings(settings.clone())
             .binaries(binaries.clone())
             .run_dir(RunDir::numbered(base, Keep::OnFailure)?);
@@ -104,22 +75,16 @@ impl LoopDesk {
         for (from, to) in [("client", "seller"), ("seller", "client")] {
             world.open_usable_channel(from, to, CHANNEL).await?;
         }
-        let client = world.node("client")?;
-        let certificate = client.tls_cert();
-        let storage = certificate
-            .parent()
-            .ok_or("a certificate without a directory")?;
-        let lightning = LdkServerConfig::local(&client.grpc_address(), storage, "regtest");
-        let rest = RestClient::new(&format!("http://{}", world.server(SERVER)?.address()))?;
+        let rest = RestClient::new(&format!("http://{}", server(&world)?.address()))?;
         let destination = world.bitcoind().rpc().new_address(soon()).await?;
         let desk = LoopDesk {
             rest,
-            node: Arc::new(LdkServer::new(&lightning)?),
+            node: Arc::new(lightning(&world, "client")?),
             destination: destination.script_pubkey(),
             world,
         };
         desk.stock(coins).await?;
-        desk.until("loops to be offered", async || {
+        until("loops to be offered", async || {
             let out = swaprig_proto::loops::Direction::Out;
             let terms = desk.rest.terms(out, soon()).await?;
             Ok(match terms.max_amount >= AMOUNT {
@@ -145,18 +110,10 @@ impl LoopDesk {
         }
     }
 
-    async fn inventory(&self) -> Result<v1::GetInventoryResponse, BoxError> {
-        let address = self.world.server(SERVER)?.admin_address();
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-        let mut admin = AdminServiceClient::new(channel);
-        let answer = admin.get_inventory(v1::GetInventoryRequest {}).await?;
-        Ok(answer.into_inner())
-    }
-
     /// Gives the server so many coins for one loop each, and mines until it has them.
     pub(super) async fn stock(&self, count: u32) -> Result<(), BoxError> {
         let bitcoind = self.world.bitcoind();
-        let now = self.inventory().await?;
+        let now = stocks(&self.world).await?;
         let there = now.bitcoin.unwrap_or_default().free_coins;
         if there >= count {
             return Ok(());
@@ -170,38 +127,18 @@ impl LoopDesk {
             bitcoind.send(&to, Sat((coins + 5) * COIN)).await?;
             missing -= coins;
         }
-        self.until("coins for loops", async || {
+        until("coins for loops", async || {
             if !bitcoind.rpc().mempool(soon()).await?.is_empty() {
                 self.mine(1).await?;
             }
-            let coins = self
-                .inventory()
-                .await?
-                .bitcoin
-                .unwrap_or_default()
-                .free_coins;
+            let coins = stocks(&self.world).await?.bitcoin;
+            let coins = coins.unwrap_or_default().free_coins;
             Ok(match coins >= count {
                 true => Ok(()),
                 false => Err(format!("{coins} of {count} are there")),
             })
         })
         .await
-    }
-
-    /// Waits until `look` is content; an error of its own ends the wait.
-    pub(super) async fn until<T>(
-        &self,
-        what: &str,
-        look: impl AsyncFn() -> Result<Result<T, String>, BoxError>,
-    ) -> Result<T, BoxError> {
-        let found = poll_until(what, soon(), || async {
-            match look().await {
-                Ok(Ok(found)) => Probe::Ready(found),
-                Ok(Err(reason)) => Probe::Pending(reason),
-                Err(error) => Probe::Fatal(error.to_string()),
-            }
-        });
-        Ok(found.await.map_err(|error| error.to_string())?)
     }
 
     /// Sends a transaction of the client's.

@@ -16,21 +16,16 @@ use tonic::transport::Channel;
 use uuid::Uuid;
 
 use super::bench::{megabytes, millis};
-use super::bench_desk::{AMOUNT, BoxError, COIN, Desk, soon, wish};
+use super::bench_desk::{AMOUNT, COIN, Desk, wish};
+use super::bench_market::{
+    BoxError, CALLERS, ONE_BY_ONE, SIDE_BY_SIDE, WARM, cold, in_lanes, one_by_one, per_second,
+    soon, stocks, tell_side_by_side, until,
+};
 use super::stats::Samples;
 
-/// Callers at once.
-const CALLERS: u32 = 16;
-/// How many swaps each of them makes of L-BTC and of another asset.
+/// How many swaps each caller makes of L-BTC and of another asset.
 const OF_LBTC: u32 = 20;
 const OF_ASSET: u32 = 10;
-/// How many swaps are made one after the other.
-const ONE_BY_ONE: u32 = 200;
-/// How many swaps in a warm world are followed from the call to the claim.
-const WARM: u32 = 5;
-/// How many swaps are made, paid and claimed side by side, and how many of those at once.
-const SIDE_BY_SIDE: u32 = 96;
-const LANES: u32 = 16;
 /// Swaps before the server's memory is looked at first, and between that and the last look.
 const SETTLED_IN: u32 = 100;
 pub(super) const SOAK: u32 = 1_000;
@@ -60,12 +55,7 @@ async fn one(
     binaries: &Arc<Binaries>,
     samples: &mut Samples,
 ) -> Result<(), BoxError> {
-    // As the first world on a machine: it fills an empty cache.
-    let empty = tempfile::tempdir()?;
-    let cold = Settings {
-        cache_dir: Some(empty.path().to_owned()),
-        ..settings.clone()
-    };
+    let (_empty, cold) = cold(settings)?;
     let started = Instant::now();
     let desk = Desk::open(base, &cold, binaries, 1).await?;
     let buyer = desk.buyer().await?;
@@ -78,11 +68,7 @@ async fn one(
         samples.add("create_to_claimed", "ms", millis(taken));
     }
     let taken = side_by_side(&desk, &buyer, SIDE_BY_SIDE).await?;
-    samples.add(
-        "swaps_per_minute",
-        "1/min",
-        60.0 * per_second(SIDE_BY_SIDE, taken),
-    );
+    tell_side_by_side(samples, taken);
 
     creates(&desk, samples).await?;
     drop(buyer);
@@ -96,13 +82,7 @@ async fn creates(desk: &Desk, samples: &mut Samples) -> Result<(), BoxError> {
     let mut client = desk.swaps()?;
     // The connection is not part of a call.
     create(&mut client, lbtc()).await?;
-    let mut times = Vec::new();
-    for _ in 0..ONE_BY_ONE {
-        times.push(create(&mut client, lbtc()).await?);
-    }
-    times.sort_unstable();
-    samples.add("create_p50", "ms", millis(percentile(&times, 50)));
-    samples.add("create_p99", "ms", millis(percentile(&times, 99)));
+    one_by_one(samples, async || create(&mut client, lbtc()).await).await?;
 
     let rate = callers(desk, lbtc(), OF_LBTC).await?;
     samples.add("creates_per_second_16", "1/s", rate);
@@ -204,25 +184,17 @@ async fn claimed(desk: &Desk, buyer: &Buyer) -> Result<Duration, BoxError> {
     Ok(taken)
 }
 
-/// Makes, pays and claims `count` swaps, [`LANES`] at once, and mines all the time.
+/// Makes, pays and claims `count` swaps side by side, and mines all the time.
 async fn side_by_side(desk: &Desk, buyer: &Buyer, count: u32) -> Result<Duration, BoxError> {
-    let started = Instant::now();
-    let lanes = (0..LANES).map(|lane| async move {
-        for _ in (lane..count).step_by(LANES as usize) {
-            let made = wish(buyer).await?;
-            let record = buyer.run(made.request.request_id, soon()).await?;
-            if record.stage != Stage::Claimed {
-                let stage = record.stage.name();
-                return Err(BoxError::from(format!("a swap ended as {stage}")));
-            }
+    let one = async || {
+        let made = wish(buyer).await?;
+        let record = buyer.run(made.request.request_id, soon()).await?;
+        match record.stage {
+            Stage::Claimed => Ok(()),
+            stage => Err(format!("a swap ended as {}", stage.name()).into()),
         }
-        Ok(())
-    });
-    tokio::select! {
-        all = try_join_all(lanes) => all.map(drop)?,
-        failed = desk.keep_mining() => match failed? {},
-    }
-    Ok(started.elapsed())
+    };
+    in_lanes(count, one, desk.keep_mining()).await
 }
 
 /// Many swaps through one server: what it holds more of memory after them, and that it holds nothing else.
@@ -256,8 +228,8 @@ async fn soaked(
 /// Waits until no swap is under way and no coin is reserved or locked: every swap was claimed and confirmed.
 async fn nothing_is_left(desk: &Desk) -> Result<(), BoxError> {
     desk.mine(3).await?;
-    desk.until("every reservation to be released", async || {
-        let stocks = desk.stocks().await?;
+    until("every reservation to be released", async || {
+        let stocks = stocks(&desk.world).await?;
         let held: u64 = stocks
             .assets
             .iter()
@@ -272,28 +244,4 @@ async fn nothing_is_left(desk: &Desk) -> Result<(), BoxError> {
         })
     })
     .await
-}
-
-pub(super) fn per_second(count: u32, taken: Duration) -> f64 {
-    f64::from(count) / taken.as_secs_f64()
-}
-
-/// Of sorted times, the one that so many per cent do not exceed.
-pub(super) fn percentile(times: &[Duration], percent: usize) -> Duration {
-    let at = (times.len() * percent).div_ceil(100).saturating_sub(1);
-    times.get(at).copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_of_the_samples_themselves() {
-        let times: Vec<Duration> = (1..=200).map(Duration::from_millis).collect();
-        assert_eq!(percentile(&times, 50), Duration::from_millis(100));
-        assert_eq!(percentile(&times, 99), Duration::from_millis(198));
-        assert_eq!(percentile(&times[..1], 99), Duration::from_millis(1));
-        assert_eq!(percentile(&[], 50), Duration::ZERO);
-    }
 }

@@ -1,7 +1,6 @@
 //! `swaprig client`: the buyer's side of a swap, and the client's of a loop (in `client_loops`).
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::Network as Bitcoin;
@@ -10,10 +9,9 @@ use clap::{Args, Subcommand};
 use elements::{Address, AddressParams, AssetId};
 use serde_json::{Value, json};
 use swaprig::client::{
-    Bid, BuyError, Buyer, Chains, Config, Policy, Record, Rescue, Seed, Stage, Wish,
+    Bid, BuyError, Buyer, Chains, Config, Policy, Record, Refusal, Rescue, Stage, Wish,
 };
 use swaprig::config::Network;
-use swaprig::lightning::{CredentialSource, LdkServer, LdkServerConfig};
 use swaprig::swap::FeeRate;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat, Preimage, Sat, Units, parse_duration};
@@ -21,6 +19,11 @@ use uuid::Uuid;
 
 use super::client_loops::{
     self, LoopInArgs, LoopOutArgs, RefundArgs, RescueLoopArgs, ResumeLoopsArgs, WalletArgs,
+};
+#[cfg(feature = "failpoints")]
+use super::client_shared::choose_failpoint;
+use super::client_shared::{
+    Failed, LightningFlags, Shown, StoreFlags, explained, list_lines, tell_resumed, usage,
 };
 use super::{Exit, runtime};
 
@@ -121,55 +124,6 @@ struct RescueArgs {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct StoreFlags {
-    /// Where the client keeps its store and its rescue files
-    #[arg(
-        long,
-        value_name = "DIR",
-        default_value = ".swaprig/buyer",
-        env = "SWAPRIG_BUYER_DIR"
-    )]
-    pub(super) dir: PathBuf,
-    /// Print the answer as JSON
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Connections")]
-pub(super) struct LightningFlags {
-    /// Your own ldk-server
-    #[arg(long, value_name = "HOST:PORT", env = "SWAPRIG_BUYER_LDK_ADDRESS")]
-    ldk_address: String,
-    /// Its storage directory
-    #[arg(long, value_name = "DIR", env = "SWAPRIG_BUYER_LDK_DIR", required_unless_present_all = ["ldk_cert", "ldk_credential"])]
-    ldk_dir: Option<PathBuf>,
-    /// Its certificate, instead of the one in its storage directory
-    #[arg(long, value_name = "FILE", env = "SWAPRIG_BUYER_LDK_CERT")]
-    ldk_cert: Option<PathBuf>,
-    /// Its API key or macaroon, instead of the one in its storage directory
-    #[arg(long, value_name = "FILE", env = "SWAPRIG_BUYER_LDK_CREDENTIAL")]
-    ldk_credential: Option<PathBuf>,
-}
-
-impl LightningFlags {
-    /// The node, as it is called on a network that Bitcoin's own software names so.
-    pub(super) fn node(&self, network: &str) -> Result<Arc<LdkServer>, Failed> {
-        let dir = self.ldk_dir.clone().unwrap_or_default();
-        let mut config = LdkServerConfig::local(&self.ldk_address, &dir, network);
-        if let Some(certificate) = &self.ldk_cert {
-            config.certificate = certificate.clone();
-        }
-        if let Some(file) = &self.ldk_credential {
-            config.credential = CredentialSource::File(file.clone());
-        }
-        let node = LdkServer::new(&config);
-        node.map(Arc::new)
-            .map_err(|e| (Exit::Environment, swaprig_harness::error_chain(&e)))
-    }
-}
-
-#[derive(Debug, Args)]
 struct BuyerFlags {
     #[command(flatten)]
     store: StoreFlags,
@@ -255,13 +209,6 @@ fn amount(text: &str) -> Result<Units, String> {
     }
 }
 
-/// Why a command did not come to its end, and the exit code for it.
-pub(super) type Failed = (Exit, String);
-
-pub(super) fn usage(why: impl Into<String>) -> Failed {
-    (Exit::Usage, why.into())
-}
-
 fn failed(error: BuyError) -> Failed {
     let exit = match &error {
         BuyError::Refused(_) | BuyError::NotNow { .. } | BuyError::Spend(_) => Exit::Failed,
@@ -274,11 +221,11 @@ fn failed(error: BuyError) -> Failed {
         | BuyError::Rescue(_)
         | BuyError::TimedOut(_) => Exit::Environment,
     };
-    let text = match &error {
-        BuyError::Refused(refusal) => format!("{error}\n{}", refusal.reason.sentence()),
-        _ => swaprig_harness::error_chain(&error),
+    let refusal = match &error {
+        BuyError::Refused(refusal) => Some(refusal),
+        _ => None,
     };
-    (exit, text)
+    (exit, explained(&error, refusal))
 }
 
 pub(super) fn client(args: ClientArgs) -> Exit {
@@ -337,21 +284,12 @@ fn open(flags: &BuyerFlags) -> Result<(Buyer, Chains), Failed> {
         ..
     } = flags;
     #[cfg(feature = "failpoints")]
-    if let Some(failpoint) = &flags.failpoint {
-        if connections.network != Network::LiquidRegtest {
-            return Err(usage("--failpoint is for regtest only"));
-        }
-        swaprig::failpoint::choose(failpoint.clone())
-            .map_err(|error| usage(format!("--failpoint: {error}")))?;
-    }
+    choose_failpoint(
+        flags.failpoint.as_ref(),
+        connections.network == Network::LiquidRegtest,
+    )?;
     let chains = chains(connections.network, connections.policy_asset);
-    std::fs::create_dir_all(&store.dir)
-        .map_err(|e| (Exit::Environment, format!("{}: {e}", store.dir.display())))?;
-    let seed_file = connections
-        .seed_file
-        .clone()
-        .unwrap_or_else(|| store.dir.join("seed"));
-    let seed = Seed::open_or_make(&seed_file).map_err(|e| (Exit::Environment, e.to_string()))?;
+    let seed = store.seed(connections.seed_file.as_deref())?;
     let lightning = connections
         .lightning
         .node(bitcoin_of(connections.network))?;
@@ -419,13 +357,13 @@ async fn buy(args: BuyArgs) -> Result<Exit, Failed> {
     let deadline = Deadline::after(args.buyer.within);
     let ended = buyer.run(id, deadline).await;
     let shown = buyer.status(id).map_err(failed)?;
-    show(&shown, args.buyer.store.json);
+    shown.show(args.buyer.store.json);
     match ended {
         // A server that makes no such swap has ended it: the refusal was shown.
         Err(_) if shown.stage.is_final() => {}
         ended => drop(ended.map_err(failed)?),
     }
-    Ok(verdict(&shown))
+    Ok(shown.verdict())
 }
 
 fn find(dir: &Path, id: Uuid) -> Result<Record, Failed> {
@@ -434,36 +372,34 @@ fn find(dir: &Path, id: Uuid) -> Result<Record, Failed> {
         record.request.request_id == id || record.swap_id.is_some_and(|swap| swap.0 == id)
     };
     let found = records.into_iter().find(is_it);
-    found.ok_or_else(|| failed(BuyError::NoSuchSwap(id)))
+    found.ok_or_else(|| {
+        let why = format!("there is no purchase and no loop {id} in {}", dir.display());
+        (Exit::Nothing, why)
+    })
 }
 
 fn status(args: &StatusArgs) -> Result<Exit, Failed> {
     if client_loops::shown(&args.store, args.id)? {
         return Ok(Exit::Passed);
     }
-    show(&find(&args.store.dir, args.id)?, args.store.json);
+    find(&args.store.dir, args.id)?.show(args.store.json);
     Ok(Exit::Passed)
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Failed> {
-    let records = swaprig::client::stored(&args.store.dir).map_err(|e| failed(e.into()))?;
-    if args.store.json {
-        let mut all: Vec<Value> = records.iter().map(object).collect();
-        all.extend(client_loops::objects(&args.store.dir)?);
-        println!("{:#}", Value::from(all));
-        return Ok(Exit::Passed);
+    let purchases = swaprig::client::stored(&args.store.dir).map_err(|e| failed(e.into()))?;
+    let loops = client_loops::all(&args.store.dir)?;
+    match args.store.json {
+        true => {
+            let purchases = purchases.iter().map(Shown::object);
+            let all: Vec<Value> = purchases.chain(loops.iter().map(Shown::object)).collect();
+            println!("{:#}", Value::from(all));
+        }
+        false => {
+            list_lines(&purchases);
+            list_lines(&loops);
+        }
     }
-    for record in &records {
-        let Record { request, stage, .. } = record;
-        println!(
-            "{}  {:<14}  {} of {}",
-            request.request_id,
-            stage.name(),
-            request.amount,
-            request.asset
-        );
-    }
-    client_loops::lines(&args.store.dir)?;
     Ok(Exit::Passed)
 }
 
@@ -471,31 +407,12 @@ async fn resume(args: &ResumeArgs) -> Result<Exit, Failed> {
     let (buyer, _) = open(&args.buyer)?;
     let deadline = Deadline::after(args.buyer.within);
     let ended = buyer.resume_all(deadline).await.map_err(failed)?;
-    let mut worst = Exit::Passed;
-    let mut shown = Vec::new();
-    for (id, outcome) in ended {
-        let record = buyer.status(id).map_err(failed)?;
-        let exit = match outcome {
-            Ok(_) => verdict(&record),
-            Err(error) => {
-                let (exit, why) = failed(error);
-                eprintln!("swaprig client: {id}: {why}");
-                exit
-            }
-        };
-        // Coins that are lost outrank a node that does not answer.
-        if worst != Exit::Failed && exit != Exit::Passed {
-            worst = exit;
-        }
-        match args.buyer.store.json {
-            true => shown.push(object(&record)),
-            false => show(&record, false),
-        }
-    }
-    if args.buyer.store.json {
-        println!("{:#}", Value::from(shown));
-    }
-    Ok(worst)
+    let ended = ended.into_iter().map(|(id, outcome)| {
+        let shown = buyer.status(id).map_err(failed)?;
+        Ok((shown, outcome.map(drop).map_err(failed)))
+    });
+    let ended = ended.collect::<Result<Vec<_>, Failed>>()?;
+    Ok(tell_resumed(&ended, args.buyer.store.json))
 }
 
 async fn rescue(args: RescueArgs) -> Result<Exit, Failed> {
@@ -514,69 +431,73 @@ async fn rescue(args: RescueArgs) -> Result<Exit, Failed> {
     Ok(Exit::Passed)
 }
 
-fn verdict(record: &Record) -> Exit {
-    match record.stage {
-        Stage::Claimed => Exit::Passed,
-        Stage::Refused | Stage::PaymentFailed | Stage::Lost => Exit::Failed,
-        Stage::Created | Stage::Paying | Stage::Claiming => Exit::Environment,
+impl Shown for Record {
+    fn id(&self) -> Uuid {
+        self.request.request_id
     }
-}
 
-fn object(record: &Record) -> Value {
-    let offer = record.offer.as_ref();
-    let funding = offer.and_then(|offer| offer.funding.as_ref());
-    let claim = record.claims.last();
-    let refusal = record.refusal.as_ref().map(|refusal| {
-        json!({
-            "reason": refusal.reason,
-            "meaning": refusal.reason.sentence(),
-            "seen": refusal.seen,
-        })
-    });
-    json!({
-        "request_id": record.request.request_id,
-        "swap_id": record.swap_id,
-        "stage": record.stage.name(),
-        "asset_id": record.request.asset,
-        "amount": record.request.amount,
-        "max_price_msat": record.request.max_price,
-        "price_msat": offer.map(|offer| offer.price),
-        "payment_hash": offer.map(|offer| offer.payment_hash),
-        "timeout": offer.map(|offer| offer.timeout),
-        "funding_txid": funding.map(|funding| funding.txid),
-        "preimage": record.preimage,
-        "claim_txid": claim.map(|claim| claim.txid),
-        "claim_fee_sat": claim.map(|claim| claim.fee),
-        "refusal": refusal,
-    })
-}
-
-fn show(record: &Record, as_json: bool) {
-    if as_json {
-        println!("{:#}", object(record));
-        return;
+    fn stage(&self) -> &'static str {
+        self.stage.name()
     }
-    let Record { request, .. } = record;
-    let line = |name: &str, value: String| println!("{name:<12}{value}");
-    line("purchase", request.request_id.to_string());
-    line("stage", record.stage.name().to_owned());
-    line("buys", format!("{} of {}", request.amount, request.asset));
-    if let Some(offer) = &record.offer {
-        line("swap", offer.swap_id.to_string());
-        line(
-            "price",
-            format!("{} (at most {})", offer.price, request.max_price),
-        );
-        line("timeout", offer.timeout.to_string());
-        if let Some(funding) = &offer.funding {
-            line("locked in", format!("{}:{}", funding.txid, funding.vout));
+
+    fn about(&self) -> String {
+        format!("{} of {}", self.request.amount, self.request.asset)
+    }
+
+    fn verdict(&self) -> Exit {
+        match self.stage {
+            Stage::Claimed => Exit::Passed,
+            Stage::Refused | Stage::PaymentFailed | Stage::Lost => Exit::Failed,
+            Stage::Created | Stage::Paying | Stage::Claiming => Exit::Environment,
         }
     }
-    if let Some(claim) = record.claims.last() {
-        line("claim", format!("{} (fee {})", claim.txid, claim.fee));
+
+    fn fields(&self) -> Value {
+        let offer = self.offer.as_ref();
+        let funding = offer.and_then(|offer| offer.funding.as_ref());
+        let claim = self.claims.last();
+        json!({
+            "request_id": self.request.request_id,
+            "swap_id": self.swap_id,
+            "stage": self.stage.name(),
+            "asset_id": self.request.asset,
+            "amount": self.request.amount,
+            "max_price_msat": self.request.max_price,
+            "price_msat": offer.map(|offer| offer.price),
+            "payment_hash": offer.map(|offer| offer.payment_hash),
+            "timeout": offer.map(|offer| offer.timeout),
+            "funding_txid": funding.map(|funding| funding.txid),
+            "preimage": self.preimage,
+            "claim_txid": claim.map(|claim| claim.txid),
+            "claim_fee_sat": claim.map(|claim| claim.fee),
+        })
     }
-    if let Some(refusal) = &record.refusal {
-        line("refusal", format!("{}: {}", refusal.reason, refusal.seen));
-        line("", refusal.reason.sentence().to_owned());
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let max_price = self.request.max_price;
+        let mut lines = vec![
+            ("purchase", self.id().to_string()),
+            ("stage", self.stage().to_owned()),
+            ("buys", self.about()),
+        ];
+        if let Some(offer) = &self.offer {
+            let price = format!("{} (at most {max_price})", offer.price);
+            lines.push(("swap", offer.swap_id.to_string()));
+            lines.push(("price", price));
+            lines.push(("timeout", offer.timeout.to_string()));
+            if let Some(funding) = &offer.funding {
+                let coin = format!("{}:{}", funding.txid, funding.vout);
+                lines.push(("locked in", coin));
+            }
+        }
+        if let Some(claim) = self.claims.last() {
+            let text = format!("{} (fee {})", claim.txid, claim.fee);
+            lines.push(("claim", text));
+        }
+        lines
+    }
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 }

@@ -8,10 +8,10 @@ use bitcoin::{Address, Network};
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use swaprig::chain::bitcoin::{BitcoinChain, BitcoinFees, BitcoinSettings, BitcoinSource};
-use swaprig::client::Seed;
 use swaprig::client::loops::{
     Caps, Config, LoopError, LoopRescue, Looper, Mode, Policy, Record, Stage, Wish, stored,
 };
+use swaprig::client::{Refusal, Seed};
 use swaprig::swap::FeeRate;
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Height, Msat, Sat, parse_duration};
@@ -19,7 +19,11 @@ use swaprig_proto::loops::InternalKeyChoice;
 use uuid::Uuid;
 
 use super::Exit;
-use super::client::{Failed, LightningFlags, StoreFlags, usage};
+#[cfg(feature = "failpoints")]
+use super::client_shared::choose_failpoint;
+use super::client_shared::{
+    Failed, LightningFlags, Shown, StoreFlags, environment, explained, tell_resumed, usage,
+};
 
 #[derive(Debug, Args)]
 pub(super) struct LoopOutArgs {
@@ -223,28 +227,22 @@ fn failed(error: LoopError) -> Failed {
         | LoopError::Contract(_)
         | LoopError::TimedOut(_) => Exit::Environment,
     };
-    let text = match &error {
-        LoopError::Refused(refusal) => format!("{error}\n{}", refusal.reason.sentence()),
-        _ => swaprig_harness::error_chain(&error),
+    let refusal = match &error {
+        LoopError::Refused(refusal) => Some(refusal),
+        _ => None,
     };
-    (exit, text)
+    (exit, explained(&error, refusal))
 }
 
 /// Opens the client that the flags describe. Must be called inside a runtime.
 async fn open(flags: &LoopFlags) -> Result<Looper, Failed> {
     #[cfg(feature = "failpoints")]
-    if let Some(failpoint) = &flags.failpoint {
-        if flags.bitcoin.bitcoin_network != Network::Regtest {
-            return Err(usage("--failpoint is for regtest only"));
-        }
-        swaprig::failpoint::choose(failpoint.clone())
-            .map_err(|error| usage(format!("--failpoint: {error}")))?;
-    }
+    choose_failpoint(
+        flags.failpoint.as_ref(),
+        flags.bitcoin.bitcoin_network == Network::Regtest,
+    )?;
+    let seed = flags.store.seed(flags.seed_file.as_deref())?;
     let dir = &flags.store.dir;
-    std::fs::create_dir_all(dir)
-        .map_err(|e| (Exit::Environment, format!("{}: {e}", dir.display())))?;
-    let seed_file = flags.seed_file.clone().unwrap_or_else(|| dir.join("seed"));
-    let seed = Seed::open_or_make(&seed_file).map_err(|e| (Exit::Environment, e.to_string()))?;
     let bitcoin = flags
         .bitcoin
         .settings(dir.join("wallet"), flags.wallet_birthday)?;
@@ -267,11 +265,8 @@ async fn open(flags: &LoopFlags) -> Result<Looper, Failed> {
     let synced = Deadline::after(flags.within).bound(looper.chain().sync());
     match synced.await {
         Some(Ok(_)) => Ok(looper),
-        Some(Err(error)) => Err((Exit::Environment, error.to_string())),
-        None => Err((
-            Exit::Environment,
-            "the source of Bitcoin does not answer".into(),
-        )),
+        Some(Err(error)) => Err(environment(error)),
+        None => Err(environment("the source of Bitcoin does not answer")),
     }
 }
 
@@ -346,9 +341,9 @@ async fn go(looper: &Looper, wish: &Wish, flags: &LoopFlags) -> Result<Exit, Fai
     }
     let ended = looper.run(id, deadline).await;
     let shown = looper.status(id).map_err(failed)?;
-    show(&shown, &flags.store);
+    shown.show(flags.store.json);
     ended.map_err(failed)?;
-    Ok(verdict(&shown))
+    Ok(shown.verdict())
 }
 
 pub(super) async fn refund(args: RefundArgs) -> Result<Exit, Failed> {
@@ -356,12 +351,12 @@ pub(super) async fn refund(args: RefundArgs) -> Result<Exit, Failed> {
     let id = looper.give_up(args.id).map_err(failed)?.ask.id;
     let ended = looper.run(id, Deadline::after(args.client.within)).await;
     let shown = looper.status(id).map_err(failed)?;
-    show(&shown, &args.client.store);
+    shown.show(args.client.store.json);
     ended.map_err(failed)?;
     Ok(match shown.stage {
         // Nothing was there to take back, all of it came back, or it was paid for after all.
         Stage::Refunded | Stage::Refused | Stage::Paid => Exit::Passed,
-        _ => verdict(&shown),
+        _ => shown.verdict(),
     })
 }
 
@@ -369,30 +364,12 @@ pub(super) async fn resume(args: &ResumeLoopsArgs) -> Result<Exit, Failed> {
     let looper = open(&args.client).await?;
     let deadline = Deadline::after(args.client.within);
     let ended = looper.resume_all(deadline).await.map_err(failed)?;
-    let mut worst = Exit::Passed;
-    let mut shown = Vec::new();
-    for (id, outcome) in ended {
-        let record = looper.status(id).map_err(failed)?;
-        let exit = match outcome {
-            Ok(_) => verdict(&record),
-            Err(error) => {
-                let (exit, why) = failed(error);
-                eprintln!("swaprig client: {id}: {why}");
-                exit
-            }
-        };
-        if worst != Exit::Failed && exit != Exit::Passed {
-            worst = exit;
-        }
-        match args.client.store.json {
-            true => shown.push(object(&record)),
-            false => show(&record, &args.client.store),
-        }
-    }
-    if args.client.store.json {
-        println!("{:#}", Value::from(shown));
-    }
-    Ok(worst)
+    let ended = ended.into_iter().map(|(id, outcome)| {
+        let shown = looper.status(id).map_err(failed)?;
+        Ok((shown, outcome.map(drop).map_err(failed)))
+    });
+    let ended = ended.collect::<Result<Vec<_>, Failed>>()?;
+    Ok(tell_resumed(&ended, args.client.store.json))
 }
 
 pub(super) async fn wallet(args: &WalletArgs) -> Result<Exit, Failed> {
@@ -424,13 +401,12 @@ pub(super) async fn wallet(args: &WalletArgs) -> Result<Exit, Failed> {
 }
 
 pub(super) async fn rescue(args: &RescueLoopArgs) -> Result<Exit, Failed> {
-    let environment = |why: String| (Exit::Environment, why);
     let rescue = LoopRescue::read(&args.file).map_err(|e| failed(e.into()))?;
     let text = args.to.as_deref().unwrap_or(&rescue.destination);
     let to = args.bitcoin.address(text)?;
     // It is only read through: the wallet of this seed has no coins, and is gone in the end.
-    let dir = tempfile::tempdir().map_err(|e| environment(e.to_string()))?;
-    let seed = Seed::random().map_err(|e| environment(e.to_string()))?;
+    let dir = tempfile::tempdir().map_err(environment)?;
+    let seed = Seed::random().map_err(environment)?;
     let settings = args
         .bitcoin
         .settings(dir.path().to_owned(), rescue.since.0)?;
@@ -441,7 +417,7 @@ pub(super) async fn rescue(args: &RescueLoopArgs) -> Result<Exit, Failed> {
         rescue.spend(&to, FeeRate(args.fee_rate), &chain).await
     };
     let sent = Deadline::after(Duration::from_secs(60)).bound(work).await;
-    let sent = sent.ok_or_else(|| environment("the source of Bitcoin does not answer".into()))?;
+    let sent = sent.ok_or_else(|| environment("the source of Bitcoin does not answer"))?;
     let sent = sent.map_err(failed)?;
     for txid in &sent {
         println!("sent {txid} to {to}");
@@ -455,42 +431,9 @@ pub(super) async fn rescue(args: &RescueLoopArgs) -> Result<Exit, Failed> {
     }
 }
 
-fn verdict(record: &Record) -> Exit {
-    match record.stage {
-        Stage::Claimed | Stage::Paid => Exit::Passed,
-        Stage::Refunded | Stage::Refused | Stage::PaymentFailed | Stage::Lapsed | Stage::Lost => {
-            Exit::Failed
-        }
-        Stage::Created
-        | Stage::Paying
-        | Stage::Claiming
-        | Stage::Lapsing
-        | Stage::Funding
-        | Stage::Refunding => Exit::Environment,
-    }
-}
-
-fn all(dir: &Path) -> Result<Vec<Record>, Failed> {
+/// The loops of a directory.
+pub(super) fn all(dir: &Path) -> Result<Vec<Record>, Failed> {
     stored(dir).map_err(|e| failed(e.into()))
-}
-
-/// The loops of a directory as JSON.
-pub(super) fn objects(dir: &Path) -> Result<Vec<Value>, Failed> {
-    Ok(all(dir)?.iter().map(object).collect())
-}
-
-/// Prints the loops of a directory, a line each.
-pub(super) fn lines(dir: &Path) -> Result<(), Failed> {
-    for record in all(dir)? {
-        println!(
-            "{}  {:<14}  {} {}",
-            record.ask.id,
-            record.stage.name(),
-            record.ask.mode.name(),
-            record.ask.amount
-        );
-    }
-    Ok(())
 }
 
 /// Prints the loop of that name; false when there is none.
@@ -501,79 +444,99 @@ pub(super) fn shown(store: &StoreFlags, id: Uuid) -> Result<bool, Failed> {
     };
     let found = all(&store.dir)?.into_iter().find(is_it);
     if let Some(record) = &found {
-        show(record, store);
+        record.show(store.json);
     }
     Ok(found.is_some())
 }
 
-fn object(record: &Record) -> Value {
-    let ask = &record.ask;
-    let (offer, contract) = (record.offer.as_ref(), record.contract.as_ref());
-    let spend = record.spends.last();
-    let refusal = record.refusal.as_ref().map(|refusal| {
-        json!({
-            "reason": refusal.reason,
-            "meaning": refusal.reason.sentence(),
-            "seen": refusal.seen,
-        })
-    });
-    json!({
-        "request_id": ask.id,
-        "direction": ask.mode.direction(),
-        "invoice_first": (ask.mode != Mode::In).then_some(ask.mode == Mode::Out),
-        "loop_id": offer.map(|offer| offer.server_id),
-        "stage": record.stage.name(),
-        "amount": ask.amount,
-        "fee": offer.map(|offer| offer.fee),
-        "payment_hash": offer.map(|offer| offer.payment_hash),
-        "payment_request": offer.map(|offer| &offer.payment_request),
-        "cltv_expiry": contract.map(|contract| contract.timeout),
-        "locked_sat": contract.map(|contract| contract.value),
-        "funding_txid": record.coin.map(|coin| coin.outpoint.txid).or(record.funding.as_ref().map(|f| f.txid)),
-        "funding_fee_sat": record.funding.as_ref().map(|funding| funding.fee),
-        "preimage": record.preimage,
-        "spend_txid": spend.map(|spend| spend.txid),
-        "spend_fee_sat": spend.map(|spend| spend.fee),
-        "cooperative": spend.map(|spend| spend.cooperative),
-        "destination": ask.destination,
-        "refusal": refusal,
-    })
-}
+impl Shown for Record {
+    fn id(&self) -> Uuid {
+        self.ask.id
+    }
 
-fn show(record: &Record, store: &StoreFlags) {
-    if store.json {
-        println!("{:#}", object(record));
-        return;
+    fn stage(&self) -> &'static str {
+        self.stage.name()
     }
-    let ask = &record.ask;
-    let line = |name: &str, value: String| println!("{name:<12}{value}");
-    line(ask.mode.direction().word(), ask.id.to_string());
-    line("stage", record.stage.name().to_owned());
-    line("receives", ask.amount.to_string());
-    if let Some(offer) = &record.offer {
-        line("loop", offer.server_id.to_string());
-        line(
-            "fee",
-            format!("{} (at most {})", offer.fee, ask.caps.swap_fee),
-        );
+
+    fn about(&self) -> String {
+        format!("{} {}", self.ask.mode.name(), self.ask.amount)
     }
-    if let Some(contract) = &record.contract {
-        line("locks", contract.value.to_string());
-        line("timeout", contract.timeout.to_string());
+
+    fn verdict(&self) -> Exit {
+        match self.stage {
+            Stage::Claimed | Stage::Paid => Exit::Passed,
+            Stage::Refunded
+            | Stage::Refused
+            | Stage::PaymentFailed
+            | Stage::Lapsed
+            | Stage::Lost => Exit::Failed,
+            Stage::Created
+            | Stage::Paying
+            | Stage::Claiming
+            | Stage::Lapsing
+            | Stage::Funding
+            | Stage::Refunding => Exit::Environment,
+        }
     }
-    if let Some(coin) = &record.coin {
-        line("locked in", coin.outpoint.to_string());
+
+    fn fields(&self) -> Value {
+        let ask = &self.ask;
+        let (offer, contract) = (self.offer.as_ref(), self.contract.as_ref());
+        let (funding, spend) = (self.funding.as_ref(), self.spends.last());
+        let locked_in = self.coin.map(|coin| coin.outpoint.txid);
+        json!({
+            "request_id": ask.id,
+            "direction": ask.mode.direction(),
+            "invoice_first": (ask.mode != Mode::In).then_some(ask.mode == Mode::Out),
+            "loop_id": offer.map(|offer| offer.server_id),
+            "stage": self.stage.name(),
+            "amount": ask.amount,
+            "fee": offer.map(|offer| offer.fee),
+            "payment_hash": offer.map(|offer| offer.payment_hash),
+            "payment_request": offer.map(|offer| &offer.payment_request),
+            "cltv_expiry": contract.map(|contract| contract.timeout),
+            "locked_sat": contract.map(|contract| contract.value),
+            "funding_txid": locked_in.or(funding.map(|funding| funding.txid)),
+            "funding_fee_sat": funding.map(|funding| funding.fee),
+            "preimage": self.preimage,
+            "spend_txid": spend.map(|spend| spend.txid),
+            "spend_fee_sat": spend.map(|spend| spend.fee),
+            "cooperative": spend.map(|spend| spend.cooperative),
+            "destination": ask.destination,
+        })
     }
-    if let Some(spend) = record.spends.last() {
-        let how = if spend.cooperative {
-            "together"
-        } else {
-            "by script"
-        };
-        line("spend", format!("{} {how} (fee {})", spend.txid, spend.fee));
+
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let ask = &self.ask;
+        let mut lines = vec![
+            (ask.mode.direction().word(), self.id().to_string()),
+            ("stage", self.stage().to_owned()),
+            ("receives", ask.amount.to_string()),
+        ];
+        if let Some(offer) = &self.offer {
+            let fee = format!("{} (at most {})", offer.fee, ask.caps.swap_fee);
+            lines.push(("loop", offer.server_id.to_string()));
+            lines.push(("fee", fee));
+        }
+        if let Some(contract) = &self.contract {
+            lines.push(("locks", contract.value.to_string()));
+            lines.push(("timeout", contract.timeout.to_string()));
+        }
+        if let Some(coin) = &self.coin {
+            lines.push(("locked in", coin.outpoint.to_string()));
+        }
+        if let Some(spend) = self.spends.last() {
+            let how = match spend.cooperative {
+                true => "together",
+                false => "by script",
+            };
+            let text = format!("{} {how} (fee {})", spend.txid, spend.fee);
+            lines.push(("spend", text));
+        }
+        lines
     }
-    if let Some(refusal) = &record.refusal {
-        line("refusal", format!("{}: {}", refusal.reason, refusal.seen));
-        line("", refusal.reason.sentence().to_owned());
+
+    fn refusal(&self) -> Option<&Refusal> {
+        self.refusal.as_ref()
     }
 }

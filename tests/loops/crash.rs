@@ -3,7 +3,6 @@
 //!
 //! The boundaries are not listed here: the server counts them, and the test goes on until one more is not reached.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::secp256k1::rand::thread_rng;
@@ -14,16 +13,13 @@ use swaprig_harness::units::{BlockDelta, Msat, Preimage};
 use swaprig_proto::loops::{
     Direction, InternalKeyChoice, Loop, LoopInRequest, LoopOutRequest, State,
 };
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::desk::{Desk, hash_of, public, secret, soon};
 use crate::flows::{KEY, RATE, locked, spend_together};
+use crate::served;
 
 const AMOUNT: u64 = 50_000;
-/// More boundaries than this are not on the way of a single loop.
-const MOST: u64 = 200;
 /// So many loops are made in one world: then the channels have no more to give.
 const A_WORLD_LASTS: u64 = 40;
 /// As short as they may be: whoever waits for a timeout mines so many blocks.
@@ -38,102 +34,27 @@ const SHORT: &[&str] = &[
     "1",
 ];
 
-/// Starts the server again whenever it is dead, as a supervisor does, until `enough` is told; it runs then.
-fn supervise(desk: &Arc<Desk>, mut enough: oneshot::Receiver<()>) -> JoinHandle<()> {
-    let desk = desk.clone();
-    tokio::spawn(async move {
-        loop {
-            let running = desk.server().running();
-            tokio::select! {
-                biased;
-                _ = running.exited() => desk.server().restart(soon()).await.unwrap(),
-                _ = &mut enough => return,
-            }
-        }
-    })
-}
-
-/// What the server wrote when it died at a failpoint.
-fn last_words(desk: &Desk, said: &str) -> Option<String> {
-    let log = desk.log();
-    let is_it = |line: &&str| line.starts_with("failpoint ") && line.contains(said);
-    let line = log.lines().rev().find(is_it);
-    line.map(str::to_owned)
-}
-
-/// The server starts anew, with a failpoint.
-async fn restart_with(desk: &Desk, failpoint: &str) {
-    std::fs::write(desk.server().dir().join("failpoint"), failpoint).unwrap();
-    desk.server().restart(soon()).await.unwrap();
-}
-
-/// Runs `flow` once, kills the server where `failpoint` says, and gives what it wrote then.
-async fn killed_once(
-    desk: &Arc<Desk>,
-    failpoint: &str,
-    said: &str,
-    flow: &impl AsyncFn(&Desk) -> Loop,
-) -> Option<String> {
-    let before = desk.books().await;
-    restart_with(desk, failpoint).await;
-    let (tell, enough) = oneshot::channel();
-    let supervisor = supervise(desk, enough);
-    let ended = flow(desk).await;
-    tell.send(()).unwrap();
-    supervisor.await.unwrap();
-    // It may have died when all was over, and nobody is there any more to start it. It dies once only: this one lives.
-    desk.server().restart(soon()).await.unwrap();
-    let died = last_words(desk, said);
-    // A server that lives again sees the same end, and the money is where that says.
-    let still = desk.state_is(&ended, ended.state).await;
-    let balanced = desk.balance(&before, &still).await;
-    balanced.unwrap_or_else(|wrong| panic!("{died:?}: {wrong}\n{}", desk.log_tail()));
-    died
-}
-
-/// Runs `flow` once for each boundary that the server passes in it, and kills the server there. Their order differs a little
-/// from run to run, so that one can be passed over: those of `wanted` are gone to by their names then.
+/// Does `flow` once for each boundary that the server passes in it, and kills the server there.
 async fn killed_everywhere(flow: impl AsyncFn(&Desk) -> Loop, wanted: &[&str]) {
-    let Some(desk) = Desk::open(SHORT).await else {
-        return;
+    let killed = async |desk: &Desk, failpoint: &str| {
+        let before = desk.books().await;
+        let ended = desk.while_it_dies(failpoint, flow(desk)).await;
+        // A server that lives again sees the same end, and the money is where that says.
+        let still = desk.state_is(&ended, ended.state).await;
+        let balanced = desk.balance(&before, &still).await;
+        balanced.unwrap_or_else(|wrong| {
+            let died = desk.last_words("");
+            panic!("{failpoint}, {died:?}: {wrong}\n{}", desk.log_tail())
+        });
     };
-    let mut desk = Arc::new(desk);
-    let mut died_at = Vec::new();
-    for failpoint in 1.. {
-        assert!(
-            failpoint < MOST,
-            "the server passes more than {MOST} boundaries: {died_at:?}"
-        );
-        if failpoint % A_WORLD_LASTS == 0 {
-            desk = Arc::new(Desk::open(SHORT).await.unwrap());
-        }
-        let said = format!("failpoint {failpoint}: ");
-        match killed_once(&desk, &format!("abort:{failpoint}"), &said, &flow).await {
-            Some(words) => died_at.push(words),
-            None => break,
-        }
-    }
-    for name in wanted {
-        if !died_at.iter().any(|words| words.ends_with(name)) {
-            let words = killed_once(&desk, &format!("abort-at:{name}"), name, &flow).await;
-            died_at.push(words.unwrap_or_else(|| panic!("never {name}: {died_at:?}")));
-        }
-    }
-    println!("{} boundaries:\n{}", died_at.len(), died_at.join("\n"));
-}
-
-/// Repeats what a dead server left unanswered.
-async fn insist<T>(
-    desk: &Desk,
-    what: &str,
-    mut ask: impl AsyncFnMut() -> Result<T, RestError>,
-) -> T {
-    desk.until(what, async || match ask().await {
-        Ok(done) => Ok(done),
-        Err(error) if error.is_transient() => Err(error.to_string()),
-        Err(error) => panic!("{what}: {error}\n{}", desk.log_tail()),
-    })
-    .await
+    // `None`: there are no end-to-end tests here, which was said.
+    let _ = served::killed_everywhere(
+        async || Desk::open(SHORT).await,
+        A_WORLD_LASTS,
+        killed,
+        wanted,
+    )
+    .await;
 }
 
 fn fresh_preimage() -> Preimage {
@@ -159,10 +80,11 @@ fn out_request(preimage: Option<Preimage>) -> LoopOutRequest {
 
 async fn ordered_out(desk: &Desk, preimage: Option<Preimage>) -> Loop {
     let (key, request) = (Uuid::new_v4(), out_request(preimage));
-    let made = insist(desk, "the loop to be made", async || {
-        desk.rest().loop_out(&request, Some(key), soon()).await
-    })
-    .await;
+    let made = desk
+        .insist("the loop to be made", RestError::is_transient, async || {
+            desk.rest().loop_out(&request, Some(key), soon()).await
+        })
+        .await;
     assert!(!made.payment_request.is_empty(), "{made:?}");
     made
 }
@@ -298,10 +220,11 @@ async fn ordered_in(desk: &Desk, payment_request: String) -> Loop {
         max_fee: Some(10_000),
     };
     let key = Uuid::new_v4();
-    let made = insist(desk, "the loop to be made", async || {
-        desk.rest().loop_in(&request, Some(key), soon()).await
-    })
-    .await;
+    let made = desk
+        .insist("the loop to be made", RestError::is_transient, async || {
+            desk.rest().loop_in(&request, Some(key), soon()).await
+        })
+        .await;
     let to = made.address.as_ref().unwrap();
     let to = to.parse::<bitcoin::Address<_>>().unwrap().assume_checked();
     desk.pay(&to, made.amount + made.fee).await;
@@ -382,7 +305,7 @@ async fn funded_too_early(
 ) -> Option<(Desk, crate::books::Books, LoopOutRequest, Uuid)> {
     let desk = Desk::open(SHORT).await?;
     let before = desk.books().await;
-    restart_with(&desk, "fund-before-store").await;
+    desk.restart_with("fund-before-store").await;
     let (key, request) = (Uuid::new_v4(), out_request(preimage));
     let died = desk.rest().loop_out(&request, Some(key), soon()).await;
     assert!(died.is_err(), "{died:?}");
@@ -438,7 +361,7 @@ async fn a_server_that_locks_before_it_is_paid_is_found_out() {
 async fn died_paying(failpoint: &str) -> Option<(Loop, Result<(), String>)> {
     let desk = Desk::open(SHORT).await?;
     let before = desk.books().await;
-    restart_with(&desk, failpoint).await;
+    desk.restart_with(failpoint).await;
     let client = desk.node("client");
     let (amount, expiry) = (Msat(AMOUNT * 1_000), Duration::from_secs(3_600));
     let (invoice, hash) = client.invoice(amount, "loop in", expiry).await.unwrap();

@@ -1,72 +1,50 @@
 //! A world with a server that makes loops and has coins, a client with channels to it, and the typed REST client.
 
-use std::path::Path;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
 use bitcoin::{Address, Network, OutPoint, ScriptBuf, Transaction};
 use swaprig::client::rest::RestClient;
-use swaprig::lightning::{LdkServer, LdkServerConfig, LightningNode, Outgoing, Route};
-use swaprig_harness::World;
+use swaprig::lightning::{Outgoing, Route};
 use swaprig_harness::bitcoind::{PASSWORD, USER};
-use swaprig_harness::server::{Ready, Server, ServerSpec};
-use swaprig_harness::template::Template;
-use swaprig_harness::time::{Deadline, Probe, poll_until};
+use swaprig_harness::server::{Ready, ServerSpec};
 use swaprig_harness::units::{BlockDelta, Height, Msat, PaymentHash, Preimage, Sat};
 use swaprig_proto::loops::{
     Direction, InternalKeyChoice, Loop, LoopInRequest, LoopOutRequest, State,
 };
-use swaprig_proto::v1;
-use swaprig_proto::v1::admin_service_client::AdminServiceClient;
-use tonic::transport::Channel;
 
+use crate::served::{Served, spec};
 use crate::support;
 
-pub(crate) fn soon() -> Deadline {
-    Deadline::after(support::SOON)
-}
+pub(crate) use crate::served::soon;
 
 pub(crate) struct Desk {
-    pub(crate) world: Arc<World>,
+    served: Served,
 }
 
-fn spec(args: &[&str]) -> ServerSpec {
+impl Deref for Desk {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
+}
+
+fn server_spec(args: &[&str]) -> ServerSpec {
     let bitcoin = format!("http://{USER}:{PASSWORD}@{{bitcoind.rpc}}");
     let own = [
-        "{swaprig}",
-        "server",
         "--rest-listen",
         "{listen}",
-        "--admin-listen",
-        "{admin}",
         "--listen",
         "127.0.0.1:0",
-        "--data-dir",
-        "{dir}",
         "--bitcoin-url",
         &bitcoin,
-        "--ldk-address",
-        "{seller.grpc}",
-        "--ldk-cert",
-        "{seller.cert}",
-        "--ldk-credential",
-        "{seller.api_key_file}",
-        "--failpoint",
-        "file:{dir}/failpoint",
-        "--poll-interval-millis",
-        "200",
         "--loop-coins-first",
     ];
     let all = own.into_iter().chain(args.iter().copied());
-    ServerSpec {
-        name: "desk".into(),
-        run: all.map(|arg| Template::parse(arg).unwrap()).collect(),
-        env: Vec::new(),
-        ready: Ready::Http("/health".into()),
-        api: None,
-        tls: None,
-    }
+    spec(Ready::Http("/health".into()), all)
 }
 
 /// What the server has on Bitcoin, in coins of 1,000,000 sat.
@@ -77,22 +55,24 @@ impl Desk {
     pub(crate) async fn open(args: &[&str]) -> Option<Desk> {
         let builder = support::world()?;
         let builder = builder.lightning(["client", "seller"]);
-        let world = Arc::new(builder.server(spec(args)).start().await.unwrap());
+        let world = Arc::new(builder.server(server_spec(args)).start().await.unwrap());
         for (from, to) in [("client", "seller"), ("seller", "client")] {
             world
                 .open_usable_channel(from, to, Sat(5_000_000))
                 .await
                 .unwrap();
         }
-        let desk = Desk { world };
+        let desk = Desk {
+            served: Served { world },
+        };
         for _ in 0..STOCK {
-            let to = desk.stocks().await.bitcoin_deposit_address;
+            let to = desk.stocks().await.unwrap().bitcoin_deposit_address;
             let to = to.parse::<Address<_>>().unwrap().assume_checked();
             desk.pay(&to, 1_000_000).await;
             desk.mine(1).await;
         }
         desk.until("the deposits to be usable", async || {
-            let free = desk.stocks().await.bitcoin.unwrap().free;
+            let free = desk.stocks().await.unwrap().bitcoin.unwrap().free;
             let terms = desk.rest().terms(Direction::Out, soon()).await;
             let most = terms.map_err(|error| error.to_string())?.max_amount;
             match free == STOCK * 1_000_000 && most > 250_000 {
@@ -104,22 +84,8 @@ impl Desk {
         Some(desk)
     }
 
-    pub(crate) fn server(&self) -> &Server {
-        self.world.server("desk").unwrap()
-    }
-
     pub(crate) fn rest(&self) -> RestClient {
         RestClient::new(&format!("http://{}", self.server().address())).unwrap()
-    }
-
-    async fn stocks(&self) -> v1::GetInventoryResponse {
-        let address = format!("http://{}", self.server().admin_address());
-        let channel: Channel = tonic::transport::Endpoint::from_shared(address)
-            .unwrap()
-            .connect_lazy();
-        let mut admin = AdminServiceClient::new(channel);
-        let asked = admin.get_inventory(v1::GetInventoryRequest {}).await;
-        asked.unwrap().into_inner()
     }
 
     pub(crate) async fn mine(&self, blocks: u32) -> Height {
@@ -128,48 +94,6 @@ impl Desk {
 
     pub(crate) async fn pay(&self, to: &Address, sat: u64) {
         self.world.bitcoind().send(to, Sat(sat)).await.unwrap();
-    }
-
-    pub(crate) fn node(&self, name: &str) -> Arc<dyn LightningNode> {
-        let node = self.world.node(name).unwrap();
-        let storage = node.tls_cert().parent().unwrap().to_owned();
-        let config = LdkServerConfig::local(&node.grpc_address(), &storage, "regtest");
-        Arc::new(LdkServer::new(&config).unwrap())
-    }
-
-    /// Waits until `look` is content.
-    pub(crate) async fn until<T>(
-        &self,
-        what: &str,
-        mut look: impl AsyncFnMut() -> Result<T, String>,
-    ) -> T {
-        let deadline = soon();
-        loop {
-            let last = match look().await {
-                Ok(found) => return found,
-                Err(last) => last,
-            };
-            assert!(
-                !deadline.has_passed(),
-                "waited for {what}; last: {last}\n{}",
-                self.log_tail()
-            );
-            pause(Duration::from_millis(20)).await;
-        }
-    }
-
-    /// What the server has written.
-    pub(crate) fn log(&self) -> String {
-        let running = self.server().running();
-        let logs = running.logs();
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        read(&logs.stdout) + &read(&logs.stderr)
-    }
-
-    pub(crate) fn log_tail(&self) -> String {
-        let text = self.log();
-        let lines: Vec<&str> = text.lines().collect();
-        lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
     /// Waits until a loop is as `wanted` says.
@@ -306,13 +230,4 @@ pub(crate) fn public(key: u8) -> PublicKey {
 
 pub(crate) fn hash_of(made: &Loop) -> PaymentHash {
     made.payment_hash.parse().unwrap()
-}
-
-/// Between two looks.
-async fn pause(time: Duration) {
-    let over = Deadline::after(time);
-    let waited = poll_until::<(), std::convert::Infallible, _>("a moment", over, || async {
-        Probe::Pending(String::new())
-    });
-    assert!(waited.await.is_err());
 }

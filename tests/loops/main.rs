@@ -1,5 +1,7 @@
 //! Loops over real daemons: Lightning into Bitcoin and back.
 
+#[path = "../support/served.rs"]
+mod served;
 #[path = "../support/mod.rs"]
 mod support;
 

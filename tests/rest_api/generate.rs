@@ -100,6 +100,10 @@ impl Generator<'_> {
         if let Some(example) = schema.get("example").filter(|_| self.rng.gen_bool(0.4)) {
             return example.clone();
         }
+        if let Some(all) = schema["oneOf"].as_array() {
+            let one = all.choose(&mut self.rng).cloned().unwrap_or_default();
+            return self.value(&one);
+        }
         if let Some(all) = schema["enum"].as_array() {
             return all.choose(&mut self.rng).cloned().unwrap_or_default();
         }

@@ -45,7 +45,7 @@ pub(crate) async fn sell(desk: &Desk, asset: AssetId) {
         price_msat_per_unit: ASSET_PRICE,
         ..Default::default()
     };
-    desk.admin().await.set_sale(sale).await.unwrap();
+    desk.admin().set_sale(sale).await.unwrap();
 }
 
 pub(crate) fn request_of(asset: AssetId, amount: u64) -> v1::CreateSwapRequest {
@@ -69,7 +69,6 @@ async fn statuses(desk: &Desk, id: &str) -> JoinHandle<Vec<SwapStatus>> {
     let request = v1::SubscribeSwapRequest { swap_id: id.into() };
     let mut stream = desk
         .swaps()
-        .await
         .subscribe_swap(request)
         .await
         .unwrap()
@@ -94,7 +93,7 @@ async fn a_stop_ends_subscriptions_at_once() {
     };
     let swap_id = create(&desk, &Desk::request(AMOUNT)).await.unwrap().swap_id;
     let request = v1::SubscribeSwapRequest { swap_id };
-    let stream = desk.swaps().await.subscribe_swap(request).await.unwrap();
+    let stream = desk.swaps().subscribe_swap(request).await.unwrap();
     let mut stream = stream.into_inner();
     assert!(stream.message().await.unwrap().unwrap().swap.is_some());
     let server = desk.world.server("desk").unwrap();
@@ -225,7 +224,7 @@ async fn paid_and_not_refunded(desk: &Desk, swap_id: &str) {
     let force = v1::ForceRefundRequest {
         swap_id: swap_id.into(),
     };
-    let forced = desk.admin().await.force_refund(force).await;
+    let forced = desk.admin().force_refund(force).await;
     refused(forced, Code::FailedPrecondition, "the payment was taken");
 }
 
@@ -237,7 +236,6 @@ async fn without_l_btc_nothing_is_sold(desk: &Desk, asset: AssetId) {
         };
         let offer = desk
             .swaps()
-            .await
             .get_offer(request)
             .await
             .map_err(|status| status.to_string())?;
@@ -377,7 +375,7 @@ async fn at_the_timeout_the_chain_decides_between_claim_and_refund() {
     let force = v1::ForceRefundRequest {
         swap_id: raced.swap_id.clone(),
     };
-    let forced = desk.admin().await.force_refund(force).await;
+    let forced = desk.admin().force_refund(force).await;
     refused(forced, Code::FailedPrecondition, "is over");
     desk.money_is_conserved().await;
 }

@@ -44,7 +44,7 @@ pub(crate) async fn create(
     desk: &Desk,
     request: &v1::CreateSwapRequest,
 ) -> Result<v1::Swap, Status> {
-    let answer = desk.swaps().await.create_swap(request.clone()).await?;
+    let answer = desk.swaps().create_swap(request.clone()).await?;
     Ok(answer.into_inner().swap.unwrap())
 }
 
@@ -163,7 +163,7 @@ async fn what_is_wrong_changes_nothing(desk: &Desk) {
         price_msat_per_unit: u64::MAX,
         ..Default::default()
     };
-    desk.admin().await.set_sale(dear.clone()).await.unwrap();
+    desk.admin().set_sale(dear.clone()).await.unwrap();
     let request = || Desk::request(AMOUNT);
     let capped = |most| v1::CreateSwapRequest {
         max_total_price_msat: most,
@@ -333,7 +333,6 @@ async fn the_last_satoshi(desk: &Desk) {
     };
     let offer = desk
         .swaps()
-        .await
         .get_offer(request)
         .await
         .unwrap()
@@ -462,7 +461,7 @@ async fn the_node_is_gone(desk: &Desk) {
     let force = v1::ForceRefundRequest {
         swap_id: failed.swap_id,
     };
-    let forced = desk.admin().await.force_refund(force).await;
+    let forced = desk.admin().force_refund(force).await;
     refused(forced, Code::FailedPrecondition, "is over");
     desk.node_is_back("seller").await;
 }
@@ -500,7 +499,7 @@ async fn paused_also_after_a_restart(desk: &Desk, old: &v1::CreateSwapRequest) {
         asset_id: "61".repeat(32),
     };
     refused(
-        desk.admin().await.pause_swaps(unknown).await,
+        desk.admin().pause_swaps(unknown).await,
         Code::NotFound,
         "not on sale",
     );
@@ -513,7 +512,7 @@ async fn paused_also_after_a_restart(desk: &Desk, old: &v1::CreateSwapRequest) {
         asset_id: asset_id.clone(),
     };
     for _ in 0..2 {
-        desk.admin().await.pause_swaps(pause.clone()).await.unwrap();
+        desk.admin().pause_swaps(pause.clone()).await.unwrap();
     }
     let new = Desk::request(1_000);
     refused(create(desk, &new).await, Code::Unavailable, "are paused");
@@ -548,7 +547,6 @@ async fn paused_also_after_a_restart(desk: &Desk, old: &v1::CreateSwapRequest) {
         .await;
     create(desk, old).await.unwrap();
     desk.admin()
-        .await
         .resume_swaps(v1::ResumeSwapsRequest { asset_id })
         .await
         .unwrap();
@@ -565,14 +563,10 @@ async fn coins_are_split(desk: &Desk) {
         coin_amount,
         coins,
     };
-    let too_much = desk.admin().await.split_coins(split(1_000_000, 4)).await;
+    let too_much = desk.admin().split_coins(split(1_000_000, 4)).await;
     refused(too_much, Code::FailedPrecondition, "cannot be split");
     let before = desk.stocks().await.unwrap().assets[0].free_coins;
-    desk.admin()
-        .await
-        .split_coins(split(7_000, 12))
-        .await
-        .unwrap();
+    desk.admin().split_coins(split(7_000, 12)).await.unwrap();
     desk.mine(1).await;
     desk.until("the pieces to be free", async || {
         let stock = &desk
@@ -593,7 +587,7 @@ async fn forced_refunds_are_refused(desk: &Desk, request: &v1::CreateSwapRequest
         let request = v1::ForceRefundRequest {
             swap_id: swap_id.into(),
         };
-        desk.admin().await.force_refund(request).await
+        desk.admin().force_refund(request).await
     };
     let funded = create(desk, request).await.unwrap();
     let timeout = funded.htlc.as_ref().unwrap().timeout;
@@ -641,7 +635,7 @@ async fn a_prepayment_comes_before_the_funding() {
         let force = v1::ForceRefundRequest {
             swap_id: swap.swap_id.clone(),
         };
-        let forced = desk.admin().await.force_refund(force).await;
+        let forced = desk.admin().force_refund(force).await;
         refused(forced, Code::FailedPrecondition, "nothing was ever locked");
     }
     prepay(&desk, &swap).await;

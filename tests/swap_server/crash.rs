@@ -2,7 +2,6 @@
 //!
 //! The boundaries are not listed here: the server counts them, and the test goes on until one more is not reached.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use swaprig::client::{BuyError, Stage};
@@ -10,106 +9,36 @@ use swaprig::lightning::{Outgoing, Received, Route};
 use swaprig_harness::time::Deadline;
 use swaprig_harness::units::{BlockDelta, Msat};
 use swaprig_proto::v1::SwapStatus;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use crate::desk::{Desk, Plan, soon};
+use crate::served;
 
 const AMOUNT: u64 = 20_000;
-/// More boundaries than this are not on the way of a single swap.
-const MOST: u64 = 200;
 /// So often the timeout is reached in one world: each block is a second later than half of the eleven before it, and after some
 /// 40,000 of them the next would be two hours in the future, which a node refuses.
 const A_WORLD_LASTS: u64 = 12;
 
-/// Starts the server again whenever it is dead, as a supervisor does, until `enough` is told; it runs then.
-fn supervise(desk: &Arc<Desk>, mut enough: oneshot::Receiver<()>) -> JoinHandle<()> {
-    let desk = desk.clone();
-    tokio::spawn(async move {
-        loop {
-            let running = desk.server().running();
-            tokio::select! {
-                biased;
-                _ = running.exited() => desk.server().restart(soon()).await.unwrap(),
-                _ = &mut enough => return,
-            }
-        }
-    })
-}
-
-/// What the server wrote when it died at a failpoint.
-fn last_words(desk: &Desk, said: &str) -> Option<String> {
-    let log = desk.log();
-    let is_it = |line: &&str| line.starts_with("failpoint ") && line.contains(said);
-    let line = log.lines().rev().find(is_it);
-    line.map(str::to_owned)
-}
-
-/// Runs `flow` once, kills the server where `failpoint` says, and gives what it wrote then.
-async fn killed_once(
-    desk: &Arc<Desk>,
-    failpoint: &str,
-    said: &str,
-    flow: &impl AsyncFn(&Desk),
-) -> Option<String> {
-    std::fs::write(desk.dir().join("failpoint"), failpoint).unwrap();
-    desk.server().restart(soon()).await.unwrap();
-    let (tell, enough) = oneshot::channel();
-    let supervisor = supervise(desk, enough);
-    flow(desk).await;
-    tell.send(()).unwrap();
-    supervisor.await.unwrap();
-    // It may have died when all was over, and nobody is there any more to start it. It dies once only: this one lives.
-    desk.server().restart(soon()).await.unwrap();
-    desk.money_is_conserved().await;
-    last_words(desk, said)
-}
-
-/// Runs `flow` once for each boundary that the server passes in it, and kills the server there. Their order differs a little
-/// from run to run, so that one can be passed over: those of `wanted` are gone to by their names then.
-async fn killed_everywhere(
-    plan: &Plan,
-    flow: impl AsyncFn(&Desk),
-    wanted: &[&str],
-) -> Option<Vec<String>> {
-    let mut desk = Arc::new(Desk::open(plan.clone()).await?);
-    let mut died_at = Vec::new();
-    for failpoint in 1.. {
-        assert!(
-            failpoint < MOST,
-            "the server passes more than {MOST} boundaries: {died_at:?}"
-        );
-        if failpoint % A_WORLD_LASTS == 0 {
-            desk = Arc::new(Desk::open(plan.clone()).await?);
-        }
-        let said = format!("failpoint {failpoint}: ");
-        match killed_once(&desk, &format!("abort:{failpoint}"), &said, &flow).await {
-            Some(words) => died_at.push(words),
-            None => break,
-        }
-    }
-    for name in wanted {
-        if !died_at.iter().any(|words| words.ends_with(name)) {
-            let words = killed_once(&desk, &format!("abort-at:{name}"), name, &flow).await;
-            died_at.push(words.unwrap_or_else(|| panic!("never {name}: {died_at:?}")));
-        }
-    }
-    Some(died_at)
-}
-
-/// Repeats what a dead server left unanswered.
-async fn insist<T>(
-    desk: &Desk,
-    what: &str,
-    mut ask: impl AsyncFnMut() -> Result<T, BuyError>,
-) -> T {
-    desk.until(what, async || match ask().await {
-        Ok(done) => Ok(done),
-        Err(error) if error.is_transient() => Err(error.to_string()),
-        Err(error) => panic!("{what}: {error}\n{}", desk.log_tail()),
-    })
-    .await
+/// Does `flow` once for each boundary that the server passes in it, and kills the server there.
+async fn killed_everywhere(flow: impl AsyncFn(&Desk), wanted: &[&str]) {
+    let plan = Plan {
+        stock: 3_000_000,
+        coin: 60_000,
+        channel: 5_000_000,
+        ..Plan::default()
+    };
+    let killed = async |desk: &Desk, failpoint: &str| {
+        desk.while_it_dies(failpoint, flow(desk)).await;
+        desk.money_is_conserved().await;
+    };
+    // `None`: there are no end-to-end tests here, which was said.
+    let _ = served::killed_everywhere(
+        async || Desk::open(plan.clone()).await,
+        A_WORLD_LASTS,
+        killed,
+        wanted,
+    )
+    .await;
 }
 
 /// A buyer pays and claims, whatever happens to the server.
@@ -117,10 +46,11 @@ async fn bought(desk: &Desk) {
     let buyer = desk.buyer(&Uuid::new_v4().to_string()).await;
     let wish = Desk::wish(AMOUNT);
     let id = wish.request_id.unwrap();
-    let made = insist(desk, "the swap to be made", async || {
-        buyer.create(&wish).await
-    })
-    .await;
+    let made = desk
+        .insist("the swap to be made", BuyError::is_transient, async || {
+            buyer.create(&wish).await
+        })
+        .await;
     let swap_id = made.swap_id.unwrap().to_string();
     desk.until("the swap to be claimed", async || {
         desk.mine(1).await;
@@ -154,12 +84,6 @@ async fn bought(desk: &Desk) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_anywhere_still_sells() {
-    let plan = Plan {
-        stock: 3_000_000,
-        coin: 60_000,
-        channel: 5_000_000,
-        ..Plan::default()
-    };
     let wanted = [
         "before making the invoice",
         "after making the invoice",
@@ -170,10 +94,7 @@ async fn a_server_that_is_killed_anywhere_still_sells() {
         "before claiming the payment",
         "after claiming the payment",
     ];
-    let Some(died_at) = killed_everywhere(&plan, bought, &wanted).await else {
-        return;
-    };
-    println!("{} boundaries:\n{}", died_at.len(), died_at.join("\n"));
+    killed_everywhere(bought, &wanted).await;
 }
 
 /// Nobody pays in time; somebody tries too late. The server takes its coins back, whatever happens to it.
@@ -181,7 +102,7 @@ async fn taken_back(desk: &Desk) {
     let request = Desk::request(AMOUNT);
     let swap = desk
         .until("the swap to be made", async || {
-            let answer = desk.swaps().await.create_swap(request.clone()).await;
+            let answer = desk.swaps().create_swap(request.clone()).await;
             let answer = answer.map_err(|status| status.to_string())?;
             Ok(answer.into_inner().swap.unwrap())
         })
@@ -238,21 +159,12 @@ async fn taken_back(desk: &Desk) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_killed_anywhere_still_takes_its_coins_back() {
-    let plan = Plan {
-        stock: 3_000_000,
-        coin: 60_000,
-        channel: 5_000_000,
-        ..Plan::default()
-    };
     let wanted = [
         "before failing the payment",
         "before the refund",
         "before sending the spend",
     ];
-    let Some(died_at) = killed_everywhere(&plan, taken_back, &wanted).await else {
-        return;
-    };
-    println!("{} boundaries:\n{}", died_at.len(), died_at.join("\n"));
+    killed_everywhere(taken_back, &wanted).await;
 }
 
 /// The planted bug: the funding is sent before anything is stored. The checks above must not hold then.
@@ -261,14 +173,13 @@ async fn a_server_that_sends_before_it_stores_is_found_out() {
     let Some(desk) = Desk::open(Plan::default()).await else {
         return;
     };
-    std::fs::write(desk.dir().join("failpoint"), "fund-before-store").unwrap();
-    desk.server().restart(soon()).await.unwrap();
+    desk.restart_with("fund-before-store").await;
     let request = Desk::request(AMOUNT);
-    let died = desk.swaps().await.create_swap(request.clone()).await;
+    let died = desk.swaps().create_swap(request.clone()).await;
     assert!(died.is_err(), "{died:?}");
     desk.server().running().exited().await;
     desk.server().restart(soon()).await.unwrap();
-    let answer = desk.swaps().await.create_swap(request).await.unwrap();
+    let answer = desk.swaps().create_swap(request).await.unwrap();
     let swap = answer.into_inner().swap.unwrap();
     desk.mine(1).await;
     desk.swap_is(&swap.swap_id, SwapStatus::Funded).await;

@@ -1,6 +1,6 @@
 //! A world with a swap server that has coins, a buyer with a channel to it, and the money oracle over all of it.
 
-use std::path::Path;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +8,12 @@ use bitcoin::Network;
 use elements::{AddressParams, AssetId};
 use serde_json::json;
 use swaprig::client::{Buyer, Chains, Config, Policy, Seed, Wish};
-use swaprig::lightning::{LdkServer, LdkServerConfig, LightningNode};
 use swaprig::swap::read_tag;
-use swaprig_harness::World;
 use swaprig_harness::elementsd::{AssetAmount, lbtc};
-use swaprig_harness::server::{Ready, Server, ServerSpec};
-use swaprig_harness::template::Template;
-use swaprig_harness::time::{Deadline, Probe, poll_until};
+use swaprig_harness::server::{Ready, ServerSpec};
 use swaprig_harness::units::{BlockDelta, Msat, Sat, Units};
 use swaprig_harness::world::{Chain, Recipient};
 use swaprig_proto::v1;
-use swaprig_proto::v1::admin_service_client::AdminServiceClient;
 use swaprig_proto::v1::swap_service_client::SwapServiceClient;
 use swaprig_scenarios::lang::{HtlcBooks, HtlcList, JsonPath, JsonPaths, LiquidBooks, ServerBooks};
 use swaprig_scenarios::run::Oracle;
@@ -26,14 +21,13 @@ use tokio::sync::Mutex;
 use tonic::transport::Channel;
 use uuid::Uuid;
 
+use crate::served::{SERVER, Served, channel, spec};
 use crate::support;
+
+pub(crate) use crate::served::{pause, soon};
 
 /// Millisatoshi for a satoshi of L-BTC.
 pub(crate) const PRICE: u64 = 1_010;
-
-pub(crate) fn soon() -> Deadline {
-    Deadline::after(support::SOON)
-}
 
 /// What a desk begins with.
 #[derive(Debug, Clone)]
@@ -60,51 +54,36 @@ impl Default for Plan {
 }
 
 pub(crate) struct Desk {
-    pub(crate) world: Arc<World>,
+    served: Served,
     oracle: Mutex<Oracle>,
     dir: tempfile::TempDir,
 }
 
-fn spec(plan: &Plan) -> ServerSpec {
+impl Deref for Desk {
+    type Target = Served;
+
+    fn deref(&self) -> &Served {
+        &self.served
+    }
+}
+
+fn server_spec(plan: &Plan) -> ServerSpec {
     let sale = format!("{}={PRICE},coin={}", lbtc(), plan.coin);
     let args = [
-        "{swaprig}",
-        "server",
         "--listen",
         "{listen}",
-        "--admin-listen",
-        "{admin}",
-        "--data-dir",
-        "{dir}",
         "--electrum-url",
         "tcp://{electrs-liquid.electrum}",
-        "--ldk-address",
-        "{seller.grpc}",
-        "--ldk-cert",
-        "{seller.cert}",
-        "--ldk-credential",
-        "{seller.api_key_file}",
         "--sell",
         &sale,
-        "--failpoint",
-        "file:{dir}/failpoint",
-        "--poll-interval-millis",
-        "200",
     ];
     let all = args.into_iter().chain(plan.args.iter().map(String::as_str));
-    ServerSpec {
-        name: "desk".into(),
-        run: all.map(|arg| Template::parse(arg).unwrap()).collect(),
-        env: Vec::new(),
-        ready: Ready::GrpcHealth(String::new()),
-        api: None,
-        tls: None,
-    }
+    spec(Ready::GrpcHealth(String::new()), all)
 }
 
 fn books() -> ServerBooks {
     ServerBooks {
-        server: "desk".into(),
+        server: SERVER.into(),
         lightning: Some("seller".into()),
         bitcoin: None,
         liquid: Some(LiquidBooks::DescriptorFile("{dir}/descriptor.txt".into())),
@@ -128,13 +107,13 @@ impl Desk {
         let builder = support::world()?;
         let builder = builder.lightning(["buyer", "seller"]);
         let builder = builder.liquid_wallets(["buyer"]).indexes([Chain::Liquid]);
-        let world = Arc::new(builder.server(spec(&plan)).start().await.unwrap());
+        let world = Arc::new(builder.server(server_spec(&plan)).start().await.unwrap());
         world
             .open_usable_channel("buyer", "seller", Sat(plan.channel))
             .await
             .unwrap();
         let desk = Desk {
-            world,
+            served: Served { world },
             oracle: Mutex::new(Oracle::with_servers(vec![books()])),
             dir: tempfile::tempdir().unwrap(),
         };
@@ -150,7 +129,7 @@ impl Desk {
         self.until("something to be on offer", async || {
             let asset_id = asset.to_string();
             let request = v1::GetOfferRequest { asset_id };
-            let offer = self.swaps().await.get_offer(request).await;
+            let offer = self.swaps().get_offer(request).await;
             let offer = offer
                 .map_err(|status| status.to_string())?
                 .into_inner()
@@ -188,12 +167,6 @@ impl Desk {
         .await;
     }
 
-    pub(crate) async fn stocks(&self) -> Result<v1::GetInventoryResponse, tonic::Status> {
-        let mut admin = self.admin().await;
-        let stocks = admin.get_inventory(v1::GetInventoryRequest {}).await?;
-        Ok(stocks.into_inner())
-    }
-
     async fn mempool_is_not_empty(&self) {
         self.until("a transaction of the server's", async || {
             let rpc = self.world.liquid().unwrap().elementsd().rpc();
@@ -208,46 +181,6 @@ impl Desk {
             }
         })
         .await;
-    }
-
-    /// Waits until `look` is content.
-    pub(crate) async fn until<T>(
-        &self,
-        what: &str,
-        mut look: impl AsyncFnMut() -> Result<T, String>,
-    ) -> T {
-        let deadline = soon();
-        loop {
-            let last = match look().await {
-                Ok(found) => return found,
-                Err(last) => last,
-            };
-            assert!(
-                !deadline.has_passed(),
-                "waited for {what}; last: {last}\n{}",
-                self.log_tail()
-            );
-            pause(Duration::from_millis(20)).await;
-        }
-    }
-
-    pub(crate) fn server(&self) -> &Server {
-        self.world.server("desk").unwrap()
-    }
-
-    /// All that the server has said.
-    pub(crate) fn log(&self) -> String {
-        let running = self.server().running();
-        let logs = running.logs();
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
-        read(&logs.stdout) + &read(&logs.stderr)
-    }
-
-    pub(crate) fn log_tail(&self) -> String {
-        let text = self.log();
-        let lines: Vec<&str> = text.lines().collect();
-        let from = lines.len().saturating_sub(40);
-        lines[from..].join("\n")
     }
 
     /// How many transactions of the chain fund an HTLC of the server's: they say so of themselves.
@@ -269,29 +202,12 @@ impl Desk {
         found
     }
 
-    async fn channel(address: String) -> Channel {
-        let endpoint =
-            tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
-        endpoint.connect_lazy()
-    }
-
-    pub(crate) async fn swaps(&self) -> SwapServiceClient<Channel> {
-        SwapServiceClient::new(Self::channel(self.server().address()).await)
-    }
-
-    pub(crate) async fn admin(&self) -> AdminServiceClient<Channel> {
-        AdminServiceClient::new(Self::channel(self.server().admin_address()).await)
+    pub(crate) fn swaps(&self) -> SwapServiceClient<Channel> {
+        SwapServiceClient::new(channel(&self.server().address()))
     }
 
     pub(crate) async fn mine(&self, blocks: u32) {
         self.world.mine_liquid(BlockDelta(blocks)).await.unwrap();
-    }
-
-    pub(crate) fn node(&self, name: &str) -> Arc<dyn LightningNode> {
-        let node = self.world.node(name).unwrap();
-        let storage = node.tls_cert().parent().unwrap().to_owned();
-        let config = LdkServerConfig::local(&node.grpc_address(), &storage, "regtest");
-        Arc::new(LdkServer::new(&config).unwrap())
     }
 
     /// Starts a Lightning node again, and waits until its channel can be used.
@@ -368,7 +284,7 @@ impl Desk {
 
     pub(crate) async fn swap(&self, id: &str) -> Result<v1::Swap, tonic::Status> {
         let request = v1::GetSwapRequest { swap_id: id.into() };
-        let answer = self.swaps().await.get_swap(request).await?;
+        let answer = self.swaps().get_swap(request).await?;
         Ok(answer.into_inner().swap.unwrap())
     }
 
@@ -381,7 +297,6 @@ impl Desk {
         loop {
             let page = self
                 .swaps()
-                .await
                 .list_swaps(request.clone())
                 .await
                 .unwrap()
@@ -413,24 +328,10 @@ impl Desk {
         let sheet = sheet.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log_tail()));
         assert!(sheet.is_some(), "the money could not be counted");
     }
-
-    /// The server's own files.
-    pub(crate) fn dir(&self) -> &Path {
-        self.server().dir()
-    }
 }
 
 pub(crate) fn free(stocks: &v1::GetInventoryResponse, asset: AssetId) -> u64 {
     let asset = asset.to_string();
     let stock = stocks.assets.iter().find(|stock| stock.asset_id == asset);
     stock.map_or(0, |stock| stock.free)
-}
-
-/// Between two looks.
-pub(crate) async fn pause(time: Duration) {
-    let over = Deadline::after(time);
-    let waited = poll_until::<(), std::convert::Infallible, _>("a moment", over, || async {
-        Probe::Pending(String::new())
-    });
-    assert!(waited.await.is_err());
 }

@@ -5,5 +5,7 @@ mod coins;
 mod crash;
 mod desk;
 mod recovery;
+#[path = "../support/served.rs"]
+mod served;
 #[path = "../support/mod.rs"]
 mod support;

@@ -38,7 +38,7 @@ pub(super) trait Written {
     /// Server-sent events.
     fn answers_events(self) -> Self;
     /// What can go wrong.
-    fn problems(self, kinds: &[Kind]) -> Self;
+    fn problems<'a>(self, kinds: impl IntoIterator<Item = &'a Kind>) -> Self;
 }
 
 /// The beginning of what is written of a route.
@@ -63,16 +63,13 @@ fn text() -> ObjectBuilder {
 
 impl Written for OperationBuilder {
     fn hash(self) -> Self {
-        let hash = text()
-            .pattern(Some("^[0-9a-f]{64}$"))
-            .examples(["66687aadf862bd776c8fc18b8e9f8e20089714856ee233b3902a591d0d5f2925"]);
         self.parameter(
             ParameterBuilder::new()
                 .name("payment_hash")
                 .parameter_in(ParameterIn::Path)
                 .required(Required::True)
                 .description(Some("The loop's payment hash, 32 bytes"))
-                .schema(Some(hash.build())),
+                .schema(Some(schema::<loops::form::PaymentHash>())),
         )
     }
 
@@ -134,9 +131,9 @@ impl Written for OperationBuilder {
         )
     }
 
-    fn problems(self, kinds: &[Kind]) -> Self {
+    fn problems<'a>(self, kinds: impl IntoIterator<Item = &'a Kind>) -> Self {
         let mut by_status: BTreeMap<StatusCode, Vec<Kind>> = BTreeMap::new();
-        for kind in kinds.iter().chain(&ALWAYS) {
+        for kind in kinds.into_iter().chain(&ALWAYS) {
             by_status.entry(kind.status()).or_default().push(*kind);
         }
         by_status
@@ -178,7 +175,7 @@ pub fn document() -> OpenApi {
         .fold(PathsBuilder::new(), |paths, route| {
             paths.path(route.path, PathItem::new(route.method, route.operation))
         });
-    let schemas = ComponentsBuilder::new()
+    let schemas = loops::form::add(ComponentsBuilder::new())
         .schema_from::<loops::Direction>()
         .schema_from::<loops::InternalKeyChoice>()
         .schema_from::<loops::State>()

@@ -34,132 +34,25 @@ pub(super) struct Route {
 
 type Answer = Result<Response, Problem>;
 
-/// Calls a function with what it serves and the request.
-macro_rules! handler {
-    ($method:ident, $function:ident $(, $argument:expr)*) => {
-        $method(move |Extract(rest): Extract<Rest>, request: Request<Body>| async move {
-            $function(rest $(, $argument)*, request).await
-        })
+/// A route: its method, its address, the function that answers, and what is written of it. The function is called with what it
+/// serves, the arguments, and the request.
+macro_rules! route {
+    (get, $($rest:tt)+) => { route!(@ HttpMethod::Get, get, $($rest)+) };
+    (post, $($rest:tt)+) => { route!(@ HttpMethod::Post, post, $($rest)+) };
+    (@ $name:expr, $method:ident, $path:expr, $function:ident($($argument:expr),*), $operation:expr $(,)?) => {
+        Route {
+            method: $name,
+            path: $path.into(),
+            handler: $method(move |Extract(rest): Extract<Rest>, request: Request<Body>| async move {
+                $function(rest $(, $argument)*, request).await
+            }),
+            operation: $operation,
+        }
     };
 }
 
-/// All of them.
-pub(super) fn all() -> Vec<Route> {
-    let mut routes = vec![
-        Route {
-            method: HttpMethod::Get,
-            path: "/health".into(),
-            handler: handler!(get, health),
-            operation: openapi::operation("health", "Whether loops can be made now")
-                .answers::<Health>("They can")
-                .problems(&[Kind::InvalidParameter]),
-        },
-        Route {
-            method: HttpMethod::Get,
-            path: "/openapi.json".into(),
-            handler: handler!(get, document),
-            operation: openapi::operation("openapi", "This document")
-                .answers_object("OpenAPI 3.1")
-                .problems(&[Kind::InvalidParameter]),
-        },
-    ];
-    routes.extend(out_only());
-    routes.extend(in_only());
-    routes.extend(of(Direction::Out));
-    routes.extend(of(Direction::In));
-    routes
-}
-
-fn out_only() -> [Route; 3] {
-    [
-        Route {
-            method: HttpMethod::Get,
-            path: "/loop/out/quote".into(),
-            handler: handler!(get, quote, Direction::Out),
-            operation: openapi::operation("quote_out", "What a loop out would cost now")
-                .query::<loops::OutQuoteQuery>()
-                .answers::<loops::Quote>("What it costs; it is not reserved")
-                .problems(&[Kind::InvalidParameter, Kind::Shortage]),
-        },
-        Route {
-            method: HttpMethod::Post,
-            path: "/loop/out".into(),
-            handler: handler!(post, loop_out),
-            operation: openapi::operation("loop_out", "Makes a loop out")
-                .key()
-                .takes::<loops::LoopOutRequest>()
-                .answers::<Loop>("The loop, made now or by the same request before")
-                .problems(&CREATING),
-        },
-        Route {
-            method: HttpMethod::Post,
-            path: "/loop/out/{payment_hash}/preimage".into(),
-            handler: handler!(post, preimage),
-            operation: openapi::operation(
-                "show_preimage",
-                "Shows the preimage: the server settles the payment that it holds, and co-signs from then on",
-            )
-            .hash()
-            .takes::<loops::PreimageRequest>()
-            .answers::<Loop>("The loop, whose payment is being settled")
-            .problems(&[
-                Kind::InvalidParameter,
-                Kind::InvalidBody,
-                Kind::UnknownLoop,
-                Kind::SlowRequest,
-                Kind::WrongState,
-                Kind::TooLarge,
-                Kind::MediaType,
-            ]),
-        },
-    ]
-}
-
-fn in_only() -> [Route; 3] {
-    [
-        Route {
-            method: HttpMethod::Get,
-            path: "/loop/in/quote".into(),
-            handler: handler!(get, quote, Direction::In),
-            operation: openapi::operation("quote_in", "What a loop in would cost now")
-                .query::<loops::InQuoteQuery>()
-                .answers::<loops::Quote>("What it costs; it is not reserved")
-                .problems(&[Kind::InvalidParameter, Kind::Shortage]),
-        },
-        Route {
-            method: HttpMethod::Post,
-            path: "/loop/in".into(),
-            handler: handler!(post, loop_in),
-            operation: openapi::operation("loop_in", "Makes a loop in")
-                .key()
-                .takes::<loops::LoopInRequest>()
-                .answers::<Loop>("The loop, made now or by the same request before")
-                .problems(&CREATING),
-        },
-        Route {
-            method: HttpMethod::Post,
-            path: "/loop/in/{payment_hash}/cancel".into(),
-            handler: handler!(post, cancel),
-            operation: openapi::operation(
-                "cancel",
-                "Gives a loop in up: the server will never pay its invoice, unless it has tried, and co-signs a refund",
-            )
-            .hash()
-            .answers::<Loop>("The loop, which will not be paid")
-            .problems(&[
-                Kind::InvalidParameter,
-                Kind::InvalidBody,
-                Kind::UnknownLoop,
-                Kind::SlowRequest,
-                Kind::WrongState,
-                Kind::TooLarge,
-            ]),
-        },
-    ]
-}
-
 /// What can go wrong when a loop is made.
-const CREATING: [Kind; 10] = [
+const MAKING: [Kind; 10] = [
     Kind::InvalidParameter,
     Kind::InvalidBody,
     Kind::SlowRequest,
@@ -172,76 +65,187 @@ const CREATING: [Kind; 10] = [
     Kind::Busy,
 ];
 
-/// The routes that both directions have.
+/// What can go wrong when something is asked of a loop.
+const ASKING: [Kind; 6] = [
+    Kind::InvalidParameter,
+    Kind::InvalidBody,
+    Kind::UnknownLoop,
+    Kind::SlowRequest,
+    Kind::WrongState,
+    Kind::TooLarge,
+];
+
+/// What can go wrong when it is asked in JSON.
+fn asking_in_json() -> impl Iterator<Item = &'static Kind> {
+    ASKING.iter().chain(&[Kind::MediaType])
+}
+
+/// All of them.
+pub(super) fn all() -> Vec<Route> {
+    let mut routes = vec![
+        route!(
+            get,
+            "/health",
+            health(),
+            openapi::operation("health", "Whether loops can be made now")
+                .answers::<Health>("They can")
+                .problems(&[Kind::InvalidParameter]),
+        ),
+        route!(
+            get,
+            "/openapi.json",
+            document(),
+            openapi::operation("openapi", "This document")
+                .answers_object("OpenAPI 3.1")
+                .problems(&[Kind::InvalidParameter]),
+        ),
+    ];
+    routes.extend(out_only());
+    routes.extend(in_only());
+    routes.extend(of(Direction::Out));
+    routes.extend(of(Direction::In));
+    routes
+}
+
+fn out_only() -> [Route; 3] {
+    let way = Direction::Out;
+    [
+        route!(
+            get,
+            "/loop/out/quote",
+            quote(way),
+            quoting(way).query::<loops::OutQuoteQuery>(),
+        ),
+        route!(
+            post,
+            "/loop/out",
+            loop_out(),
+            making(way).takes::<loops::LoopOutRequest>(),
+        ),
+        route!(
+            post,
+            "/loop/out/{payment_hash}/preimage",
+            preimage(),
+            openapi::operation(
+                "show_preimage",
+                "Shows the preimage: the server settles the payment that it holds, and co-signs from then on",
+            )
+            .hash()
+            .takes::<loops::PreimageRequest>()
+            .answers::<Loop>("The loop, whose payment is being settled")
+            .problems(asking_in_json()),
+        ),
+    ]
+}
+
+fn in_only() -> [Route; 3] {
+    let way = Direction::In;
+    [
+        route!(
+            get,
+            "/loop/in/quote",
+            quote(way),
+            quoting(way).query::<loops::InQuoteQuery>(),
+        ),
+        route!(
+            post,
+            "/loop/in",
+            loop_in(),
+            making(way).takes::<loops::LoopInRequest>(),
+        ),
+        route!(
+            post,
+            "/loop/in/{payment_hash}/cancel",
+            cancel(),
+            openapi::operation(
+                "cancel",
+                "Gives a loop in up: the server will never pay its invoice, unless it has tried, and co-signs a refund",
+            )
+            .hash()
+            .answers::<Loop>("The loop, which will not be paid")
+            .problems(&ASKING),
+        ),
+    ]
+}
+
+/// What is written of a route that both directions have; `{}` in the summary stands for the direction.
+fn operation(name: &str, direction: Direction, summary: &str) -> OperationBuilder {
+    let word = direction.word();
+    let summary = summary.replace("{}", &format!("loop {word}"));
+    openapi::operation(&format!("{name}_{word}"), &summary)
+}
+
+fn quoting(direction: Direction) -> OperationBuilder {
+    operation("quote", direction, "What a {} would cost now")
+        .answers::<loops::Quote>("What it costs; it is not reserved")
+        .problems(&[Kind::InvalidParameter, Kind::Shortage])
+}
+
+fn making(direction: Direction) -> OperationBuilder {
+    operation("loop", direction, "Makes a {}")
+        .key()
+        .answers::<Loop>("The loop, made now or by the same request before")
+        .problems(&MAKING)
+}
+
+/// The routes that are the same in both directions.
 fn of(direction: Direction) -> [Route; 5] {
     let word = direction.word();
-    let one = format!("/loop/{word}/{{payment_hash}}");
-    let operation = |name: &str, summary: &str| {
-        openapi::operation(
-            &format!("{name}_{word}"),
-            &summary.replace("{}", &format!("loop {word}")),
-        )
-    };
+    let all = format!("/loop/{word}");
+    let one = format!("{all}/{{payment_hash}}");
+    let operation = |name: &str, summary: &str| operation(name, direction, summary);
     [
-        Route {
-            method: HttpMethod::Get,
-            path: format!("/loop/{word}/terms"),
-            handler: handler!(get, terms, direction),
-            operation: operation("terms", "What is offered for a {} now")
+        route!(
+            get,
+            format!("{all}/terms"),
+            terms(direction),
+            operation("terms", "What is offered for a {} now")
                 .answers::<loops::Terms>("The terms")
                 .problems(&[Kind::InvalidParameter]),
-        },
-        Route {
-            method: HttpMethod::Get,
-            path: format!("/loop/{word}"),
-            handler: handler!(get, list, direction),
-            operation: operation("list", "Each {}, newest first, in pages")
+        ),
+        route!(
+            get,
+            all,
+            list(direction),
+            operation("list", "Each {}, newest first, in pages")
                 .query::<loops::ListQuery>()
                 .answers::<LoopPage>("A page")
                 .problems(&[Kind::InvalidParameter]),
-        },
-        Route {
-            method: HttpMethod::Get,
-            path: one.clone(),
-            handler: handler!(get, find, direction),
-            operation: operation("get", "A {} as it is now")
+        ),
+        route!(
+            get,
+            one.clone(),
+            find(direction),
+            operation("get", "A {} as it is now")
                 .hash()
                 .answers::<Loop>("The loop")
                 .problems(&[Kind::InvalidParameter, Kind::UnknownLoop]),
-        },
-        Route {
-            method: HttpMethod::Get,
-            path: format!("{one}/events"),
-            handler: handler!(get, events, direction),
-            operation: operation(
+        ),
+        route!(
+            get,
+            format!("{one}/events"),
+            events(direction),
+            operation(
                 "events",
                 "A {} as it is now, and again whenever it changes, as server-sent events",
             )
             .hash()
             .answers_events()
             .problems(&[Kind::InvalidParameter, Kind::UnknownLoop]),
-        },
-        Route {
-            method: HttpMethod::Post,
-            path: format!("{one}/cosign"),
-            handler: handler!(post, cosign, direction),
-            operation: operation(
+        ),
+        route!(
+            post,
+            format!("{one}/cosign"),
+            cosign(direction),
+            operation(
                 "cosign",
                 "The server's half of a key-path spend of a {} (BIP 327), as soon as it cannot lose by it",
             )
             .hash()
             .takes::<loops::CosignRequest>()
             .answers::<loops::CosignReply>("Nonce and partial signature")
-            .problems(&[
-                Kind::InvalidParameter,
-                Kind::InvalidBody,
-                Kind::UnknownLoop,
-                Kind::SlowRequest,
-                Kind::WrongState,
-                Kind::TooLarge,
-                Kind::MediaType,
-            ]),
-        },
+            .problems(asking_in_json()),
+        ),
     ]
 }
 
