@@ -157,7 +157,11 @@ impl Engine {
     /// # Errors
     ///
     /// When it is not on sale, or the store fails.
-    pub async fn set_paused(&self, asset: Option<AssetId>, paused: bool) -> Result<(), AdminError> {
+    pub async fn set_paused(
+        self: &Arc<Self>,
+        asset: Option<AssetId>,
+        paused: bool,
+    ) -> Result<(), AdminError> {
         let assets: Vec<AssetId> = match asset {
             Some(asset) if self.sale(asset).is_none() => {
                 return Err(AdminError::NotSold(asset));
@@ -165,16 +169,34 @@ impl Engine {
             Some(asset) => vec![asset],
             None => locked(&self.sales).iter().map(|sale| sale.asset).collect(),
         };
-        for asset in assets {
-            self.store.set_paused(asset, paused).await?;
-            let mut now = locked(&self.paused);
-            match paused {
-                true => now.insert(asset),
-                false => now.remove(&asset),
-            };
-            tracing::info!(%asset, paused, "the operator has decided");
-        }
-        Ok(())
+        let engine = self.clone();
+        self.decide(async move {
+            for asset in assets {
+                engine.store.set_paused(asset, paused).await?;
+                let mut now = locked(&engine.paused);
+                match paused {
+                    true => now.insert(asset),
+                    false => now.remove(&asset),
+                };
+                tracing::info!(%asset, paused, "the operator has decided");
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Runs a decision to its end, also when the operator goes, and one after the other: what is stored last is what counts in memory.
+    async fn decide(
+        self: &Arc<Self>,
+        decision: impl Future<Output = Result<(), AdminError>> + Send + 'static,
+    ) -> Result<(), AdminError> {
+        let engine = self.clone();
+        let decided = self.beside(async move {
+            let _one_at_a_time = engine.deciding.lock().await;
+            decision.await
+        });
+        let stopping = || AdminError::Unreachable("the server is stopping".into());
+        decided.await.ok_or_else(stopping)?
     }
 
     /// Puts an asset on sale, or changes how it is sold.
@@ -182,16 +204,20 @@ impl Engine {
     /// # Errors
     ///
     /// When the store fails; nothing has changed then.
-    pub async fn set_sale(&self, sale: Sale) -> Result<(), AdminError> {
-        self.store.set_sale(sale).await?;
-        {
-            let mut sales = locked(&self.sales);
-            sales.retain(|own| own.asset != sale.asset);
-            sales.push(sale);
-        }
-        tracing::info!(asset = %sale.asset, price_msat = sale.price_msat, "the operator has set a price");
-        self.look_at_wallets();
-        Ok(())
+    pub async fn set_sale(self: &Arc<Self>, sale: Sale) -> Result<(), AdminError> {
+        let engine = self.clone();
+        self.decide(async move {
+            engine.store.set_sale(sale).await?;
+            {
+                let mut sales = locked(&engine.sales);
+                sales.retain(|own| own.asset != sale.asset);
+                sales.push(sale);
+            }
+            tracing::info!(asset = %sale.asset, price_msat = sale.price_msat, "the operator has set a price");
+            engine.look_at_wallets();
+            Ok(())
+        })
+        .await
     }
 
     /// Splits what is free of an asset into coins of one size.
@@ -264,5 +290,69 @@ impl Engine {
             ApplyError::Halted => AdminError::Refused(error.to_string()),
             ApplyError::Store(error) => AdminError::Store(error),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Settings;
+
+    /// An engine whose daemons do not answer: what the operator decides does not need them.
+    async fn alone(dir: &std::path::Path) -> Arc<Engine> {
+        let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (certificate, key) = (dir.join("tls.crt"), dir.join("api_key"));
+        std::fs::write(&certificate, own.cert.pem()).unwrap();
+        std::fs::write(&key, [7; 32]).unwrap();
+        let settings = Settings {
+            data_dir: Some(dir.join("desk")),
+            electrum_url: Some("tcp://127.0.0.1:1".into()),
+            ldk_address: Some("127.0.0.1:1".into()),
+            ldk_cert: Some(certificate),
+            ldk_credential: Some(key),
+            ..Settings::default()
+        };
+        Engine::start(settings.check().unwrap()).await.unwrap()
+    }
+
+    fn sale(byte: u8) -> Sale {
+        Sale {
+            asset: AssetId::from_byte_array([byte; 32]),
+            price_msat: 1_000,
+            min: 1,
+            max: None,
+            coin: 0,
+        }
+    }
+
+    /// Asks, and hangs up before there is an answer.
+    fn hang_up<T>(asked: impl Future<Output = T>) {
+        use futures_util::FutureExt as _;
+        assert!(Box::pin(asked).now_or_never().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_decision_whose_caller_is_gone_is_in_memory_as_in_the_store() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = alone(dir.path()).await;
+        let (first, second) = (sale(1), sale(2));
+        hang_up(engine.set_sale(first));
+        // What is decided after it waits for it.
+        engine.set_sale(second).await.unwrap();
+        assert_eq!(engine.sale(first.asset), Some(first));
+        assert!(engine.store.sales().unwrap().contains(&first));
+
+        hang_up(engine.set_paused(Some(first.asset), true));
+        hang_up(engine.set_paused(Some(second.asset), true));
+        engine.set_paused(Some(second.asset), false).await.unwrap();
+        assert!(locked(&engine.paused).contains(&first.asset));
+        assert!(!locked(&engine.paused).contains(&second.asset));
+        assert_eq!(engine.store.paused().unwrap(), [first.asset]);
+
+        hang_up(engine.set_paused(None, true));
+        engine.set_paused(Some(second.asset), false).await.unwrap();
+        assert!(locked(&engine.paused).contains(&first.asset));
+        assert_eq!(engine.store.paused().unwrap(), [first.asset]);
+        engine.stop().await;
     }
 }

@@ -200,24 +200,30 @@ impl Engine {
                 "must have one input: the output of the HTLC",
             ));
         };
-        let outpoint = input.previous_output;
-        let locked = self.locked_at(swap, outpoint).await?;
-        // What was paid to the HTLC beside what the server pays for is the client's in any case. What has the agreed amount could
-        // yet be what the server pays for, when a reorganisation takes away the other one.
-        let agreed = locked
-            .coins
-            .iter()
-            .any(|(_, value)| value.0 == swap.terms.amount.0);
-        let stray = kind == Kind::LoopIn && swap.settle_tried && !agreed;
-        if !may_cosign(swap) && !stray {
-            return Err(later(match kind {
+        let not_yet = || {
+            later(match kind {
                 Kind::LoopIn => {
                     "the loop may still be paid: cancel it, or wait until the payment has failed"
                 }
                 Kind::LoopOut | Kind::LnToLiquid => {
                     "the payment has not arrived: pay it, or show the preimage"
                 }
-            }));
+            })
+        };
+        // What is not signed for, whatever the chain has, is not looked for there.
+        let beside = kind == Kind::LoopIn && swap.settle_tried;
+        if !may_cosign(swap) && !beside {
+            return Err(not_yet());
+        }
+        let locked = self.locked_at(swap, input.previous_output).await?;
+        // What was paid to the HTLC beside what the server pays for is the client's in any case. What has the agreed amount could
+        // yet be what the server pays for, when a reorganisation takes away the other one.
+        let agreed = locked
+            .coins
+            .iter()
+            .any(|(_, value)| value.0 == swap.terms.amount.0);
+        if !may_cosign(swap) && agreed {
+            return Err(not_yet());
         }
         let signers = locked.taproot.signers().ok_or_else(|| {
             later("the internal key of this loop is unspendable: spend it by script")
@@ -234,26 +240,22 @@ impl Engine {
         })
     }
 
-    /// The output of a swap's HTLC at `outpoint`, as the chain has it.
+    /// The output of a swap's HTLC at `outpoint`, as the chain has it. The loop may be over long ago: anybody may ask for its signature
+    /// again and again, so nothing is watched for it.
     async fn locked_at(&self, swap: &Swap, outpoint: OutPoint) -> Result<Locked, LoopError> {
         let unreachable =
             |error: crate::chain::IndexError| LoopError::Unreachable(error.to_string());
         let chain = self.bitcoin()?.chain();
         let taproot = Taproot::of(&swap.terms).map_err(|error| later(error.to_string()))?;
-        let script = taproot.script_pubkey();
-        let watched = chain.watch([(script.clone(), swap.terms.made_at)]).await;
-        watched.map_err(unreachable)?;
-        let outputs = chain.outputs(&script).await.map_err(unreachable)?;
-        let found = outputs.iter().find(|found| found.outpoint == outpoint);
-        let Some(found) = found else {
-            return Err(wrong(
-                "transaction",
-                format!("spends {outpoint}, which is no output of this loop's HTLC"),
-            ));
-        };
+        let value = chain.output(outpoint, &taproot.script_pubkey()).await;
+        let value = value.map_err(unreachable)?.ok_or_else(|| {
+            let reason =
+                format!("spends {outpoint}, which is no output of this loop's HTLC, or is spent");
+            wrong("transaction", reason)
+        })?;
         Ok(Locked {
             taproot,
-            coins: vec![(outpoint, found.value)],
+            coins: vec![(outpoint, value)],
         })
     }
 }

@@ -69,6 +69,8 @@ pub struct Engine {
     paused: Mutex<HashSet<AssetId>>,
     /// What is on sale now.
     sales: Mutex<Vec<Sale>>,
+    /// Held while the operator's decision is stored and taken into `paused` or `sales`.
+    deciding: tokio::sync::Mutex<()>,
     /// Why no new swaps can be made yet; `None` when they can.
     unready: watch::Sender<Option<String>>,
     stopping: watch::Sender<bool>,

@@ -187,7 +187,13 @@ impl Engine {
         }
         // What is looked at from now on is at least as new as this tip.
         let tip = self.height_of(&swap);
-        match self.chain(swap.terms.chain).observe(&swap).await {
+        let seen = self.chain(swap.terms.chain).observe(&swap).await;
+        if self.cells.get(cell.id).is_none() {
+            // It became final while this look waited: to look is to watch, and nobody else would end that.
+            self.chain(cell.chain).unwatch(cell.lock().script).await;
+            return;
+        }
+        match seen {
             Ok(chain) => {
                 let mut state = cell.state.lock().await;
                 state.chain = chain;

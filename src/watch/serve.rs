@@ -209,6 +209,7 @@ impl Engine {
             receivable: AtomicU64::new(0),
             paused: Mutex::new(paused),
             sales: Mutex::new(sales),
+            deciding: tokio::sync::Mutex::default(),
             unready: watch::Sender::new(Some("it is starting".into())),
             stopping: watch::Sender::new(false),
             broken: watch::Sender::new(None),

@@ -366,3 +366,38 @@ async fn actions_are_read_strictly() {
     }
     service.stop().await;
 }
+
+#[tokio::test]
+async fn a_transaction_that_cannot_be_read_is_told_why() {
+    let service = Service::start(Limits::default()).await;
+    let (hash, nonce) = (preimage(1).payment_hash(), PUBKEY.repeat(2));
+    let whole = TRANSACTION.len();
+    let table = [
+        (String::new(), "is cut off: 0 bytes"),
+        (TRANSACTION[..whole - 2].into(), "is cut off: 93 bytes"),
+        (TRANSACTION[..8].into(), "is cut off: 4 bytes"),
+        ("02000000feffffffff".into(), "is cut off: 9 bytes"),
+        (TRANSACTION[..whole - 1].into(), "has half a byte"),
+        (
+            format!("{TRANSACTION}0000"),
+            "is 94 bytes long, and 2 more bytes follow it",
+        ),
+        (TRANSACTION.repeat(2), "94 more bytes follow it"),
+        (TRANSACTION.replacen('0', "x", 1), "is no lower-case hex"),
+        (TRANSACTION.to_uppercase(), "is no lower-case hex"),
+        (format!("0x{TRANSACTION}"), "is no lower-case hex"),
+        // The mark of a witness, and another than the only one that there is.
+        ("02000000000200".into(), "is no transaction: "),
+    ];
+    for (transaction, said) in table {
+        let body = json!({ "nonce": nonce, "transaction": transaction });
+        let path = format!("/loop/in/{hash}/cosign");
+        let answer = service.post(&path, body.to_string()).await;
+        assert_eq!(answer.status, 400, "{body}");
+        assert_eq!(answer.param().as_deref(), Some("transaction"), "{body}");
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains(said), "{body}: {detail}");
+        assert!(!detail.contains("IO"), "{detail}");
+    }
+    service.stop().await;
+}

@@ -8,6 +8,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use bitcoin::Transaction;
+use bitcoin::consensus::encode::{Error as DecodeError, deserialize_partial};
 use bitcoin::hashes::{Hash as _, sha256};
 use bitcoin::hex::FromHex;
 use bitcoin::secp256k1::PublicKey;
@@ -73,6 +74,10 @@ fn hex(param: &str, text: &str) -> Result<Vec<u8>, Problem> {
     let upper = text.bytes().any(|byte| byte.is_ascii_uppercase());
     match Vec::from_hex(text) {
         Ok(bytes) if !upper => Ok(bytes),
+        Err(_) if text.bytes().all(|byte| byte.is_ascii_hexdigit()) => Err(Problem::param(
+            param,
+            "has half a byte: its number of hexadecimal digits is odd",
+        )),
         Ok(_) | Err(_) => Err(Problem::param(param, "is no lower-case hexadecimal")),
     }
 }
@@ -327,8 +332,23 @@ pub(super) fn in_wanted(asked: &LoopInRequest, request: Option<Uuid>) -> Result<
 }
 
 pub(super) fn cosign(asked: &CosignRequest) -> Result<(Transaction, [u8; 66]), Problem> {
-    let raw = hex("transaction", &asked.transaction)?;
-    let transaction = bitcoin::consensus::deserialize(&raw)
-        .map_err(|error| Problem::param("transaction", format!("is no transaction: {error}")))?;
+    let transaction = transaction(&asked.transaction)?;
     Ok((transaction, array("nonce", &asked.nonce)?))
+}
+
+fn transaction(text: &str) -> Result<Transaction, Problem> {
+    let wrong = |reason: String| Err(Problem::param("transaction", reason));
+    let raw = hex("transaction", text)?;
+    let length = raw.len();
+    match deserialize_partial::<Transaction>(&raw) {
+        Ok((transaction, read)) if read == length => Ok(transaction),
+        Ok((_, read)) => wrong(format!(
+            "is {read} bytes long, and {more} more bytes follow it",
+            more = length - read
+        )),
+        Err(DecodeError::Io(_)) => wrong(format!(
+            "is cut off: {length} bytes are only the beginning of a transaction"
+        )),
+        Err(error) => wrong(format!("is no transaction: {error}")),
+    }
 }

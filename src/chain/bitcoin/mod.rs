@@ -284,6 +284,40 @@ impl BitcoinChain {
         Ok(state.watched.outputs(script))
     }
 
+    /// What the output at `outpoint` holds, if it pays `script` and no block has spent it. For scripts that are not watched, too: the
+    /// source is asked, no block is read, and nothing is kept.
+    ///
+    /// # Errors
+    ///
+    /// While the source is not there.
+    pub async fn output(
+        &self,
+        outpoint: OutPoint,
+        script: &ScriptBuf,
+    ) -> Result<Option<Sat>, IndexError> {
+        let is_left = |found: &Found| {
+            let gone = matches!(found.spent_by, Some((_, Depth::Block(_))));
+            found.outpoint == outpoint && !gone
+        };
+        let of = |found: Vec<Found>| {
+            let mut found = found.into_iter();
+            found.find(is_left).map(|found| found.value)
+        };
+        match &self.0.source {
+            Source::Electrum(electrum) => Ok(of(electrum.outputs(script).await?)),
+            Source::Node { rpc, .. } => {
+                let watched = self.outputs(script).await;
+                if let Some(value) = watched.ok().and_then(of) {
+                    return Ok(Some(value));
+                }
+                let rpc = Arc::clone(rpc);
+                let found = blocking(move || rpc.output(outpoint)).await?;
+                let found = found.filter(|(_, pays)| pays == script);
+                Ok(found.map(|(value, _)| value))
+            }
+        }
+    }
+
     /// Where `transaction` stands, which spends the wallet's coins or pays a watched script.
     ///
     /// # Errors

@@ -8,11 +8,11 @@ use bdk_bitcoind_rpc::bitcoincore_rpc::{self, RpcApi};
 use bitcoin::base64::Engine as _;
 use bitcoin::base64::prelude::BASE64_STANDARD;
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
-use bitcoin::{BlockHash, Transaction, Txid};
+use bitcoin::{Amount, BlockHash, Denomination, OutPoint, ScriptBuf, Transaction, Txid};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use swaprig_units::Height;
+use swaprig_units::{Height, Sat};
 
 use super::super::fee::rate_from_coins;
 use super::super::index::{BroadcastError, IndexError, malformed, verdict};
@@ -39,6 +39,20 @@ struct Reply {
     id: Option<u64>,
     result: Option<Box<RawValue>>,
     error: Option<RpcError>,
+}
+
+/// What `gettxout` says of an output, of what is needed of it.
+#[derive(Deserialize)]
+struct Unspent {
+    /// In bitcoin, with eight decimals: read from its text, so that nothing is rounded.
+    value: Box<RawValue>,
+    #[serde(rename = "scriptPubKey")]
+    script: UnspentScript,
+}
+
+#[derive(Deserialize)]
+struct UnspentScript {
+    hex: ScriptBuf,
 }
 
 /// Takes `result` for what it is asked to be.
@@ -193,6 +207,32 @@ impl Rpc {
             .call(METHOD, &[json!(blocks)])
             .map_err(|error| index_error(METHOD, error))?;
         Ok(said["feerate"].as_f64().and_then(rate_from_coins))
+    }
+
+    /// What an output holds and whom it pays, unless a block has spent it. It may be in the mempool, or be spent there.
+    pub(super) fn output(
+        &self,
+        outpoint: OutPoint,
+    ) -> Result<Option<(Sat, ScriptBuf)>, IndexError> {
+        const METHOD: &str = "gettxout";
+        // With the mempool, what is in a block and spent in the mempool would be missing; without it, what is in no block.
+        for with_mempool in [false, true] {
+            let params = [
+                json!(outpoint.txid),
+                json!(outpoint.vout),
+                json!(with_mempool),
+            ];
+            let found: Option<Unspent> = self
+                .call(METHOD, &params)
+                .map_err(|error| index_error(METHOD, error))?;
+            let Some(Unspent { value, script }) = found else {
+                continue;
+            };
+            let amount = Amount::from_str_in(value.get(), Denomination::Bitcoin);
+            let amount = amount.map_err(|error| malformed(METHOD, error.to_string()))?;
+            return Ok(Some((Sat(amount.to_sat()), script.hex)));
+        }
+        Ok(None)
     }
 
     /// The block at `height` of the node's chain.

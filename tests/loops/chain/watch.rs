@@ -1,6 +1,7 @@
 //! What is watched, over both sources: through the mempool, blocks, reorganisations and the death of the source.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::time::Instant;
 
 use bitcoin::{Address, Network, OutPoint};
@@ -9,6 +10,7 @@ use swaprig::chain::{BroadcastError, IndexError};
 use swaprig::swap::Depth;
 use swaprig_harness::bitcoind::{PASSWORD, USER};
 use swaprig_harness::proxy::{Calls, Failure, Proxy, Upstream};
+use swaprig_harness::time::{Probe, poll_until};
 use swaprig_harness::units::{BlockDelta, Height, Sat};
 
 use super::scene::{Kind, Scene, coins, funded, is_seen, lock, reorg, taken, told};
@@ -269,4 +271,56 @@ async fn what_happens_is_told_at_once() {
         }
         scene.world.finish().await.unwrap();
     }
+}
+
+async fn an_output_is_told_without_a_watch(kind: Kind) {
+    let Some(scene) = Scene::new(kind).await else {
+        return;
+    };
+    let (chain, _events) = scene.open("wallet").await;
+    scene.stock(&chain, 2, 300_000).await;
+    let script = lock(1, 0).script_pubkey;
+    let funding = funded(&chain, 1, 100_000, &mut HashSet::new());
+    let outpoint = OutPoint::new(funding.compute_txid(), 0);
+    let holds = async |what: &str, wanted: Option<Sat>| {
+        let seen = poll_until::<_, Infallible, _>(what, soon(), || async {
+            match chain.output(outpoint, &script).await {
+                Ok(found) if found == wanted => Probe::Ready(()),
+                other => Probe::Pending(format!("{other:?}")),
+            }
+        });
+        seen.await.unwrap_or_else(|error| panic!("{error}"));
+    };
+    let value = Some(Sat(100_000));
+    assert_eq!(chain.output(outpoint, &script).await.unwrap(), None);
+    chain.broadcast(&funding).await.unwrap();
+    holds("it in the mempool", value).await;
+    scene.mine(1).await;
+    holds("it in a block", value).await;
+    let other = lock(2, 0).script_pubkey;
+    assert_eq!(chain.output(outpoint, &other).await.unwrap(), None);
+    let beside = OutPoint::new(outpoint.txid, 7);
+    assert_eq!(chain.output(beside, &script).await.unwrap(), None);
+    // A spend that waits may be replaced; one in a block is the end.
+    let to = chain.fresh_address().unwrap().script_pubkey();
+    let spend = taken(1, outpoint, 100_000, &to);
+    chain.broadcast(&spend).await.unwrap();
+    holds("it while its spend waits", value).await;
+    scene.mine(1).await;
+    holds("its end", None).await;
+    if kind == Kind::Node {
+        let unwatched = chain.outputs(&script).await.unwrap_err().to_string();
+        assert!(unwatched.contains("is not watched"), "{unwatched}");
+    }
+    scene.world.finish().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_is_told_by_bitcoind_without_a_watch() {
+    an_output_is_told_without_a_watch(Kind::Node).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_output_is_told_by_electrum_without_a_watch() {
+    an_output_is_told_without_a_watch(Kind::Electrum).await;
 }
