@@ -157,12 +157,22 @@ impl Desk {
             }
             let found = self.rest().get(Direction::Out, hash, soon()).await;
             let found = found.map_err(|error| error.to_string())?;
-            match found.funding {
-                Some(_) => Ok(found),
+            // It is stored before it is sent, and a block that comes between would be without it.
+            match &found.funding {
+                Some(funding) if funding.confirmations > 0 => Ok(found),
+                Some(funding) => self.is_waiting(&funding.txid).await.map(|()| found),
                 None => Err(format!("{outgoing:?} {found:?}")),
             }
         })
         .await
+    }
+
+    /// Whether a transaction is in bitcoind's mempool.
+    async fn is_waiting(&self, txid: &str) -> Result<(), String> {
+        let rpc = self.world.bitcoind().rpc();
+        let params = [txid.into()];
+        let entry = rpc.call::<serde_json::Value>("getmempoolentry", &params, soon());
+        entry.await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Asks for a loop in of 200,000 sat.
