@@ -12,7 +12,7 @@ use swaprig_harness::elementsd::{lbtc, parts};
 use swaprig_harness::units::{Preimage, Sat};
 use swaprig_harness::world::liquid_address;
 use swaprig_scenarios::lang::{Arg, Source, check};
-use swaprig_scenarios::run::{Run, Step, StepFailure, Verdict};
+use swaprig_scenarios::run::{Failure, Run, Step, StepFailure, Verdict};
 use swaprig_scenarios::step;
 
 use support::assert_says;
@@ -104,39 +104,51 @@ impl Step for Steal {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_theft_from_an_htlc_is_noticed_and_until_then_its_coins_are_its_own() {
+/// Runs a scenario in which the step `steal` takes what was locked in an HTLC; it fails when the books are looked at, and its title
+/// has `says`.
+async fn theft<S: Step>(
+    chain: &str,
+    mine: &str,
+    steal: &str,
+    says: &[&str],
+) -> Option<Box<Failure>> {
     if !support::runs() {
-        return;
+        return None;
     }
     let mut registry = all_steps().unwrap();
-    registry.add::<Steal>().unwrap();
-    let outcome = support::run::outcome_of(
+    registry.add::<S>().unwrap();
+    let scenario = format!(
         r#"
 title = "A thief who knows the preimage"
-world = { preset = "liquid" }
+world = {{ preset = "{chain}" }}
 steps = [
-  { preimage = 32, as = "p" },
-  { key = "liquid", as = "me" },
-  { htlc = "liquid", hash = "$p.hash", claimer = "$me", refunder = "$me", timeout_in = 100, as = "lock" },
-  { fund_htlc = "$lock", amount = "123_456 sat" },
-  { mine = 1, chain = "liquid" },
-  { steal = "$lock", preimage = "$p.preimage" },
-  { mine = 1, chain = "liquid" },
-  { expect = "height", at_least = 1 },
+  {{ preimage = 32, as = "p" }},
+  {{ key = "{chain}", as = "me" }},
+  {{ htlc = "{chain}", hash = "$p.hash", claimer = "$me", refunder = "$me", timeout_in = 100, as = "lock" }},
+  {{ fund_htlc = "$lock", amount = "123_456 sat" }},
+  {mine},
+  {{ {steal} = "$lock", preimage = "$p.preimage" }},
+  {mine},
+  {{ expect = "height", at_least = 1 }},
 ]
-"#,
-        &registry,
-    )
-    .await;
-    let Verdict::Failed(failure) = &outcome.verdict else {
+"#
+    );
+    let outcome = support::run::outcome_of(&scenario, &registry).await;
+    let Verdict::Failed(failure) = outcome.verdict else {
         panic!("{:?}", outcome.verdict)
     };
     assert_eq!(failure.step, Some(7), "{}", failure.failure);
-    assert_says(
-        &failure.failure.title,
-        &["on Liquid", "nobody owns 123_", "sat of lbtc"],
-    );
+    assert_says(&failure.failure.title, says);
+    Some(failure)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_theft_from_an_htlc_is_noticed_and_until_then_its_coins_are_its_own() {
+    let says = ["on Liquid", "nobody owns 123_", "sat of lbtc"];
+    let mine = r#"{ mine = 1, chain = "liquid" }"#;
+    let Some(failure) = theft::<Steal>("liquid", mine, "steal", &says).await else {
+        return;
+    };
     // The last sheet that added up says where they were before.
     let sheet = failure
         .money
@@ -193,37 +205,11 @@ impl Step for StealOnBitcoin {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_theft_from_an_htlc_on_bitcoin_is_noticed_and_until_then_its_coins_are_its_own() {
-    if !support::runs() {
+    let says = ["money vanished", "nobody owns 123_"];
+    let stolen = theft::<StealOnBitcoin>("bitcoin", "{ mine = 1 }", "steal_on_bitcoin", &says);
+    let Some(failure) = stolen.await else {
         return;
-    }
-    let mut registry = all_steps().unwrap();
-    registry.add::<StealOnBitcoin>().unwrap();
-    let outcome = support::run::outcome_of(
-        r#"
-title = "A thief who knows the preimage"
-world = { preset = "bitcoin" }
-steps = [
-  { preimage = 32, as = "p" },
-  { key = "bitcoin", as = "me" },
-  { htlc = "bitcoin", hash = "$p.hash", claimer = "$me", refunder = "$me", timeout_in = 100, as = "lock" },
-  { fund_htlc = "$lock", amount = "123_456 sat" },
-  { mine = 1 },
-  { steal_on_bitcoin = "$lock", preimage = "$p.preimage" },
-  { mine = 1 },
-  { expect = "height", at_least = 1 },
-]
-"#,
-        &registry,
-    )
-    .await;
-    let Verdict::Failed(failure) = &outcome.verdict else {
-        panic!("{:?}", outcome.verdict)
     };
-    assert_eq!(failure.step, Some(7), "{}", failure.failure);
-    assert_says(
-        &failure.failure.title,
-        &["money vanished", "nobody owns 123_"],
-    );
     // The last sheet that added up says where they were before.
     let books = &failure.money.as_ref().unwrap().books;
     let before = ("HTLC lock".to_owned(), Sat(123_456));

@@ -10,7 +10,7 @@ use super::keys::KeyPath;
 use super::reservations::Owned;
 use super::size::FundingSize;
 use super::swap_chain::Shortage;
-use crate::swap::{Terms, neutral_outpoint};
+use crate::swap::{Asset, Terms, neutral_outpoint};
 
 /// An unspent output of the wallet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,18 @@ impl Owned for Coin {
 
     fn height(&self) -> Option<Height> {
         self.height
+    }
+
+    fn asset(&self) -> Asset {
+        self.asset.into()
+    }
+
+    fn value(&self) -> u64 {
+        self.value.0
+    }
+
+    fn is_usable(&self) -> bool {
+        self.explicit && self.height.is_some()
     }
 }
 

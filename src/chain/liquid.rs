@@ -18,7 +18,7 @@ use super::coins::{Coin, Needs, Selection, select};
 use super::fan_out::{FanOut, FanOutError, Split};
 use super::index::{BroadcastError, Index, IndexError};
 use super::observe::observe;
-use super::reservations::{Owned as _, Owner, Reservations};
+use super::reservations::Reservations;
 use super::swap_chain::{
     AnyError, ChainEvent, Lock, Rates, Recovered, Shortage, Signed, Sums, SwapChain, Watch, Way,
 };
@@ -26,7 +26,7 @@ use super::wallet::{Wallet, WalletError};
 use super::watcher::{WatchEvent, Watcher};
 use crate::store::ReservedCoin;
 use crate::swap::{
-    self, Asset, ChainName, ChainState, FeeRate, FundingTx, Htlc, Locked, Swap, SwapId, Terms,
+    self, ChainName, ChainState, FeeRate, FundingTx, Htlc, Locked, Swap, SwapId, Terms,
     liquid_outpoint, neutral_outpoint, neutral_txid,
 };
 
@@ -171,21 +171,7 @@ impl Liquid {
 
     /// What there is of each asset.
     pub fn sums(&self) -> BTreeMap<AssetId, Sums> {
-        let mut sums: BTreeMap<AssetId, Sums> = BTreeMap::new();
-        for (coin, owner) in self.locked().coins.all() {
-            let of_asset = sums.entry(coin.asset).or_default();
-            match owner {
-                Some(Owner::Swap(_)) => of_asset.reserved += coin.value.0,
-                Some(Owner::Split) => of_asset.pending += coin.value.0,
-                Some(Owner::Spent) => {}
-                None if coin.explicit && coin.height.is_some() => {
-                    of_asset.free += coin.value.0;
-                    of_asset.free_coins += 1;
-                }
-                None => of_asset.pending += coin.value.0,
-            }
-        }
-        sums
+        self.locked().coins.sums(|coin| coin.asset)
     }
 
     /// Returns when the index says that something of the wallet's is another.
@@ -462,14 +448,7 @@ impl SwapChain for Liquid {
         let (coins, taken) = inventory.coins.for_choice();
         let taken = taken.into_iter().map(liquid_outpoint).collect();
         let coins = select(coins, &self.needs(terms), &taken)?.coins;
-        let reserved = coins.iter().map(|coin| ReservedCoin {
-            outpoint: coin.outpoint(),
-            asset: Asset::Liquid(coin.asset),
-            value: coin.value.0,
-        });
-        let reserved = reserved.collect();
-        inventory.coins.take(swap, coins);
-        Ok(reserved)
+        Ok(inventory.coins.take(swap, coins))
     }
 
     fn take_stored(&self, swap: SwapId, outpoints: &[bitcoin::OutPoint]) {

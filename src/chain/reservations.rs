@@ -1,12 +1,14 @@
 //! A wallet's coins and whose they are: each belongs to at most one swap or one split. In memory; the store has the same for good.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bitcoin::OutPoint;
 use swaprig_units::Height;
 
-use crate::swap::SwapId;
+use super::swap_chain::Sums;
+use crate::store::ReservedCoin;
+use crate::swap::{Asset, SwapId};
 
 /// An unspent output of a wallet.
 pub(crate) trait Owned: Clone {
@@ -14,11 +16,20 @@ pub(crate) trait Owned: Clone {
     fn outpoint(&self) -> OutPoint;
     /// The height of its block; `None` in the mempool.
     fn height(&self) -> Option<Height>;
+    /// Of which asset.
+    fn asset(&self) -> Asset;
+    /// How much of it, in its smallest parts.
+    fn value(&self) -> u64;
+
+    /// Whether a funding could spend it now, if nobody had it.
+    fn is_usable(&self) -> bool {
+        self.height().is_some()
+    }
 }
 
 /// Who has a coin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Owner {
+enum Owner {
     Swap(SwapId),
     /// A transaction that splits or gathers coins.
     Split,
@@ -59,9 +70,28 @@ impl<C: Owned> Reservations<C> {
     }
 
     /// All coins that the wallet shows, and whose they are.
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&C, Option<Owner>)> {
+    fn all(&self) -> impl Iterator<Item = (&C, Option<Owner>)> {
         let owner = |coin: &C| self.taken.get(&coin.outpoint()).copied();
         self.coins.iter().map(move |coin| (coin, owner(coin)))
+    }
+
+    /// What there is, and in what state, of each kind of coins.
+    pub(crate) fn sums<K: Ord>(&self, kind: impl Fn(&C) -> K) -> BTreeMap<K, Sums> {
+        let mut all: BTreeMap<K, Sums> = BTreeMap::new();
+        for (coin, owner) in self.all() {
+            let (sums, value) = (all.entry(kind(coin)).or_default(), coin.value());
+            match owner {
+                Some(Owner::Swap(_)) => sums.reserved += value,
+                Some(Owner::Split) => sums.pending += value,
+                Some(Owner::Spent) => {}
+                None if coin.is_usable() => {
+                    sums.free += value;
+                    sums.free_coins += 1;
+                }
+                None => sums.pending += value,
+            }
+        }
+        all
     }
 
     /// Confirmed coins that nobody has taken.
@@ -75,12 +105,19 @@ impl<C: Owned> Reservations<C> {
         (&self.coins, self.taken.keys().copied().collect())
     }
 
-    /// These coins are a swap's.
-    pub(crate) fn take(&mut self, swap: SwapId, coins: Vec<C>) {
+    /// These coins are a swap's; as the store is to have them.
+    pub(crate) fn take(&mut self, swap: SwapId, coins: Vec<C>) -> Vec<ReservedCoin> {
         for coin in &coins {
             self.taken.insert(coin.outpoint(), Owner::Swap(swap));
         }
+        let reserved = coins.iter().map(|coin| ReservedCoin {
+            outpoint: coin.outpoint(),
+            asset: coin.asset(),
+            value: coin.value(),
+        });
+        let reserved = reserved.collect();
         self.of_swaps.insert(swap, coins);
+        reserved
     }
 
     /// The coins of a swap are taken, and known to the store only by their outpoints.
@@ -149,6 +186,14 @@ mod tests {
 
         fn height(&self) -> Option<Height> {
             Some(Height(1))
+        }
+
+        fn asset(&self) -> Asset {
+            Asset::Bitcoin
+        }
+
+        fn value(&self) -> u64 {
+            7
         }
     }
 

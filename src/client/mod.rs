@@ -10,6 +10,8 @@ mod claiming;
 mod drive;
 mod invoice;
 mod keys;
+#[cfg(test)]
+mod lies;
 pub mod loops;
 mod policy;
 mod record;

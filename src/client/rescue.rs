@@ -128,14 +128,7 @@ impl Rescue {
     /// # Errors
     /// When it is none.
     pub fn read(path: &Path) -> Result<Self, RescueError> {
-        let rescue: Rescue = read_file(path)?;
-        match rescue.version {
-            VERSION => Ok(rescue),
-            other => Err(RescueError::Malformed {
-                path: path.to_owned(),
-                why: format!("it is of version {other}"),
-            }),
-        }
+        read_file(path, VERSION, |rescue: &Rescue| rescue.version)
     }
 
     /// The same with a preimage that was found elsewhere.
@@ -219,16 +212,25 @@ pub(super) fn write_file(path: &Path, rescue: &impl Serialize) -> Result<(), Res
     write_private(path, text.as_bytes()).map_err(failed)
 }
 
-/// Reads a rescue file.
-pub(super) fn read_file<T: DeserializeOwned>(path: &Path) -> Result<T, RescueError> {
+/// Reads a rescue file of a version.
+pub(super) fn read_file<T: DeserializeOwned>(
+    path: &Path,
+    version: u32,
+    version_of: impl Fn(&T) -> u32,
+) -> Result<T, RescueError> {
+    let malformed = |why: String| RescueError::Malformed {
+        path: path.to_owned(),
+        why,
+    };
     let text = std::fs::read_to_string(path).map_err(|source| RescueError::File {
         path: path.to_owned(),
         source,
     })?;
-    serde_json::from_str(&text).map_err(|error| RescueError::Malformed {
-        path: path.to_owned(),
-        why: error.to_string(),
-    })
+    let rescue = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+    match version_of(&rescue) {
+        same if same == version => Ok(rescue),
+        other => Err(malformed(format!("it is of version {other}"))),
+    }
 }
 
 impl std::fmt::Debug for Rescue {

@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::coins::{create, refused};
+use crate::asked::{create, refused};
 use crate::desk::{Desk, Plan, free, soon};
 
 /// Millisatoshi for a part of the asset.

@@ -11,8 +11,8 @@ use swaprig_proto::v1::{self, SwapStatus};
 use tonic::Code;
 use uuid::Uuid;
 
+use crate::asked::{create, in_store, refused};
 use crate::asset::{asset_on_sale, request_of, wish_of};
-use crate::coins::{create, in_store, refused};
 use crate::desk::{Desk, Plan, soon};
 use crate::support;
 

@@ -32,6 +32,9 @@ fn chain_of(keychain: KeychainKind) -> u32 {
     }
 }
 
+/// Why a derivation does not fail.
+const HAS_CHILD: &str = "a key has a child at every index, but for one in 2^127";
+
 impl Keys {
     pub(super) fn new(seed: &Seed, network: Network) -> Self {
         let secp = Secp256k1::new();
@@ -42,7 +45,7 @@ impl Keys {
         let path: DerivationPath = [hardened(86), hardened(coin), hardened(0)]
             .as_slice()
             .into();
-        let account = master.derive_priv(&secp, &path).expect("a child key");
+        let account = master.derive_priv(&secp, &path).expect(HAS_CHILD);
         Keys {
             origin: format!("[{}/86'/{coin}'/0']", master.fingerprint(&secp)),
             account,
@@ -62,7 +65,7 @@ impl Keys {
         let key = self
             .account
             .derive_priv(&self.secp, &path)
-            .expect("a child key");
+            .expect(HAS_CHILD);
         let pair = Keypair::from_secret_key(&self.secp, &key.private_key);
         pair.tap_tweak(&self.secp, None).to_keypair()
     }
@@ -84,7 +87,7 @@ impl Keys {
             let kind = TapSighashType::Default;
             let hash = cache
                 .taproot_key_spend_signature_hash(at, &Prevouts::All(&spent), kind)
-                .expect("all spent outputs are there");
+                .expect("there is an output for each input, as was just asserted");
             let message = Message::from(hash);
             taproot::Signature {
                 signature: self

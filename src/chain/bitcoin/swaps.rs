@@ -11,7 +11,7 @@ use futures_util::future::BoxFuture;
 use swaprig_units::{Height, Sat, Units};
 
 use super::super::index::{BroadcastError, IndexError};
-use super::super::reservations::{Owned, Owner, Reservations};
+use super::super::reservations::{Owned, Reservations};
 use super::super::swap_chain::{
     AnyError, Lock, Rates, Recovered, Shortage, Signed, Sums, SwapChain, Watch, Way,
 };
@@ -41,6 +41,14 @@ impl Owned for BtcCoin {
 
     fn height(&self) -> Option<Height> {
         self.height
+    }
+
+    fn asset(&self) -> Asset {
+        Asset::Bitcoin
+    }
+
+    fn value(&self) -> u64 {
+        self.value.0
     }
 }
 
@@ -106,20 +114,8 @@ impl Bitcoin {
 
     /// What there is.
     pub fn sums(&self) -> Sums {
-        let mut sums = Sums::default();
-        for (coin, owner) in self.coins().all() {
-            match owner {
-                Some(Owner::Swap(_)) => sums.reserved += coin.value.0,
-                Some(Owner::Split) => sums.pending += coin.value.0,
-                Some(Owner::Spent) => {}
-                None if coin.height.is_some() => {
-                    sums.free += coin.value.0;
-                    sums.free_coins += 1;
-                }
-                None => sums.pending += coin.value.0,
-            }
-        }
-        sums
+        let mut sums = self.coins().sums(|_| ());
+        sums.remove(&()).unwrap_or_default()
     }
 
     /// Divides a coin that is much larger than `size` into coins of it, so that swaps need not wait for each other's change.
@@ -341,14 +337,7 @@ impl SwapChain for Bitcoin {
         let mut coins = self.coins();
         let (all, taken) = coins.for_choice();
         let chosen = self.selected(all, terms, &taken)?.coins;
-        let reserved = chosen.iter().map(|coin| ReservedCoin {
-            outpoint: coin.outpoint,
-            asset: Asset::Bitcoin,
-            value: coin.value.0,
-        });
-        let reserved = reserved.collect();
-        coins.take(swap, chosen);
-        Ok(reserved)
+        Ok(coins.take(swap, chosen))
     }
 
     fn take_stored(&self, swap: SwapId, outpoints: &[OutPoint]) {

@@ -58,14 +58,7 @@ impl LoopRescue {
     /// # Errors
     /// When it is none.
     pub fn read(path: &Path) -> Result<Self, RescueError> {
-        let rescue: LoopRescue = read_file(path)?;
-        match rescue.version {
-            VERSION => Ok(rescue),
-            other => Err(RescueError::Malformed {
-                path: path.to_owned(),
-                why: format!("it is of version {other}"),
-            }),
-        }
+        read_file(path, VERSION, |rescue: &LoopRescue| rescue.version)
     }
 
     /// The output.

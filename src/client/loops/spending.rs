@@ -13,7 +13,7 @@ use super::super::drive::{Step, call};
 use super::super::policy::affordable;
 use super::funding::{read, signed_of};
 use super::plan::Seen;
-use super::policy::MIN_RELAY;
+use super::policy::{MIN_RELAY, Policy};
 use super::record::{Coin, Contract, Mode, Record, Signed};
 use super::{LoopError, Looper, check};
 use crate::chain::BroadcastError;
@@ -43,10 +43,9 @@ impl Looper {
         is_waiting: bool,
     ) -> Result<Step, LoopError> {
         let (locked, contract) = locked(record, coin)?;
-        let estimate = self.chain.fee_rate(record.ask.conf_target).await;
-        let cap = record.ask.caps.miner_fee;
-        let (policy, timeout) = (&self.config.policy, contract.timeout);
-        let rate = policy.claim_rate(estimate, cap, seen.tip, timeout);
+        let rate = self
+            .rate(record, seen.tip, contract.timeout, Policy::claim_rate)
+            .await;
         if !is_due(record.last_spend(coin.outpoint), rate) {
             return self.send(record, coin, is_waiting).await;
         }
@@ -66,10 +65,10 @@ impl Looper {
         is_waiting: bool,
     ) -> Result<Step, LoopError> {
         let (locked, contract) = locked(record, coin)?;
-        let estimate = self.chain.fee_rate(record.ask.conf_target).await;
-        let cap = record.ask.caps.miner_fee;
-        let (policy, timeout) = (&self.config.policy, contract.timeout);
-        let rate = policy.refund_rate(estimate, cap, seen.tip, timeout);
+        let timeout = contract.timeout;
+        let rate = self
+            .rate(record, seen.tip, timeout, Policy::refund_rate)
+            .await;
         if !is_due(record.last_spend(coin.outpoint), rate) {
             return self.send(record, coin, is_waiting).await;
         }
@@ -90,6 +89,19 @@ impl Looper {
             attempt = Attempt::Signed(signed, false);
         }
         self.bid(record, coin, attempt, rate, is_waiting).await
+    }
+
+    /// What is bid now, by a rule of the policy.
+    async fn rate(
+        &self,
+        record: &Record,
+        tip: Height,
+        timeout: Height,
+        rule: impl Fn(&Policy, FeeRate, Sat, Height, Height) -> FeeRate,
+    ) -> FeeRate {
+        let estimate = self.chain.fee_rate(record.ask.conf_target).await;
+        let cap = record.ask.caps.miner_fee;
+        rule(&self.config.policy, estimate, cap, tip, timeout)
     }
 
     fn key(&self, record: &Record) -> bitcoin::secp256k1::SecretKey {

@@ -5,8 +5,8 @@
 //! the refund is final.
 
 use super::{
-    End, LAPSE_MARGIN, LOST_MARGIN, Refused, creation_failed, funded, is_confirmed, lapses,
-    not_now, settled,
+    End, LAPSE_MARGIN, LOST_MARGIN, Refused, creation_failed, funded, held_again, is_confirmed,
+    lapses, not_now, settled,
 };
 use crate::swap::state::{
     ChainState, Depth, Direction, Effect, FailureReason, Observation, Payment, Phase, Spend, Swap,
@@ -94,10 +94,7 @@ pub(super) fn latch(swap: &mut Swap, seen: &Observation, chain: &ChainState) {
         swap.preimage = Some(preimage);
     }
     if swap.settle_tried || swap.paid || swap.never_settle {
-        if let (true, Payment::Held { until }) = (swap.settle_tried, seen.payment) {
-            // The client may pay again what had lapsed.
-            swap.held_until = swap.held_until.max(Some(until));
-        }
+        held_again(swap, seen);
         return;
     }
     let deep = chain.spend.as_ref().is_some_and(|spend| {

@@ -199,6 +199,13 @@ fn funding_signed(swap: &mut Swap, funding: &FundingTx) -> Result<Vec<Effect>, R
     Ok(vec![Effect::BroadcastFunding])
 }
 
+/// Once a payment is to be taken, whoever pays may pay again what had lapsed: the later one counts.
+fn held_again(swap: &mut Swap, seen: &Observation) {
+    if let (true, Payment::Held { until }) = (swap.settle_tried, seen.payment) {
+        swap.held_until = swap.held_until.max(Some(until));
+    }
+}
+
 /// Before a funding is stored none is sent, so the coins are free again. An invoice that was made is closed: what a buyer
 /// who was too quick has paid is given back.
 fn creation_failed(swap: &mut Swap, reason: FailureReason) -> Result<Vec<Effect>, Refused> {

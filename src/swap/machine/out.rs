@@ -3,16 +3,13 @@
 //! To take a payment gives the preimage away, so it is done only while the buyer still has time to claim. To take coins back is
 //! decided before, and for ever: what is held after that is failed.
 
-use super::{End, funding_deadline, is_confirmed, lapses, pay_by, settled};
+use super::{End, funding_deadline, held_again, is_confirmed, lapses, pay_by, settled};
 use crate::swap::state::{ChainState, Depth, Observation, Payment, Spend, Swap};
 
 /// Decides, once for all, for taking the payment or against it; or leaves it open.
 pub(super) fn latch(swap: &mut Swap, seen: &Observation, chain: &ChainState) {
     if swap.settle_tried || swap.paid || swap.never_settle {
-        if let (true, Payment::Held { until }) = (swap.settle_tried, seen.payment) {
-            // The buyer may pay again what had lapsed.
-            swap.held_until = swap.held_until.max(Some(until));
-        }
+        held_again(swap, seen);
         return;
     }
     let tip = seen.tips.of(swap.terms.chain);
