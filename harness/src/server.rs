@@ -15,7 +15,7 @@ use crate::grpc::{self, NoHealth, Target};
 use crate::http::{self, Request};
 use crate::port::PortClaim;
 use crate::process::{Exit, LogFiles, Running, Spec, Stdin, Stopped};
-use crate::proxy::ServerEnd;
+use crate::proxy::{Kind, ServerEnd};
 use crate::template::Template;
 use crate::time::{Deadline, Probe};
 
@@ -46,7 +46,11 @@ impl ServerSpec {
     pub fn end(&self) -> ServerEnd {
         ServerEnd {
             name: self.name.clone(),
-            is_grpc: self.api.is_some() && self.tls.is_none(),
+            speaks: Kind::of_server(
+                self.api.is_some(),
+                matches!(self.ready, Ready::Http(_)),
+                self.tls.is_some(),
+            ),
         }
     }
 }
@@ -190,6 +194,12 @@ impl Server {
     /// The certificate (PEM) that it shows; `None` when its connections are not encrypted.
     pub fn certificate(&self) -> Option<&Path> {
         self.certificate.as_deref()
+    }
+
+    /// What it speaks, as far as a proxy can look into it.
+    pub fn speaks(&self) -> Kind {
+        let answers_http = matches!(self.ready, Ready::Http(_));
+        Kind::of_server(self.api.is_some(), answers_http, self.certificate.is_some())
     }
 
     /// The process that runs now, or ran last.

@@ -78,8 +78,20 @@ pub(super) struct ResumeLoopsArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct WalletArgs {
+    /// Print this alone
+    #[arg(long, value_name = "WHAT", conflicts_with = "json")]
+    only: Option<Part>,
     #[command(flatten)]
     client: LoopFlags,
+}
+
+/// A part of what is known of the wallet.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Part {
+    /// An address to send coins to
+    Address,
+    /// The output descriptors, without secrets: who has them sees every coin
+    Descriptors,
 }
 
 #[derive(Debug, Args)]
@@ -384,8 +396,10 @@ pub(super) async fn wallet(args: &WalletArgs) -> Result<Exit, Failed> {
     };
     let address = chain.deposit_address().map_err(|e| failed(e.into()))?;
     let (confirmed, unconfirmed) = (sum(true), sum(false));
-    match args.client.store.json {
-        true => {
+    match (args.only, args.client.store.json) {
+        (Some(Part::Address), _) => println!("{address}"),
+        (Some(Part::Descriptors), _) => println!("{}", chain.descriptors().join("\n")),
+        (None, true) => {
             let shown = json!({
                 "confirmed_sat": confirmed,
                 "unconfirmed_sat": unconfirmed,
@@ -393,7 +407,7 @@ pub(super) async fn wallet(args: &WalletArgs) -> Result<Exit, Failed> {
             });
             println!("{shown:#}");
         }
-        false => {
+        (None, false) => {
             println!("confirmed   {confirmed}\nunconfirmed {unconfirmed}\naddress     {address}")
         }
     }

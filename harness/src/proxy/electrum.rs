@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
+use super::exchange::Talk as _;
 use super::faults::{Faults, Way};
 use super::json_rpc::{Calls, Left};
 
@@ -188,7 +189,7 @@ fn encoded(answer: &Value) -> Bytes {
 
 /// The calls of a line. A call about a script has it behind its method, so that a fault can be for it alone.
 fn read(line: &[u8]) -> Calls {
-    let mut calls = Calls::read(line);
+    let mut calls = Calls::of(line);
     let parsed = match &calls.parsed {
         Value::Array(all) => all.iter().collect(),
         one => vec![one],
@@ -326,7 +327,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 #[cfg(test)]
 mod tests {
     use super::super::faults::{Action, Calls as Which};
-    use super::super::tamper::FieldValue;
+    use super::super::tamper::{FieldValue, Lie};
     use super::*;
     use proptest::prelude::*;
     use serde_json::json;
@@ -357,10 +358,11 @@ mod tests {
     #[test]
     fn a_fault_can_be_for_one_script_alone() {
         let faults = Faults::default();
-        let lie = Action::Tamper {
+        let lie = Action::Tamper(Lie {
             field: None,
             value: FieldValue::Json(json!([])),
-        };
+            adds: false,
+        });
         faults.add(Which::of("get_history").about("aa"), lie);
         for (line, is_told) in [
             (r#"{"id":1,"method":"get_history","params":["aa"]}"#, true),

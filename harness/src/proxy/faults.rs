@@ -8,7 +8,7 @@ use std::time::Duration;
 use ldk_server_protos::grpc::Code;
 use tokio::sync::watch;
 
-use super::tamper::FieldValue;
+use super::tamper::Lie;
 
 /// A direction, as seen from the end that calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,15 +19,25 @@ pub enum Way {
     Back,
 }
 
+impl Way {
+    /// What belongs to that way, of what there is for the way there and for the way back.
+    pub(super) fn of<T>(self, (there, back): (T, T)) -> T {
+        match self {
+            Way::There => there,
+            Way::Back => back,
+        }
+    }
+}
+
 /// How a call fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Failure {
-    /// The connection is closed (JSON-RPC) or the call reset (gRPC), without an answer.
+    /// The connection is closed (HTTP, JSON-RPC, Electrum) or the call reset (gRPC), without an answer.
     Closed,
     /// A JSON-RPC error with this text, and the code that the daemon uses for what has no code of its own: bitcoind -1,
     /// an index 1.
     Error(String),
-    /// An HTTP status without a JSON-RPC answer, as a server under load gives it.
+    /// An HTTP status without a body, as a server under load gives it.
     Http(u16),
     /// A gRPC status with this text.
     Status(Code, String),
@@ -62,7 +72,8 @@ impl Eq for Fault {}
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Calls {
     /// The method; `None` for all of them, and for links without methods. On a link to an index a space and the first
-    /// parameter may follow: `blockchain.scripthash.get_history SCRIPTHASH` is for the calls about that script.
+    /// parameter may follow: `blockchain.scripthash.get_history SCRIPTHASH` is for the calls about that script. On a link of
+    /// plain HTTP it is method and path, in which a segment `*` stands for any one: `GET /swaps/*`.
     pub method: Option<String>,
     /// How many calls of it; `None` for all until the link is healed.
     pub next: Option<u64>,
@@ -104,19 +115,27 @@ impl Calls {
 /// What happens to a call or to bytes.
 #[derive(Debug, Clone)]
 pub(super) enum Action {
-    Delay {
-        there: Duration,
-        back: Duration,
-    },
+    Delay { there: Duration, back: Duration },
     Freeze,
-    Fail {
-        failure: Failure,
-        carried_out: bool,
-    },
-    Tamper {
-        field: Option<String>,
-        value: FieldValue,
-    },
+    Fail { failure: Failure, carried_out: bool },
+    Tamper(Lie),
+}
+
+/// What stands for any segment of a path.
+pub(super) const ANY: char = '*';
+
+/// Whether `method` is what a rule for `own` is about. A call about something is one of its method, too.
+fn fits(own: &str, method: &str) -> bool {
+    match own.split_once(ANY) {
+        None => {
+            let rest = method.strip_prefix(own);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        }
+        Some((before, after)) => method.strip_prefix(before).is_some_and(|rest| {
+            let (segment, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            !segment.is_empty() && fits(after, rest)
+        }),
+    }
 }
 
 #[derive(Debug)]
@@ -130,11 +149,7 @@ impl Rule {
     fn is_for(&self, method: Option<&str>) -> bool {
         match &self.calls.method {
             None => true,
-            // A call about something is one of its method, too.
-            Some(own) => method.is_some_and(|method| {
-                let rest = method.strip_prefix(own.as_str());
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
-            }),
+            Some(own) => method.is_some_and(|method| fits(own, method)),
         }
     }
 
@@ -264,14 +279,8 @@ impl Faults {
 
     /// How long one piece of a stream is held up on its way.
     pub(super) fn delay(&self, way: Way) -> Duration {
-        let (there, back) = self.delays(None, |there, back| match way {
-            Way::There => !there.is_zero(),
-            Way::Back => !back.is_zero(),
-        });
-        match way {
-            Way::There => there,
-            Way::Back => back,
-        }
+        let delays = self.delays(None, |there, back| !way.of((there, back)).is_zero());
+        way.of(delays)
     }
 
     /// How long one call is held up on its way there and on its way back.
@@ -312,20 +321,16 @@ impl Faults {
     }
 
     /// Offers every lie about the method's answer to `apply`, which says whether it told it.
-    pub(super) fn tamper(
-        &self,
-        method: Option<&str>,
-        mut apply: impl FnMut(Option<&str>, &FieldValue) -> bool,
-    ) {
+    pub(super) fn tamper(&self, method: Option<&str>, mut apply: impl FnMut(&Lie) -> bool) {
         self.spend(method, |action| match action {
-            Action::Tamper { field, value } => apply(field.as_deref(), value),
+            Action::Tamper(lie) => apply(lie),
             _ => false,
         });
     }
 
     /// Whether there is a lie about the method's answer.
     pub(super) fn tampers(&self, method: Option<&str>) -> bool {
-        let lies = |rule: &Rule| matches!(rule.action, Action::Tamper { .. });
+        let lies = |rule: &Rule| matches!(rule.action, Action::Tamper(_));
         let state = self.state.borrow();
         state
             .rules
@@ -368,6 +373,26 @@ mod tests {
         assert_eq!(faults.failure(Some("stop")), None);
         assert_eq!(fault.hits(), 2);
         assert!(faults.is_quiet());
+    }
+
+    #[test]
+    fn a_rule_is_for_its_method_alone() {
+        for (own, method, is_for) in [
+            ("stop", "stop", true),
+            ("stop", "stopped", false),
+            ("history", "history 51", true),
+            ("history 51", "history 51", true),
+            ("history 52", "history 51", false),
+            ("GET /loop/*", "GET /loop/7", true),
+            ("GET /loop/*", "GET /loop/", false),
+            ("GET /loop/*", "GET /loop/7/events", false),
+            ("GET /loop/*", "POST /loop/7", false),
+            ("GET /loop/*/events", "GET /loop/7/events", true),
+            ("GET /*/*/events", "GET /loop/7/events", true),
+            ("GET /*/*/events", "GET /loop/events", false),
+        ] {
+            assert_eq!(fits(own, method), is_for, "{own} {method}");
+        }
     }
 
     #[test]

@@ -232,8 +232,9 @@ impl Answer {
             return message;
         };
         let mut lied = false;
-        self.faults.tamper(method, |path, value| {
-            let told = path.is_some_and(|path| tamper::in_message(&mut parsed, path, value));
+        self.faults.tamper(method, |lie| {
+            let path = lie.field.as_deref();
+            let told = path.is_some_and(|path| tamper::in_message(&mut parsed, path, &lie.value));
             lied |= told;
             told
         });

@@ -10,6 +10,11 @@ const MAX_BODY: usize = 256 * 1024 * 1024;
 /// The empty line after a head. A lone line feed ends a line, too (RFC 9112, section 2.2): electrs writes its requests so.
 const ENDS_OF_HEAD: [&[u8]; 2] = [b"\n\r\n", b"\n\n"];
 
+/// The status after which a connection speaks another protocol.
+const SWITCHING_PROTOCOLS: u16 = 101;
+/// The media type of events that are sent as they happen (HTML Living Standard, section 9.2).
+const EVENT_STREAM: &[u8] = b"text/event-stream";
+
 /// Which message is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expect {
@@ -31,6 +36,8 @@ pub(super) struct Message {
     pub body: Bytes,
     /// No further message follows on the connection.
     pub is_last: bool,
+    /// What follows the head has no end that could be waited for: events as they happen, or another protocol.
+    pub is_stream: bool,
 }
 
 /// Bytes that are no HTTP/1.1 message, or one that is not understood.
@@ -56,6 +63,8 @@ enum Framing {
     Length(usize),
     Chunked,
     UntilEnd,
+    /// There is no end to wait for.
+    Stream,
 }
 
 /// Takes one message off the front of `buffer`; `None`: more bytes are needed. `ended` says that none will come.
@@ -82,6 +91,7 @@ pub(super) fn take(
         Framing::UntilEnd if ended => Some((rest.len(), None)),
         Framing::UntilEnd if rest.len() > MAX_BODY => return Err(HttpError::LongBody),
         Framing::UntilEnd => None,
+        Framing::Stream => Some((0, None)),
     };
     let Some((used, decoded)) = body else {
         return if ended {
@@ -96,7 +106,8 @@ pub(super) fn take(
         raw,
         head_len,
         body,
-        is_last: is_last || framing == Framing::UntilEnd,
+        is_last: is_last || matches!(framing, Framing::UntilEnd | Framing::Stream),
+        is_stream: framing == Framing::Stream,
     }))
 }
 
@@ -110,9 +121,19 @@ impl Message {
         self.head().starts_with(b"HEAD ")
     }
 
-    /// Whether it is a response that another one follows (1xx).
+    /// Whether it is a response that another one follows (1xx, but for the last word of HTTP on a connection).
     pub(super) fn is_interim(&self) -> bool {
-        status(self.head()).is_some_and(|status| (100..200).contains(&status))
+        status(self.head())
+            .is_some_and(|status| (100..200).contains(&status) && status != SWITCHING_PROTOCOLS)
+    }
+
+    /// What a request asks for: its method and its path, without the query, such as `GET /swaps/7`.
+    pub(super) fn method_and_path(&self) -> Option<String> {
+        let first = std::str::from_utf8(lines(self.head()).next()?).ok()?;
+        let (method, rest) = first.split_once(' ')?;
+        let (target, _version) = rest.split_once(' ')?;
+        let path = target.split(['?', '#']).next()?;
+        Some(format!("{method} {path}"))
     }
 
     /// The same message with another body.
@@ -160,7 +181,7 @@ fn read_head(head: &[u8], expect: Expect) -> Result<(Framing, bool), HttpError> 
     let version = version.filter(|version| version.starts_with(b"HTTP/1."));
     let version = version.ok_or(HttpError::NotHttp)?;
     let mut is_last = version == b"HTTP/1.0";
-    let (mut length, mut chunked) = (None, false);
+    let (mut length, mut chunked, mut events) = (None, false, false);
     for line in lines {
         let Some(colon) = line.iter().position(|byte| *byte == b':') else {
             continue;
@@ -178,6 +199,9 @@ fn read_head(head: &[u8], expect: Expect) -> Result<(Framing, bool), HttpError> 
                 return Err(HttpError::Length);
             }
             chunked = true;
+        } else if name.eq_ignore_ascii_case(b"content-type") {
+            let kind = value.get(..EVENT_STREAM.len()).unwrap_or_default();
+            events = kind.eq_ignore_ascii_case(EVENT_STREAM);
         } else if name.eq_ignore_ascii_case(b"connection") {
             if value.eq_ignore_ascii_case(b"close") {
                 is_last = true;
@@ -186,14 +210,16 @@ fn read_head(head: &[u8], expect: Expect) -> Result<(Framing, bool), HttpError> 
             }
         }
     }
-    let empty = match expect {
-        Expect::Request => length.is_none(),
+    let (empty, endless) = match expect {
+        Expect::Request => (length.is_none(), false),
         Expect::Response { to_head } => {
             let status = status(head).ok_or(HttpError::NotHttp)?;
-            to_head || matches!(status, 100..200 | 204 | 304)
+            let empty = to_head || matches!(status, 100..200 | 204 | 304);
+            (empty, status == SWITCHING_PROTOCOLS || (events && !empty))
         }
     };
     let framing = match (chunked, length) {
+        _ if endless => Framing::Stream,
         _ if empty && !(chunked && expect == Expect::Request) => Framing::Length(0),
         // Both at once is how requests are smuggled (RFC 9112, section 6.1).
         (true, Some(_)) => return Err(HttpError::Length),
@@ -325,6 +351,13 @@ mod tests {
                 "abc",
             ),
             ("HTTP/1.1 204 No\r\n\r\n", ANSWER, false, ""),
+            // The events follow when they happen.
+            (
+                "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n",
+                ANSWER,
+                false,
+                "",
+            ),
             ("HTTP/1.0 200 OK\r\n\r\nall", ANSWER, true, "all"),
         ] {
             let message = one(text, expect, ended)
@@ -397,6 +430,37 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_call_is_a_method_and_a_path() {
+        for (first, call) in [
+            ("GET /swaps?limit=1 HTTP/1.1", Some("GET /swaps")),
+            ("POST /loop/out HTTP/1.1", Some("POST /loop/out")),
+            ("OPTIONS * HTTP/1.1", Some("OPTIONS *")),
+            ("GET HTTP/1.1", None),
+        ] {
+            let message = one(&format!("{first}\r\n\r\n"), Expect::Request, false);
+            let message = message.unwrap().unwrap();
+            assert_eq!(message.method_and_path().as_deref(), call, "{first}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_end_is_passed_on_as_it_comes() {
+        let events = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n";
+        let upgrade = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n";
+        for (text, expect, is_stream) in [
+            (events, ANSWER, true),
+            (upgrade, ANSWER, true),
+            (events, Expect::Response { to_head: true }, false),
+            ("HTTP/1.1 100 Continue\r\n\r\n", ANSWER, false),
+        ] {
+            let message = one(text, expect, false).unwrap().unwrap();
+            assert_eq!(message.is_stream, is_stream, "{text}");
+            assert!(message.is_last || !is_stream);
+            assert!(!(message.is_interim() && is_stream), "{text}");
+        }
+    }
+
     /// Bytes that are close to HTTP, so that more than the first line is reached.
     fn nearly_http() -> impl Strategy<Value = Vec<u8>> {
         let piece = prop::sample::select(vec![
@@ -411,6 +475,7 @@ mod tests {
             "ffffffffffffffff",
             "99999999999999999999",
             "Connection: close",
+            "Content-Type: text/event-stream",
             ":",
             "{\"method\":1}",
             "\n",

@@ -1,148 +1,18 @@
 //! The proxy for JSON-RPC over HTTP. A call that no fault is for passes byte for byte, both ways.
 
-use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
+use super::exchange::{Answer, Talk};
 use super::faults::{Failure, Faults, Way};
-use super::http::{self, Expect, Message};
+use super::http::{self, Message};
 use crate::time::Deadline;
 
 const JSON: &str = "application/json";
 /// `RPC_MISC_ERROR` in Bitcoin Core's `rpc/protocol.h`.
 const MISC_ERROR: i32 = -1;
-
-/// Carries one connection, one request after the other, until either side closes it.
-pub(super) async fn carry(client: TcpStream, target: &str, faults: &Faults) -> io::Result<()> {
-    faults.pass(Way::There, None).await;
-    let server = TcpStream::connect(target).await?;
-    for socket in [&client, &server] {
-        socket.set_nodelay(true)?;
-    }
-    let (mut client, mut server) = (Side::new(client), Side::new(server));
-    loop {
-        let request = tokio::select! {
-            request = client.message(Expect::Request) => request?,
-            // A server closes a connection that is idle; it never speaks first.
-            _ = server.more() => return Ok(()),
-        };
-        let Some(request) = request else {
-            return Ok(());
-        };
-        let Some(answer) = exchange(&request, &mut client, &mut server, faults).await? else {
-            return Ok(());
-        };
-        client.socket.write_all(&answer.bytes).await?;
-        if request.is_last || answer.is_last {
-            return client.socket.shutdown().await;
-        }
-    }
-}
-
-/// What the client gets.
-struct Answer {
-    bytes: Bytes,
-    is_last: bool,
-}
-
-impl From<Message> for Answer {
-    fn from(message: Message) -> Self {
-        Answer {
-            bytes: message.raw,
-            is_last: message.is_last,
-        }
-    }
-}
-
-/// Brings one request to the server and its answer back. `None`: the connection is to be closed.
-async fn exchange<C, S>(
-    request: &Message,
-    client: &mut Side<C>,
-    server: &mut Side<S>,
-    faults: &Faults,
-) -> io::Result<Option<Answer>>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    // Without a fault nothing is parsed on the way there.
-    let mut calls = Calls::default();
-    if !faults.is_quiet() {
-        calls = Calls::read(&request.body);
-        calls.meet(faults);
-    }
-    calls.travel(Way::There, faults).await;
-    let answer = match calls.whole_failure() {
-        Some((failure, false)) => return Ok(refusal(failure)),
-        whole => {
-            let forwarded = calls.forwarded(request);
-            let answer = match forwarded {
-                Some(bytes) => match ask(&bytes, request, client, server).await? {
-                    Some(answer) => Some(answer),
-                    None => return Ok(None),
-                },
-                None => None,
-            };
-            match whole {
-                Some((failure, _)) => return Ok(refusal(failure)),
-                None => answer,
-            }
-        }
-    };
-    // A fault may have come while the daemon was at it: what holds answers back holds this one, too.
-    if calls.list.is_empty() && !faults.is_quiet() {
-        calls = Calls::read(&request.body);
-    }
-    calls.travel(Way::Back, faults).await;
-    Ok(Some(calls.answered(answer, faults)))
-}
-
-/// Asks the server; `None` when it or the client closes the connection before the answer is there.
-async fn ask<C, S>(
-    bytes: &[u8],
-    request: &Message,
-    client: &mut Side<C>,
-    server: &mut Side<S>,
-) -> io::Result<Option<Message>>
-where
-    C: AsyncRead + AsyncWrite + Unpin,
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    server.socket.write_all(bytes).await?;
-    let to_head = request.is_head_request();
-    let gone = async {
-        // What a client sends ahead of the answer waits; that it goes away must reach the server.
-        while client.more().await? {}
-        io::Result::Ok(())
-    };
-    let mut gone = std::pin::pin!(gone);
-    loop {
-        let answer = tokio::select! {
-            answer = server.message(Expect::Response { to_head }) => answer?,
-            ended = gone.as_mut() => return ended.map(|()| None),
-        };
-        match answer {
-            Some(answer) if answer.is_interim() => {}
-            answer => return Ok(answer),
-        }
-    }
-}
-
-/// The answer to a request that fails as a whole; `None` closes the connection.
-fn refusal(failure: &Failure) -> Option<Answer> {
-    let bytes = match failure {
-        Failure::Http(status) => http::response(*status, "text/plain", b""),
-        Failure::Closed | Failure::Error(_) | Failure::Status(..) => return None,
-    };
-    Some(Answer {
-        bytes,
-        is_last: false,
-    })
-}
 
 /// A call in a request.
 #[derive(Debug)]
@@ -168,7 +38,7 @@ pub(super) struct Calls {
 
 impl Calls {
     /// None in a body that is no JSON-RPC.
-    pub(super) fn read(body: &[u8]) -> Self {
+    pub(super) fn of(body: &[u8]) -> Self {
         let Ok(parsed) = serde_json::from_slice::<Value>(body) else {
             return Calls::default();
         };
@@ -189,52 +59,6 @@ impl Calls {
             list: list.unwrap_or_default(),
             parsed,
             ..Calls::default()
-        }
-    }
-
-    /// Finds out which faults there are for the calls.
-    pub(super) fn meet(&mut self, faults: &Faults) {
-        if self.list.is_empty() {
-            self.late = faults.call_delays(None);
-        }
-        for call in &mut self.list {
-            call.failure = faults.failure(Some(&call.method));
-            let (there, back) = faults.call_delays(Some(&call.method));
-            self.late = (self.late.0.max(there), self.late.1.max(back));
-        }
-    }
-
-    /// Waits as long as the slowest of the calls is held up. A body without calls waits for what is for all.
-    pub(super) async fn travel(&self, way: Way, faults: &Faults) {
-        let late = match way {
-            Way::There => self.late.0,
-            Way::Back => self.late.1,
-        };
-        Deadline::after(late).reach().await;
-        if self.list.is_empty() {
-            faults.pass(way, None).await;
-        }
-        for call in &self.list {
-            faults.pass(way, Some(&call.method)).await;
-        }
-    }
-
-    /// A failure that takes the whole request with it, because it leaves no place for other answers.
-    pub(super) fn whole_failure(&self) -> Option<(&Failure, bool)> {
-        let failures = self.list.iter().filter_map(|call| call.failure.as_ref());
-        failures
-            .filter(|(failure, _)| !matches!(failure, Failure::Error(_)))
-            .map(|(failure, carried_out)| (failure, *carried_out))
-            .next()
-    }
-
-    /// What the server gets: the request, without the calls of a batch that are not carried out; `None` when none is
-    /// left.
-    fn forwarded(&self, request: &Message) -> Option<Bytes> {
-        match self.left() {
-            Left::All => Some(request.raw.clone()),
-            Left::Some(body) => Some(request.with_body(&body)),
-            Left::None => None,
         }
     }
 
@@ -262,16 +86,68 @@ impl Calls {
         self.list.iter().any(changes)
     }
 
+    /// The call of a request that is no batch.
+    fn single(&self) -> Option<&Call> {
+        self.list.first().filter(|_| !self.parsed.is_array())
+    }
+}
+
+impl Talk for Calls {
+    fn read(request: &Message) -> Self {
+        Calls::of(&request.body)
+    }
+
+    fn meet(&mut self, faults: &Faults) {
+        if self.list.is_empty() {
+            self.late = faults.call_delays(None);
+        }
+        for call in &mut self.list {
+            call.failure = faults.failure(Some(&call.method));
+            let (there, back) = faults.call_delays(Some(&call.method));
+            self.late = (self.late.0.max(there), self.late.1.max(back));
+        }
+    }
+
+    /// Waits as long as the slowest of the calls is held up. A body without calls waits for what is for all.
+    async fn travel(&self, way: Way, faults: &Faults) {
+        Deadline::after(way.of(self.late)).reach().await;
+        if self.list.is_empty() {
+            faults.pass(way, None).await;
+        }
+        for call in &self.list {
+            faults.pass(way, Some(&call.method)).await;
+        }
+    }
+
+    /// It leaves no place for other answers.
+    fn whole_failure(&self) -> Option<(&Failure, bool)> {
+        let failures = self.list.iter().filter_map(|call| call.failure.as_ref());
+        failures
+            .filter(|(failure, _)| !matches!(failure, Failure::Error(_)))
+            .map(|(failure, carried_out)| (failure, *carried_out))
+            .next()
+    }
+
+    /// What the server gets: the request, without the calls of a batch that are not carried out; `None` when none is
+    /// left.
+    fn forwarded(&self, request: &Message) -> Option<Bytes> {
+        match self.left() {
+            Left::All => Some(request.raw.clone()),
+            Left::Some(body) => Some(request.with_body(&body)),
+            Left::None => None,
+        }
+    }
+
     /// What the client gets for `answer`: the same, with the errors and the lies that there are for it.
-    fn answered(&self, answer: Option<Message>, faults: &Faults) -> Answer {
+    fn answered(&self, answer: Option<Message>, faults: &Faults) -> Option<Answer> {
         let fails = self.list.iter().any(|call| call.failure.is_some());
         let message = match answer {
-            Some(answer) if !self.changes(faults) => return answer.into(),
+            Some(answer) if !self.changes(faults) => return Some(answer.into()),
             answer => answer,
         };
         // An error has another HTTP status than the result in whose place it stands.
         if let Some(call) = self.single().filter(|_| fails) {
-            return call.own_answer();
+            return Some(call.own_answer());
         }
         let mut parsed = message
             .as_ref()
@@ -282,22 +158,11 @@ impl Calls {
             call.change(&mut parsed, faults);
         }
         let body = serde_json::to_vec(&parsed).unwrap_or_default();
-        match message {
+        Some(match message {
             Some(answer) if parsed == before => answer.into(),
-            Some(answer) => Answer {
-                bytes: answer.with_body(&body),
-                is_last: answer.is_last,
-            },
-            None => Answer {
-                bytes: http::response(200, JSON, &body),
-                is_last: false,
-            },
-        }
-    }
-
-    /// The call of a request that is no batch.
-    fn single(&self) -> Option<&Call> {
-        self.list.first().filter(|_| !self.parsed.is_array())
+            Some(answer) => Answer::with_body(&answer, &body),
+            None => Answer::own(http::response(200, JSON, &body)),
+        })
     }
 }
 
@@ -316,10 +181,7 @@ impl Call {
     fn own_answer(&self) -> Answer {
         let status = if self.is_version_2 { 200 } else { 500 };
         let body = serde_json::to_vec(&self.error().unwrap_or_default()).unwrap_or_default();
-        Answer {
-            bytes: http::response(status, JSON, &body),
-            is_last: false,
-        }
+        Answer::own(http::response(status, JSON, &body))
     }
 
     /// Changes the answer to it in `answers`, or adds one.
@@ -340,8 +202,8 @@ impl Call {
         if let Some(error) = self.error() {
             *own = error;
         } else if let Some(result) = own.get_mut("result") {
-            faults.tamper(Some(&self.method), |path, value| {
-                super::tamper::in_json(result, path, value)
+            faults.tamper(Some(&self.method), |lie| {
+                super::tamper::in_json(result, lie)
             });
         }
     }
@@ -359,49 +221,13 @@ impl Call {
     }
 }
 
-/// One connection, and what was read from it and not yet used.
-struct Side<S> {
-    socket: S,
-    buffer: BytesMut,
-    ended: bool,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Side<S> {
-    fn new(socket: S) -> Self {
-        Side {
-            socket,
-            buffer: BytesMut::new(),
-            ended: false,
-        }
-    }
-
-    /// The next message; `None` at the end of the connection. It may be dropped while it waits: nothing is lost.
-    async fn message(&mut self, expect: Expect) -> io::Result<Option<Message>> {
-        loop {
-            let taken = http::take(&mut self.buffer, expect, self.ended);
-            if let Some(message) = taken.map_err(io::Error::other)? {
-                return Ok(Some(message));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            self.more().await?;
-        }
-    }
-
-    /// Reads some bytes; `false` at the end of the connection.
-    async fn more(&mut self) -> io::Result<bool> {
-        self.buffer.reserve(16 * 1024);
-        self.ended = self.socket.read_buf(&mut self.buffer).await? == 0;
-        Ok(!self.ended)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::faults::{Action, Calls as Which};
-    use super::super::tamper::FieldValue;
+    use super::super::http::Expect;
+    use super::super::tamper::{FieldValue, Lie};
     use super::*;
+    use bytes::BytesMut;
     use proptest::prelude::*;
 
     fn message(text: &str) -> Message {
@@ -448,7 +274,7 @@ mod tests {
         faults.add(Which::of("b"), action);
         let text = r#"[{"method":"a","id":1},{"method":"b","id":2},{"method":"a","id":3}]"#;
         let request = request(text);
-        let mut calls = Calls::read(&request.body);
+        let mut calls = Calls::of(&request.body);
         for call in &mut calls.list {
             call.failure = faults.failure(Some(&call.method));
         }
@@ -458,7 +284,7 @@ mod tests {
             json!([{ "method": "a", "id": 1 }, { "method": "a", "id": 3 }])
         );
         let came = answer(r#"[{"result":1,"id":1},{"result":3,"id":3}]"#);
-        let got = calls.answered(Some(came), &faults);
+        let got = calls.answered(Some(came), &faults).unwrap();
         let error = json!({ "result": null, "error": { "code": -1, "message": "no" }, "id": 2 });
         let ok = |id: u32| json!({ "result": id, "id": id });
         assert_eq!(body(&got.bytes), json!([ok(1), ok(3), error]));
@@ -467,20 +293,21 @@ mod tests {
     #[test]
     fn a_lie_is_told_in_the_answer_to_its_call_and_only_there() {
         let faults = Faults::default();
-        let action = Action::Tamper {
+        let action = Action::Tamper(Lie {
             field: Some("blocks".into()),
             value: FieldValue::Integer(7),
-        };
+            adds: false,
+        });
         let fault = faults.add(Which::of("a").next(1), action);
         let asks = request(r#"[{"method":"b","id":"x"},{"method":"a","id":"y"}]"#);
-        let calls = Calls::read(&asks.body);
+        let calls = Calls::of(&asks.body);
         // The field is not there: nothing is changed, byte for byte, and the lie is still to come.
         let came = answer(r#"[{"result":{ "b":1 },"id":"y"}]"#);
         let raw = came.raw.clone();
-        assert_eq!(calls.answered(Some(came), &faults).bytes, raw);
+        assert_eq!(calls.answered(Some(came), &faults).unwrap().bytes, raw);
         assert_eq!(fault.hits(), 0);
         let came = answer(r#"[{"result":{"blocks":1},"id":"x"},{"result":{"blocks":1},"id":"y"}]"#);
-        let told = calls.answered(Some(came), &faults);
+        let told = calls.answered(Some(came), &faults).unwrap();
         let told = body(&told.bytes);
         assert_eq!(told.pointer("/0/result/blocks"), Some(&json!(1)));
         assert_eq!(told.pointer("/1/result/blocks"), Some(&json!(7)));
@@ -491,10 +318,10 @@ mod tests {
     fn an_error_has_the_status_that_bitcoind_gives_with_it() {
         for (version, status) in [("", 500), (r#""jsonrpc":"2.0","#, 200)] {
             let asks = request(&format!(r#"{{{version}"method":"a","id":9}}"#));
-            let mut calls = Calls::read(&asks.body);
+            let mut calls = Calls::of(&asks.body);
             calls.list[0].failure = Some((Failure::Error("no".into()), false));
             assert!(calls.forwarded(&asks).is_none());
-            let got = calls.answered(None, &Faults::default()).bytes;
+            let got = calls.answered(None, &Faults::default()).unwrap().bytes;
             assert!(got.starts_with(format!("HTTP/1.1 {status} ").as_bytes()));
             assert_eq!(body(&got)["error"]["message"], "no");
         }
@@ -503,11 +330,11 @@ mod tests {
     proptest! {
         #[test]
         fn any_body_is_read_or_passed_on(bytes in prop::collection::vec(any::<u8>(), 0..64), json in r#"[\[\]{}":,a-z0-9]{0,40}"#) {
-            let _ = Calls::read(&bytes);
-            let calls = Calls::read(json.as_bytes());
+            let _ = Calls::of(&bytes);
+            let calls = Calls::of(json.as_bytes());
             let text = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
             let came = message(text);
-            prop_assert_eq!(&calls.answered(Some(came), &Faults::default()).bytes[..], text.as_bytes());
+            prop_assert_eq!(&calls.answered(Some(came), &Faults::default()).unwrap().bytes[..], text.as_bytes());
         }
     }
 }

@@ -25,8 +25,8 @@ pub enum End {
 pub struct ServerEnd {
     /// Its name.
     pub name: String,
-    /// Whether what it speaks is gRPC, by messages that are known, so that a proxy can look into it.
-    pub is_grpc: bool,
+    /// What it speaks, as far as a proxy can look into it.
+    pub speaks: Kind,
 }
 
 /// Who calls whom.
@@ -45,6 +45,8 @@ pub enum Kind {
     Tcp,
     /// JSON-RPC over HTTP: bitcoind's API.
     JsonRpc,
+    /// HTTP, with JSON as bodies: the API of a server.
+    Http,
     /// Lines of JSON, with answers and with news that nobody asked for: an index.
     Electrum,
     /// gRPC: a Lightning node's API, or that of a server.
@@ -160,8 +162,7 @@ impl Link {
                 (None, Some(_)) if *from != End::Harness => {
                     Err(LinkError::NodeToServer(self.clone()))
                 }
-                (_, Some(to)) if to.is_grpc => Ok(Kind::Grpc),
-                (_, Some(_)) => Ok(Kind::Tcp),
+                (_, Some(to)) => Ok(to.speaks),
                 (None, None) if *from != End::Harness => Ok(Kind::Tcp),
                 (_, None) => Ok(Kind::Grpc),
             },
@@ -170,11 +171,23 @@ impl Link {
 }
 
 impl Kind {
+    /// What a server speaks: gRPC when its messages are known, HTTP when it is asked over HTTP whether it is ready; bytes that
+    /// nobody can look into when its connections are encrypted.
+    pub fn of_server(has_messages: bool, answers_http: bool, is_encrypted: bool) -> Self {
+        match (has_messages, answers_http) {
+            _ if is_encrypted => Kind::Tcp,
+            (true, _) => Kind::Grpc,
+            (false, true) => Kind::Http,
+            (false, false) => Kind::Tcp,
+        }
+    }
+
     /// What it is called in a sentence.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Tcp => "plain bytes",
             Kind::JsonRpc => "JSON-RPC",
+            Kind::Http => "HTTP",
             Kind::Electrum => "the Electrum protocol",
             Kind::Grpc => "gRPC",
         }
@@ -252,11 +265,16 @@ mod tests {
 
     #[test]
     fn servers_call_daemons_and_are_called_by_the_harness_and_by_each_other() {
-        let server = |name: &str, is_grpc| ServerEnd {
+        let server = |name: &str, speaks| ServerEnd {
             name: name.to_owned(),
-            is_grpc,
+            speaks,
         };
-        let servers = [server("maker", true), server("desk", false)];
+        let servers = [
+            server("maker", Kind::of_server(true, true, false)),
+            server("desk", Kind::of_server(false, false, false)),
+            server("shop", Kind::of_server(false, true, false)),
+            server("vault", Kind::of_server(true, true, true)),
+        ];
         for (text, kind) in [
             ("maker->bitcoind", Ok(Kind::JsonRpc)),
             ("maker->elementsd", Ok(Kind::JsonRpc)),
@@ -264,6 +282,8 @@ mod tests {
             ("maker->alice", Ok(Kind::Grpc)),
             ("harness->maker", Ok(Kind::Grpc)),
             ("harness->desk", Ok(Kind::Tcp)),
+            ("harness->shop", Ok(Kind::Http)),
+            ("harness->vault", Ok(Kind::Tcp)),
             ("desk->maker", Ok(Kind::Grpc)),
             ("maker->desk", Ok(Kind::Tcp)),
             ("alice->bob", Ok(Kind::Tcp)),

@@ -1,8 +1,8 @@
 //! Faults in front of any daemon: proxies in the harness's own process, one for each link that a world asks for.
 //!
 //! A proxy listens on loopback and passes everything on until it is told of a fault. What a fault can be depends on
-//! what the proxy understands: bytes ([`Kind::Tcp`]), JSON-RPC ([`Kind::JsonRpc`]), Electrum ([`Kind::Electrum`]) or gRPC
-//! ([`Kind::Grpc`]).
+//! what the proxy understands: bytes ([`Kind::Tcp`]), HTTP ([`Kind::Http`]), JSON-RPC ([`Kind::JsonRpc`]), Electrum
+//! ([`Kind::Electrum`]) or gRPC ([`Kind::Grpc`]).
 //!
 //! | fault | what happens |
 //! |---|---|
@@ -16,11 +16,13 @@
 //! [`Proxy::heal`] ends all of them. A link without a proxy is not touched by any of this.
 
 mod electrum;
+mod exchange;
 mod faults;
 mod grpc;
 mod http;
 mod json_rpc;
 mod link;
+mod rest;
 mod tamper;
 mod tcp;
 
@@ -38,11 +40,13 @@ pub use ldk_server_protos::grpc::Code;
 pub use link::{
     BITCOIND, ELECTRS, ELECTRS_LIQUID, ELEMENTSD, End, HARNESS, Kind, Link, LinkError, ServerEnd,
 };
+pub use rest::{CallError, check_call};
 pub use tamper::{FieldValue, TamperError};
 
 use crate::daemon::StartError;
 use crate::port::PortClaim;
 use faults::{Action, Faults};
+use tamper::Lie;
 
 /// How often a port that a stranger takes between its claim and its use is replaced.
 const PORT_ATTEMPTS: u32 = 3;
@@ -54,6 +58,8 @@ pub enum Upstream {
     Tcp(String),
     /// JSON-RPC over HTTP/1.1, at `HOST:PORT`.
     JsonRpc(String),
+    /// A server whose API is JSON over HTTP/1.1, at `HOST:PORT`.
+    Http(String),
     /// An Electrum server, at `HOST:PORT`.
     Electrum(String),
     /// gRPC over HTTP/2.
@@ -106,6 +112,9 @@ pub enum FaultError {
         /// What it speaks.
         kind: &'static str,
     },
+    /// It is no method and path.
+    #[error(transparent)]
+    Call(#[from] CallError),
     /// There is no such field, or the value does not fit it.
     #[error(transparent)]
     Tamper(#[from] TamperError),
@@ -153,6 +162,7 @@ impl Proxy {
         match &*self.upstream {
             Upstream::Tcp(_) => Kind::Tcp,
             Upstream::JsonRpc(_) => Kind::JsonRpc,
+            Upstream::Http(_) => Kind::Http,
             Upstream::Electrum(_) => Kind::Electrum,
             Upstream::Grpc(_) => Kind::Grpc,
         }
@@ -226,9 +236,11 @@ impl Proxy {
             (Kind::Tcp, _) => return Err(FaultError::NoMethods(self.name.clone())),
             (_, Failure::Closed)
             | (Kind::JsonRpc, Failure::Error(_) | Failure::Http(_))
+            | (Kind::Http, Failure::Http(_))
             | (Kind::Electrum, Failure::Error(_))
             | (Kind::Grpc, Failure::Status(..)) => true,
             (Kind::JsonRpc, Failure::Status(..))
+            | (Kind::Http, Failure::Error(_) | Failure::Status(..))
             | (Kind::Electrum, Failure::Http(_) | Failure::Status(..))
             | (Kind::Grpc, Failure::Error(_) | Failure::Http(_)) => false,
         };
@@ -246,8 +258,8 @@ impl Proxy {
         Ok(self.faults.add(calls, action))
     }
 
-    /// Puts `value` in the place of a field of the answer: `blocks`, `0.height`, `channels.0.is_usable`; in JSON-RPC
-    /// `None` is the whole result. An answer without the field passes as it is, and is not counted.
+    /// Puts `value` in the place of a field of the answer: `blocks`, `0.height`, `channels.0.is_usable`; in JSON `None` is the
+    /// whole of it. An answer without the field passes as it is, and is not counted.
     ///
     /// # Errors
     /// When there are no answers on this link, or it is known that the answer has no such field or another type of it.
@@ -257,16 +269,37 @@ impl Proxy {
         field: Option<&str>,
         value: FieldValue,
     ) -> Result<Fault, FaultError> {
+        let field = field.map(str::to_owned);
+        let adds = false;
+        self.lie(calls, Lie { field, value, adds })
+    }
+
+    /// The same, and JSON without the field gets it, where there is the object that it is a field of.
+    ///
+    /// # Errors
+    /// As [`Proxy::tamper`].
+    pub fn tamper_or_add(
+        &self,
+        calls: Calls,
+        field: &str,
+        value: FieldValue,
+    ) -> Result<Fault, FaultError> {
+        let field = Some(field.to_owned());
+        let adds = true;
+        self.lie(calls, Lie { field, value, adds })
+    }
+
+    fn lie(&self, calls: Calls, lie: Lie) -> Result<Fault, FaultError> {
         self.has_method(&calls)?;
         match (&*self.upstream, &calls.method) {
             (Upstream::Tcp(_), _) => return Err(FaultError::NoMethods(self.name.clone())),
             (Upstream::Grpc(grpc), Some(method)) => {
-                check_tamper(&grpc.api, method, field, &value)?;
+                check_tamper(&grpc.api, method, lie.field.as_deref(), &lie.value)?;
             }
-            (Upstream::Grpc(_), None) | (Upstream::JsonRpc(_) | Upstream::Electrum(_), _) => {}
+            (Upstream::Grpc(_), None)
+            | (Upstream::JsonRpc(_) | Upstream::Http(_) | Upstream::Electrum(_), _) => {}
         }
-        let field = field.map(str::to_owned);
-        Ok(self.faults.add(calls, Action::Tamper { field, value }))
+        Ok(self.faults.add(calls, Action::Tamper(lie)))
     }
 
     /// Ends it, as dropping it does, and returns when its port is free and its connections are closed.
@@ -283,6 +316,7 @@ impl Proxy {
                 tamper::method(&grpc.api, name)?;
                 Ok(())
             }
+            (Upstream::Http(_), Some(call)) => Ok(check_call(call)?),
             _ => Ok(()),
         }
     }
@@ -369,7 +403,10 @@ async fn serve(listener: TcpListener, upstream: Arc<Upstream>, faults: Arc<Fault
 async fn carry(client: TcpStream, upstream: &Upstream, faults: &Arc<Faults>) {
     let _ = match upstream {
         Upstream::Tcp(target) => tcp::carry(client, target, faults).await,
-        Upstream::JsonRpc(target) => json_rpc::carry(client, target, faults).await,
+        Upstream::JsonRpc(target) => {
+            exchange::carry::<json_rpc::Calls>(client, target, faults).await
+        }
+        Upstream::Http(target) => exchange::carry::<rest::Call>(client, target, faults).await,
         Upstream::Electrum(target) => electrum::carry(client, target, faults).await,
         Upstream::Grpc(target) => grpc::carry(client, target, faults).await,
     };

@@ -25,6 +25,16 @@ pub enum FieldValue {
     Json(Json),
 }
 
+/// A value in the place of a field's own.
+#[derive(Debug, Clone)]
+pub(super) struct Lie {
+    /// The path to the field; `None`: the whole answer.
+    pub(super) field: Option<String>,
+    pub(super) value: FieldValue,
+    /// Whether JSON without the field gets it. A protobuf message has every field of its type.
+    pub(super) adds: bool,
+}
+
 impl fmt::Display for FieldValue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -88,13 +98,18 @@ pub enum TamperError {
     },
 }
 
-/// Puts `value` where `path` leads from `json`; an existing field only. `None` as path is the whole. Says whether it
-/// was there.
-pub(super) fn in_json(json: &mut Json, path: Option<&str>, value: &FieldValue) -> bool {
+/// Puts the lie where its path leads from `json`: an existing field, or, when it adds, one that an existing object has not. Says
+/// whether it could.
+pub(super) fn in_json(json: &mut Json, lie: &Lie) -> bool {
     let mut at = json;
-    for part in path.into_iter().flat_map(|path| path.split('.')) {
+    let mut parts = lie.field.iter().flat_map(|path| path.split('.')).peekable();
+    while let Some(part) = parts.next() {
+        let adds = lie.adds && parts.peek().is_none();
         let next = match at {
-            Json::Object(fields) => fields.get_mut(part),
+            Json::Object(fields) => match adds {
+                true => Some(fields.entry(part).or_insert(Json::Null)),
+                false => fields.get_mut(part),
+            },
             Json::Array(items) => part.parse().ok().and_then(|i: usize| items.get_mut(i)),
             _ => None,
         };
@@ -103,7 +118,7 @@ pub(super) fn in_json(json: &mut Json, path: Option<&str>, value: &FieldValue) -
             None => return false,
         }
     }
-    *at = match value {
+    *at = match &lie.value {
         FieldValue::Integer(number) => Json::from(*number),
         FieldValue::Decimal(number) => Json::from(*number),
         FieldValue::Text(text) => Json::from(text.as_str()),
@@ -254,28 +269,54 @@ mod tests {
         method(ldk_server_descriptors(), name).unwrap().output()
     }
 
+    fn lie(field: Option<&str>, value: FieldValue) -> Lie {
+        Lie {
+            field: field.map(str::to_owned),
+            value,
+            adds: false,
+        }
+    }
+
     #[test]
     fn a_json_field_is_found_by_its_path() {
         let mut json = json!({ "blocks": 7, "list": [{ "height": 1 }, 2] });
-        assert!(in_json(&mut json, Some("blocks"), &FieldValue::Integer(-5)));
-        assert!(in_json(
-            &mut json,
-            Some("list.0.height"),
-            &FieldValue::Text("x".into())
-        ));
-        assert!(in_json(&mut json, Some("list.1"), &FieldValue::Flag(true)));
+        for (path, value) in [
+            ("blocks", FieldValue::Integer(-5)),
+            ("list.0.height", FieldValue::Text("x".into())),
+            ("list.1", FieldValue::Flag(true)),
+        ] {
+            assert!(in_json(&mut json, &lie(Some(path), value)), "{path}");
+        }
         for absent in ["height", "list.2", "list.x", "blocks.0", ""] {
-            assert!(
-                !in_json(&mut json, Some(absent), &FieldValue::Flag(true)),
-                "{absent}"
-            );
+            let lie = lie(Some(absent), FieldValue::Flag(true));
+            assert!(!in_json(&mut json, &lie), "{absent}");
         }
         assert_eq!(
             json,
             json!({ "blocks": -5, "list": [{ "height": "x" }, true] })
         );
-        assert!(in_json(&mut json, None, &FieldValue::Decimal(0.5)));
+        assert!(in_json(&mut json, &lie(None, FieldValue::Decimal(0.5))));
         assert_eq!(json, json!(0.5));
+    }
+
+    #[test]
+    fn a_json_field_is_added_where_there_is_a_place_for_it() {
+        let mut json = json!({ "blocks": 7, "list": [{ "height": 1 }] });
+        let add = |field: &str| Lie {
+            adds: true,
+            ..lie(Some(field), FieldValue::Flag(true))
+        };
+        for path in ["header", "list.0.depth", "blocks"] {
+            assert!(in_json(&mut json, &add(path)), "{path}");
+        }
+        for nowhere in ["header.depth", "other.depth", "list.1", "list.x"] {
+            assert!(!in_json(&mut json, &add(nowhere)), "{nowhere}");
+        }
+        let list = json!([{ "height": 1, "depth": true }]);
+        assert_eq!(
+            json,
+            json!({ "blocks": true, "header": true, "list": list })
+        );
     }
 
     #[test]
@@ -360,7 +401,10 @@ mod tests {
             let mut message = DynamicMessage::new(answer("GetNodeInfo"));
             let _ = check(&answer("GetNodeInfo"), &path, &value);
             let _ = in_message(&mut message, &path, &value);
-            let _ = in_json(&mut json!({ "a": [1] }), Some(&path), &value);
+            for adds in [false, true] {
+                let lie = Lie { adds, ..lie(Some(&path), value.clone()) };
+                let _ = in_json(&mut json!({ "a": [1] }), &lie);
+            }
         }
     }
 }

@@ -25,6 +25,11 @@ pub(super) async fn carry(client: TcpStream, target: &str, faults: &Faults) -> i
     for socket in [&client, &server] {
         socket.set_nodelay(true)?;
     }
+    join(client, server, faults).await
+}
+
+/// Carries what comes from either until both have ended.
+pub(super) async fn join(client: TcpStream, server: TcpStream, faults: &Faults) -> io::Result<()> {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     tokio::try_join!(

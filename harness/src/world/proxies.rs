@@ -94,7 +94,7 @@ pub(super) async fn to_nodes(
         let upstream = match kind {
             Kind::Tcp => Upstream::Tcp(node.p2p_address()),
             Kind::Grpc => Upstream::Grpc(node.behind_proxy()),
-            Kind::JsonRpc | Kind::Electrum => continue,
+            Kind::JsonRpc | Kind::Http | Kind::Electrum => continue,
         };
         let proxy = Proxy::start(link.to_string(), upstream).await?;
         if kind == Kind::Grpc && link.from == End::Harness {
@@ -142,13 +142,14 @@ pub(super) async fn to_server(
 ) -> Result<(), StartError> {
     for link in links.iter().filter(|link| link.to.name() == server.name()) {
         let address = server.address();
-        let upstream = match server.api().filter(|_| server.certificate().is_none()) {
-            Some(api) => Upstream::Grpc(Grpc {
+        let upstream = match (server.speaks(), server.api()) {
+            (Kind::Grpc, Some(api)) => Upstream::Grpc(Grpc {
                 address,
                 tls: None,
                 api: api.clone(),
             }),
-            None => Upstream::Tcp(address),
+            (Kind::Http, _) => Upstream::Http(address),
+            _ => Upstream::Tcp(address),
         };
         let proxy = Proxy::start(link.to_string(), upstream).await?;
         proxies.push((link.clone(), proxy));

@@ -13,14 +13,14 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{soon, until, waits};
 
 /// Answers each request as `answer` says, which gets its bytes; connections stay open.
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     requests: Arc<Mutex<Vec<String>>>,
     open: Arc<AtomicUsize>,
 }
 
 impl Server {
-    async fn start(answer: fn(&str) -> String) -> Self {
+    pub(super) async fn start(answer: fn(&str) -> String) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests = Arc::new(Mutex::new(Vec::new()));
@@ -55,7 +55,7 @@ impl Server {
         Proxy::start("client->server", upstream).await.unwrap()
     }
 
-    fn requests(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap().clone()
     }
 }
@@ -86,14 +86,14 @@ fn post(body: &str) -> String {
     )
 }
 
-fn ok(body: &str) -> String {
+pub(super) fn ok(body: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Server:  odd \r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     )
 }
 
-fn body_of(message: &str) -> &str {
+pub(super) fn body_of(message: &str) -> &str {
     message.split_once("\r\n\r\n").unwrap().1
 }
 
@@ -115,14 +115,14 @@ fn info(request: &str) -> String {
     }
 }
 
-struct Client(TcpStream);
+pub(super) struct Client(pub(super) TcpStream);
 
 impl Client {
-    async fn of(proxy: &Proxy) -> Self {
+    pub(super) async fn of(proxy: &Proxy) -> Self {
         Client(TcpStream::connect(proxy.address()).await.unwrap())
     }
 
-    async fn ask(&mut self, request: &str) -> Option<String> {
+    pub(super) async fn ask(&mut self, request: &str) -> Option<String> {
         self.0.write_all(request.as_bytes()).await.unwrap();
         soon("an answer", message(&mut self.0)).await
     }

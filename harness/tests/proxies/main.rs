@@ -5,6 +5,7 @@
 mod electrum;
 mod grpc;
 mod json_rpc;
+mod rest;
 mod tcp;
 
 use std::time::Duration;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use prost_reflect::DescriptorPool;
-use swaprig_harness::proxy::ServerEnd;
+use swaprig_harness::proxy::{Kind, ServerEnd};
 use swaprig_harness::server::{Ready, ServerSpec};
 use swaprig_harness::template::{Part, Template};
 use swaprig_harness::world::endpoints::SWAPRIG;
@@ -68,13 +68,21 @@ pub(super) fn ends(node: &Node<'_>) -> Vec<ServerEnd> {
         return Vec::new();
     };
     let end = |(key, node): (&toml::Spanned<std::borrow::Cow<'_, str>>, &Node<'_>)| {
-        let has = |key: &str| match node.get_ref() {
-            DeValue::Table(server) => server.contains_key(key),
-            _ => false,
+        let value = |key: &str| match node.get_ref() {
+            DeValue::Table(server) => server.get(key),
+            _ => None,
         };
+        let answers_http = value("ready").is_some_and(|ready| match ready.get_ref() {
+            DeValue::Table(way) => way.contains_key("http"),
+            _ => false,
+        });
         ServerEnd {
             name: key.get_ref().to_string(),
-            is_grpc: has("proto") && !has("tls"),
+            speaks: Kind::of_server(
+                value("proto").is_some(),
+                answers_http,
+                value("tls").is_some(),
+            ),
         }
     };
     table.iter().map(end).collect()

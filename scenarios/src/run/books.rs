@@ -121,8 +121,10 @@ impl Derived {
         let mut all = Vec::new();
         for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
             if !self.0.contains_key(line) {
-                let derived = derive(books, line, world, deadline).await?;
-                self.0.insert(line.to_owned(), derived);
+                let derived = derive(line, RANGE, world, deadline).await;
+                let derived = derived.map_err(|error| refused(books, world, error))?;
+                let each = derived.iter().map(|address| format!("addr({address})"));
+                self.0.insert(line.to_owned(), each.collect());
             }
             all.extend(self.0.get(line).into_iter().flatten().cloned());
         }
@@ -130,26 +132,21 @@ impl Derived {
     }
 }
 
-/// The addresses of a descriptor, each as a descriptor of its own.
-async fn derive(
-    books: &ServerBooks,
+/// The addresses of a descriptor; of a ranged one those of this range, both ends included.
+pub(super) async fn derive(
     descriptor: &str,
+    range: [u32; 2],
     world: &World,
     deadline: Deadline,
-) -> Result<Vec<String>, StepFailure> {
+) -> Result<Vec<String>, RpcError> {
     let rpc = world.bitcoind().rpc();
     let params = [json!(descriptor)];
-    let known: Result<Value, RpcError> = rpc.call("getdescriptorinfo", &params, deadline).await;
-    let known = known.map_err(|error| refused(books, world, error))?;
+    let known: Value = rpc.call("getdescriptorinfo", &params, deadline).await?;
     let mut params = vec![known["descriptor"].clone()];
     if known["isrange"] == json!(true) {
-        params.push(json!(RANGE));
+        params.push(json!(range));
     }
-    let addresses: Result<Vec<String>, RpcError> =
-        rpc.call("deriveaddresses", &params, deadline).await;
-    let addresses = addresses.map_err(|error| refused(books, world, error))?;
-    let each = addresses.iter().map(|address| format!("addr({address})"));
-    Ok(each.collect())
+    rpc.call("deriveaddresses", &params, deadline).await
 }
 
 async fn scan(

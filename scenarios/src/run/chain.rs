@@ -1,14 +1,16 @@
 //! What the steps on the chain and on processes do.
 
 use bitcoin::address::NetworkUnchecked;
-use bitcoin::{Address, Network};
+use bitcoin::{Address, Network, ScriptBuf};
+use swaprig_harness::bitcoind::RpcErrorKind;
 use swaprig_harness::process::Stopped;
 use swaprig_units::BlockDelta;
 
+use super::books::derive;
 use super::{Run, Step, StepFailure};
 use crate::entities::{FundingTx, Mined};
 use crate::lang::{Arg, Daemon, Funded};
-use crate::steps::{Chain, Fund, Kill, Mine, MineTo, Reorg, Restart, Signal};
+use crate::steps::{Chain, Fund, Kill, Mine, MineTo, Owner, Reorg, Restart, Signal};
 
 impl Step for Fund {
     async fn run(&self, run: &Run<'_>) -> Result<FundingTx, StepFailure> {
@@ -18,18 +20,63 @@ impl Step for Fund {
             Funded::Address(reference) => {
                 let text = Arg::<String>::Reference(reference.clone());
                 let text = run.get(&text).await?;
-                let address = text.trim().parse::<Address<NetworkUnchecked>>();
-                let address = address.and_then(|address| address.require_network(Network::Regtest));
-                let address = address.map_err(|error| {
-                    let title = format!("`{text}` is no address on this chain: {error}");
-                    StepFailure::refused(title).at("fund")
-                })?;
+                let address = on_regtest(text.trim(), "fund")?;
                 let sent = run.world.bitcoind().send(&address, amount).await;
                 sent.map_err(|error| run.world.error(error))?
             }
         };
         Ok(FundingTx { txid, amount })
     }
+}
+
+/// The scripts of a ranged descriptor that `owner` is about: programs have few, and every count of the coins looks for all of them.
+const OWNED: [u32; 2] = [0, 99];
+
+impl Step for Owner {
+    async fn run(&self, run: &Run<'_>) -> Result<(), StepFailure> {
+        let text = run.get(&self.coins).await?;
+        let mut scripts = Vec::new();
+        for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let is_address = line.parse::<Address<NetworkUnchecked>>().is_ok();
+            match is_address {
+                true => scripts.push(on_regtest(line, "coins")?.script_pubkey()),
+                false => scripts.extend(of_descriptor(line, run).await?),
+            }
+        }
+        if scripts.is_empty() {
+            return Err(StepFailure::refused("there is no address and no descriptor").at("coins"));
+        }
+        for script in scripts {
+            run.world.belongs_to(script, self.owner.trim());
+        }
+        Ok(())
+    }
+}
+
+async fn of_descriptor(line: &str, run: &Run<'_>) -> Result<Vec<ScriptBuf>, StepFailure> {
+    let addresses = derive(line, OWNED, run.world, run.deadline).await;
+    let addresses = addresses.map_err(|error| match &error.kind {
+        RpcErrorKind::Refused { message, .. } => {
+            let title = format!("`{line}` is no address and no descriptor: {message}");
+            StepFailure::refused(title).at("coins")
+        }
+        _ => run.world.error(error).into(),
+    })?;
+    let scripts = addresses.iter().map(|text| {
+        let address = on_regtest(text, "coins")?;
+        Ok(address.script_pubkey())
+    });
+    scripts.collect()
+}
+
+/// An address on this chain; `key` is where it stands.
+fn on_regtest(text: &str, key: &'static str) -> Result<Address, StepFailure> {
+    let address = text.parse::<Address<NetworkUnchecked>>();
+    let address = address.and_then(|address| address.require_network(Network::Regtest));
+    address.map_err(|error| {
+        let title = format!("`{text}` is no address on this chain: {error}");
+        StepFailure::refused(title).at(key)
+    })
 }
 
 impl Step for Mine {

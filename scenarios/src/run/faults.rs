@@ -149,7 +149,11 @@ impl Step for Tamper {
             of(Some(&self.rpc.0), self.next)
         );
         record(run, &self.tamper, what);
-        let lying = proxy(run, &self.tamper)?.tamper(calls, self.field.as_deref(), value);
+        let proxy = proxy(run, &self.tamper)?;
+        let lying = match self.field.as_deref() {
+            Some(field) if self.add => proxy.tamper_or_add(calls, field, value),
+            field => proxy.tamper(calls, field, value),
+        };
         made(&self.tamper, lying)
     }
 }

@@ -69,6 +69,29 @@ fn not_nothing(step: &Fund, cx: &mut StepCx<'_>) -> bool {
 }
 
 step! {
+    /// Says whose the coins at addresses or output descriptors on Bitcoin are, such as those of the wallet of a program that `run` starts:
+    /// the money oracle counts them from here on. Of a ranged descriptor it is the first 100 scripts.
+    pub struct Owner("owner") -> () {
+        /// Whose they are, as the money sheet is to call it.
+        owner: String,
+        /// The addresses, or the descriptors with or without checksums, one on a line.
+        coins: Arg<String>,
+    } optional {}
+    check somebody;
+}
+
+fn somebody(step: &Owner, cx: &mut StepCx<'_>) -> bool {
+    if !step.owner.trim().is_empty() {
+        return true;
+    }
+    let span = cx.value_span("owner");
+    cx.problem(span, "nobody owns coins here")
+        .label("no name")
+        .help("write a name for whose they are, such as \"client\"");
+    false
+}
+
+step! {
     /// Mines blocks and waits until every daemon has seen the last one.
     pub struct Mine("mine") -> Mined {
         /// How many.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use prost_reflect::DescriptorPool;
 use swaprig_harness::proxy::{
-    Code, Failure, FaultError, Kind, TamperError, check_method, check_tamper,
+    Code, Failure, FaultError, Kind, TamperError, check_call, check_method, check_tamper,
     ldk_server_descriptors,
 };
 
@@ -31,9 +31,9 @@ words! {
         Closed = "closed",
         /// A JSON-RPC error.
         Error = "error",
-        /// HTTP status 500 without a JSON-RPC answer.
+        /// HTTP status 500 without a body.
         Http500 = "http_500",
-        /// HTTP status 503 without a JSON-RPC answer.
+        /// HTTP status 503 without a body.
         Http503 = "http_503",
         /// gRPC status 1.
         Cancelled = "cancelled",
@@ -88,7 +88,7 @@ impl With {
         match self {
             With::Closed => kind != Kind::Tcp,
             With::Error => matches!(kind, Kind::JsonRpc | Kind::Electrum),
-            With::Http500 | With::Http503 => kind == Kind::JsonRpc,
+            With::Http500 | With::Http503 => matches!(kind, Kind::JsonRpc | Kind::Http),
             _ => kind == Kind::Grpc,
         }
     }
@@ -98,6 +98,7 @@ impl With {
         match kind {
             Kind::Grpc => With::Unavailable,
             Kind::JsonRpc | Kind::Electrum => With::Error,
+            Kind::Http => With::Http503,
             Kind::Tcp => With::Closed,
         }
     }
@@ -151,7 +152,7 @@ step! {
     } optional {
         /// Which direction.
         way: Direction = Direction::Both,
-        /// Which method alone, such as `getblockchaininfo` or `GetNodeInfo`; not between Lightning peers.
+        /// Which method alone, such as `getblockchaininfo`, `GetNodeInfo` or `POST /swaps`; not between Lightning peers.
         rpc: Option<String> = None,
         /// How many calls; left out, all of them. Between Lightning peers: how many pieces of what they send.
         next: Option<u64> = None,
@@ -193,7 +194,7 @@ step! {
     } optional {
         /// Of which method; left out, of any.
         rpc: Option<String> = None,
-        /// How; left out, `error` before bitcoind and `unavailable` before what speaks gRPC.
+        /// How; left out, `error` before bitcoind, `unavailable` before what speaks gRPC, and `http_503` before what speaks HTTP.
         with: Option<With> = None,
         /// The text of the error.
         message: String = "failed by a fault of the scenario".to_owned(),
@@ -208,13 +209,16 @@ step! {
     pub struct Tamper("tamper") -> Fault {
         /// Which link; one with calls, so not between Lightning peers.
         tamper: OnProxy,
-        /// To which method.
+        /// To which method. Over HTTP it is method and path, without a query; a segment `*` stands for any one: `GET /swaps/*`.
         rpc: LinkMethod,
         /// What it says instead.
         value: Lie,
     } optional {
-        /// Which field: `blocks`, `0.height`, `current_best_block.height`; left out, the whole result, before bitcoind.
+        /// Which field: `blocks`, `0.height`, `current_best_block.height`; left out, the whole result, before bitcoind, or the whole
+        /// body, before what speaks HTTP.
         field: Option<String> = None,
+        /// Whether JSON that has no such field gets it; a gRPC message has all its fields anyway.
+        add: bool = false,
         /// How many answers; left out, all until `heal`.
         next: Option<u64> = None,
     }
@@ -274,7 +278,9 @@ fn tells_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
     if !has_calls(&step.tamper, cx) {
         return false;
     }
-    let sound = has_method(&step.tamper, Some(&step.rpc.0), cx) & is_some_calls(step.next, cx);
+    let sound = has_method(&step.tamper, Some(&step.rpc.0), cx)
+        & is_some_calls(step.next, cx)
+        & adds_something(step, cx);
     if !sound || step.tamper.kind() != Kind::Grpc {
         return sound;
     }
@@ -316,6 +322,21 @@ fn tells_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
     false
 }
 
+/// What is added to an answer needs a name.
+fn adds_something(step: &Tamper, cx: &mut StepCx<'_>) -> bool {
+    if !step.add || step.field.is_some() {
+        return true;
+    }
+    let span = cx.value_span("add");
+    cx.problem(
+        span,
+        "`add` without `field`: the whole of an answer is always there",
+    )
+    .label("what is added?")
+    .help("add field = \"…\" with the name of the field, or leave `add` out");
+    false
+}
+
 /// The API that is spoken on a link of gRPC.
 fn api<'c>(on: &OnProxy, cx: &StepCx<'c>) -> &'c DescriptorPool {
     let server = cx.server(on.link.to.name());
@@ -336,8 +357,12 @@ fn bytes(on: &OnProxy, cx: &StepCx<'_>) -> (String, &'static str) {
             INSTEAD,
         ),
         Some(server) => (
-            format!("plain bytes: `{}` has no `proto`", server.name),
-            "use `partition`, `drop`, `delay` or `freeze` here, or give a server that speaks gRPC its proto = [\"….proto\"]",
+            format!(
+                "plain bytes: `{}` has no `proto` and no `ready` over HTTP",
+                server.name
+            ),
+            "use `partition`, `drop`, `delay` or `freeze` here, or give a server that speaks gRPC its proto = [\"….proto\"], and one \
+             that speaks HTTP ready = { http = \"/…\" }",
         ),
     }
 }
@@ -361,6 +386,25 @@ fn has_method(on: &OnProxy, rpc: Option<&str>, cx: &mut StepCx<'_>) -> bool {
     let link = cx.value_span(cx.step());
     match on.kind() {
         Kind::JsonRpc | Kind::Electrum => true,
+        Kind::Http => {
+            let Err(error) = check_call(rpc) else {
+                return true;
+            };
+            let method = rpc.split(' ').next().unwrap_or_default().to_uppercase();
+            let path = rpc.trim_start_matches(|c: char| c != '/');
+            let meant = format!("{method} {}", path.split('?').next().unwrap_or_default());
+            let help = match check_call(&meant) {
+                Ok(()) => format!("did you mean \"{meant}\"?"),
+                Err(_) => {
+                    "write method and path, such as \"POST /swaps\" or \"GET /swaps/*\"".to_owned()
+                }
+            };
+            cx.problem(span, error.to_string())
+                .label("no call")
+                .also(link, Kind::Http.name())
+                .help(help);
+            false
+        }
         Kind::Tcp => {
             let title = format!("`rpc` beside {on}, which has no methods");
             let (carries, _) = bytes(on, cx);

@@ -8,7 +8,7 @@ mod liquid;
 mod outside;
 mod process;
 
-pub use chain::{Chain, Fund, Mine, MineTo, Reorg};
+pub use chain::{Chain, Fund, Mine, MineTo, Owner, Reorg};
 pub use expect::{Expect, Observable, Observed, Operand};
 pub use faults::{
     Delay, Direction, DropConnections, Fail, Freeze, Heal, Partition, Tamper, Thaw, With,
@@ -32,6 +32,7 @@ pub fn core_steps() -> Result<Registry, RegistryError> {
     let mut registry = Registry::empty();
     registry
         .add::<Fund>()?
+        .add::<Owner>()?
         .add::<Mine>()?
         .add::<MineTo>()?
         .add::<Reorg>()?
