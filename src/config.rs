@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use swaprig_units::{BlockDelta, Msat, Sat, Units};
 
 use crate::lightning::CredentialSource;
-use crate::swap::{BuyerPolicy, ServerPolicy};
+use crate::swap::{BuyerPolicy, ChainName, ServerPolicy};
 
 pub use loops::Loops;
 
@@ -199,9 +199,12 @@ pub struct Settings {
     /// Bitcoin blocks that a client has to claim a loop out, at least [default: 24]
     #[arg(long, env = "SWAPRIG_LOOP_CLAIM_WINDOW_BLOCKS", value_name = "BLOCKS")]
     pub loop_claim_window_blocks: Option<u32>,
-    /// Bitcoin blocks between the timeout of a loop out and the lapse of the payment that is held for it [default: 12]
+    /// Bitcoin blocks between the timeout of a loop out and the lapse of the payment that is held for it [default: 18 on mainnet, else 12]
     #[arg(long, env = "SWAPRIG_LOOP_REFUND_WINDOW_BLOCKS", value_name = "BLOCKS")]
     pub loop_refund_window_blocks: Option<u32>,
+    /// Confirmations after which a claim or a refund on Bitcoin is final [default: 6 on mainnet, else 2]
+    #[arg(long, env = "SWAPRIG_LOOP_FINAL_CONFIRMATIONS", value_name = "N")]
+    pub loop_final_confirmations: Option<u32>,
     /// Bitcoin blocks in which a loop must be funded [default: 36]
     #[arg(long, env = "SWAPRIG_LOOP_FUNDING_BLOCKS", value_name = "BLOCKS")]
     pub loop_funding_blocks: Option<u32>,
@@ -214,6 +217,9 @@ pub struct Settings {
     /// Whether loops out may have coins locked before they are paid for without a prepay: anybody can lock them for nothing then [default: false]
     #[arg(long, env = "SWAPRIG_LOOP_COINS_FIRST", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub loop_coins_first: Option<bool>,
+    /// The most loops in at once whose clients have not locked their coins yet; they do not count as in flight [default: 5000]
+    #[arg(long, env = "SWAPRIG_LOOP_IN_MAX_UNFUNDED", value_name = "N")]
+    pub loop_in_max_unfunded: Option<u32>,
     /// The most that the routing of a loop in may cost, millionths of the amount [default: 1000]
     #[arg(long, env = "SWAPRIG_LOOP_IN_ROUTING_PPM", value_name = "PPM")]
     pub loop_in_routing_ppm: Option<u32>,
@@ -280,13 +286,13 @@ pub struct Settings {
     /// The most confirmations that a buyer may ask for, up to 6 [default: 6]
     #[arg(long, env = "SWAPRIG_MAX_CONFIRMATIONS", value_name = "N")]
     pub max_confirmations: Option<u32>,
-    /// Confirmations after which a claim or a refund is final [default: 2]
+    /// Confirmations after which a claim or a refund on Liquid is final [default: 2]
     #[arg(long, env = "SWAPRIG_FINAL_CONFIRMATIONS", value_name = "N")]
     pub final_confirmations: Option<u32>,
     /// How long CreateSwap may take, and wait for confirmations; seconds [default: 300]
     #[arg(long, env = "SWAPRIG_CREATE_TIMEOUT_SECONDS", value_name = "SECONDS")]
     pub create_timeout_seconds: Option<u32>,
-    /// The most swaps in flight [default: 1000]
+    /// The most swaps in flight, without loops in that nothing was locked for [default: 1000]
     #[arg(long, env = "SWAPRIG_MAX_IN_FLIGHT", value_name = "N")]
     pub max_in_flight: Option<u32>,
     /// The most that unpaid swaps may be worth together, millisatoshi [default: no limit]
@@ -364,7 +370,7 @@ pub struct Config {
     pub invoice_expiry: Duration,
     /// The most confirmations of a funding.
     pub max_confirmations: u32,
-    /// After which a spend is final.
+    /// After which a spend on Liquid is final.
     pub final_confirmations: u32,
     /// How long CreateSwap may take.
     pub create_timeout: Duration,
@@ -422,7 +428,7 @@ impl Settings {
         over! {
             listen admin_listen metrics_listen rest_listen bitcoin_url bitcoin_cookie bitcoin_birthday bitcoin_fee_url bitcoin_fee_floor
             bitcoin_fee_cap bitcoin_fee_fallback loop_base_fee_sat loop_fee_ppm loop_min_sat loop_max_sat loop_coin_sat loop_delta_blocks
-            loop_claim_window_blocks loop_refund_window_blocks loop_funding_blocks loop_in_confirmations loop_in_max_cltv loop_in_routing_ppm loop_coins_first data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
+            loop_claim_window_blocks loop_refund_window_blocks loop_funding_blocks loop_in_confirmations loop_in_max_cltv loop_in_max_unfunded loop_in_routing_ppm loop_coins_first loop_final_confirmations data_dir seed_file store wallet_dir network policy_asset genesis_hash electrum_url ldk_address ldk_credential
             ldk_dir ldk_cert bitcoin_network fee_subsidy_sat refund_delta_blocks claim_window_blocks funding_timeout_blocks
             invoice_expiry_seconds max_confirmations final_confirmations create_timeout_seconds max_in_flight
             max_exposure_msat prepay_msat fee_rate max_fee_rate poll_interval_millis refund_interval_blocks log_format log_level
@@ -557,6 +563,14 @@ impl Config {
                     .build();
                 lwk_wollet::Network::CustomElements(params.expect("all that it asks for is there"))
             }
+        }
+    }
+
+    /// How many confirmations make a spend on a chain final.
+    pub fn finality(&self, chain: ChainName) -> u32 {
+        match chain {
+            ChainName::Liquid => self.final_confirmations,
+            ChainName::Bitcoin => self.loops.final_confirmations,
         }
     }
 

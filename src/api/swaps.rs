@@ -56,7 +56,9 @@ fn refused(error: &CreateError) -> Rpc {
         CreateError::Shortage(_)
         | CreateError::TooLarge { .. }
         | CreateError::NoCapacity { .. } => Code::FailedPrecondition,
-        CreateError::TooMany { .. } | CreateError::TooExposed { .. } => Code::ResourceExhausted,
+        CreateError::TooMany { .. }
+        | CreateError::TooManyUnfunded { .. }
+        | CreateError::TooExposed { .. } => Code::ResourceExhausted,
         CreateError::Paused(_) | CreateError::Stopping | CreateError::NotReady(_) => {
             Code::Unavailable
         }

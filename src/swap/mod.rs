@@ -36,6 +36,6 @@ pub use timelock::{
     BuyerPolicy, Clocks, MIN_TOTAL_CLTV, PayRefused, Paying, PolicyError, ServerPolicy,
 };
 pub use view::{
-    has_fixed_timeout, is_due, is_exposed, is_final, may_claim, may_cosign, may_fund, may_pay,
-    status,
+    has_fixed_timeout, is_due, is_exposed, is_final, is_unfunded, may_claim, may_cosign, may_fund,
+    may_pay, status,
 };

@@ -65,9 +65,18 @@ pub fn is_final(swap: &Swap, tips: Tips, final_depth: u32) -> bool {
     }
 }
 
-/// Whether coins of the server are reserved or locked for a swap, so that it counts against what may be at stake.
+/// Whether a client was told where to lock coins and has not locked what was agreed: nothing of the server's is at stake, and it costs
+/// the client nothing either, so that anybody can have as many as it is let.
+pub fn is_unfunded(swap: &Swap) -> bool {
+    let waits = matches!(swap.phase, Phase::AwaitingFunding | Phase::Funding);
+    waits && !swap.terms.direction.is_out() && swap.funding.is_none()
+}
+
+/// Whether coins of the server are reserved or locked for a swap, or will be paid for those of a client, so that it counts against
+/// what may be at stake.
 pub fn is_exposed(swap: &Swap) -> bool {
     match swap.phase {
+        _ if is_unfunded(swap) => false,
         // Of coins that are the client's only what was paid for them.
         Phase::Cancelling => swap.terms.direction.is_out(),
         Phase::Reserved

@@ -51,7 +51,7 @@ pub struct Stocks {
     pub deposit_address: String,
     /// An address on Bitcoin, and what is there; `None` without loops.
     pub bitcoin: Option<(String, Stock)>,
-    /// Swaps that are not over.
+    /// Swaps that are not over, without the loops in that nothing was locked for.
     pub in_flight: u32,
     /// The price of the unpaid ones.
     pub exposure: Msat,
@@ -90,7 +90,7 @@ impl Engine {
         for sale in locked(&self.sales).iter() {
             sums.entry(sale.asset).or_default();
         }
-        let (exposure, in_flight) = self.exposure();
+        let load = self.exposure();
         let paused = locked(&self.paused).clone();
         let stock = |asset: Asset, sums: Sums, paused| Stock {
             asset,
@@ -114,8 +114,8 @@ impl Engine {
                 }
             },
             deposit_address,
-            in_flight,
-            exposure,
+            in_flight: load.in_flight,
+            exposure: load.exposed,
         })
     }
 

@@ -9,7 +9,7 @@ use swaprig_units::{BlockDelta, Height, Msat, Units};
 use uuid::Uuid;
 
 use super::cell::{Cell, View};
-use super::{Engine, locked};
+use super::{Engine, Load, locked};
 use crate::chain::Shortage;
 use crate::store::{Created, NewSwap, ReservedCoin, StoreError, StoredEffect, StoredSwap};
 use crate::swap::{
@@ -114,6 +114,14 @@ pub enum CreateError {
         /// How many.
         in_flight: u32,
     },
+    /// Too many clients at once were told where to lock coins.
+    #[error(
+        "{unfunded} loops in wait for their clients' coins, the most that this server lets wait at once; some will lapse"
+    )]
+    TooManyUnfunded {
+        /// How many.
+        unfunded: u32,
+    },
     /// Unpaid swaps are worth too much.
     #[error("unpaid swaps are worth {exposed} already, and at most {most} may be")]
     TooExposed {
@@ -190,6 +198,15 @@ pub(super) trait Order: Send + Sync + 'static {
 
     /// Refuses what cannot be made, with the engine as it is at this moment; reserves nothing. What counts against the limits.
     fn check(&self, engine: &Engine) -> Result<Msat, CreateError>;
+
+    /// What the swap is to the limits as it begins.
+    fn load(&self, price: Msat) -> Load {
+        Load {
+            exposed: price,
+            in_flight: 1,
+            unfunded: 0,
+        }
+    }
 
     /// The swap as it begins, with an index that no swap has had.
     fn draft(&self, engine: &Engine, index: u32, price: Msat) -> Result<Swap, CreateError>;
@@ -336,7 +353,7 @@ impl Engine {
             return Err(CreateError::Stopping);
         }
         let price = order.check(self)?;
-        let _place = self.enter(id, price)?;
+        let _place = self.enter(id, price, order.load(price))?;
         if crate::failpoint::funds_before_store() {
             self.fund_before_store(order, price).await;
         }
@@ -374,24 +391,25 @@ impl Engine {
     }
 
     /// Lets a swap in within the limits, those that are being made at the same time counted.
-    fn enter(&self, request_id: Uuid, price: Msat) -> Result<Place<'_>, CreateError> {
+    fn enter(&self, request_id: Uuid, price: Msat, load: Load) -> Result<Place<'_>, CreateError> {
         let mut entering = locked(&self.entering);
-        let (Msat(exposed), in_flight) = self.exposure();
-        let others = entering
-            .values()
-            .fold(0, |sum: u64, one| sum.saturating_add(one.0));
-        let exposed = exposed.saturating_add(others);
-        let in_flight = in_flight.saturating_add(u32::try_from(entering.len()).unwrap_or(u32::MAX));
-        if in_flight >= self.config.max_in_flight {
+        let now = entering.values().copied().fold(self.exposure(), Load::and);
+        let then = now.and(load);
+        if load.in_flight > 0 && then.in_flight > self.config.max_in_flight {
+            let in_flight = now.in_flight;
             return Err(CreateError::TooMany { in_flight });
         }
+        if load.unfunded > 0 && then.unfunded > self.config.loops.in_max_unfunded {
+            let unfunded = now.unfunded;
+            return Err(CreateError::TooManyUnfunded { unfunded });
+        }
         if let Some(most) = self.config.max_exposure
-            && exposed.saturating_add(price.0) > most.0
+            && now.exposed.0.saturating_add(price.0) > most.0
         {
-            let exposed = Msat(exposed);
+            let exposed = now.exposed;
             return Err(CreateError::TooExposed { exposed, most });
         }
-        entering.insert(request_id, price);
+        entering.insert(request_id, load);
         Ok(Place {
             engine: self,
             request_id,

@@ -33,7 +33,7 @@ use crate::lightning::LightningNode;
 use crate::store::{Coins, Store, StoreError, StoredEffect, StoredSwap};
 use crate::swap::{
     ChainName, Effect, Event, Kind, Phase, Refused, Status, Swap, SwapId, SwapSeed, Tips,
-    is_exposed, is_final, step,
+    is_exposed, is_final, is_unfunded, step,
 };
 use cell::{Cell, Cells, State};
 use observe::StalePayments;
@@ -59,8 +59,8 @@ pub struct Engine {
     cells: Cells,
     /// One lock for each request id that is being made: who comes second finds the first one's swap.
     requests: Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>,
-    /// The price of each swap that was let in and is not in `cells` yet, by its request: it counts against the limits.
-    entering: Mutex<HashMap<Uuid, Msat>>,
+    /// What was let in and is not in `cells` yet, by its request: it counts against the limits.
+    entering: Mutex<HashMap<Uuid, Load>>,
     next_index: AtomicU32,
     /// The heights; `None` until all chains were heard of.
     tips: watch::Sender<Option<Tips>>,
@@ -101,6 +101,41 @@ enum ApplyError {
     Halted,
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// What swaps are to the limits.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    /// The price of those that are neither paid nor over.
+    exposed: Msat,
+    /// How many there are for which something of the server's is taken, or will be.
+    in_flight: u32,
+    /// How many more there are whose clients have not locked what they are to lock.
+    unfunded: u32,
+}
+
+impl Load {
+    fn of(swap: &Swap) -> Load {
+        let (in_flight, unfunded) = (is_exposed(swap), is_unfunded(swap));
+        // Of coins that are a client's nothing is at stake before they are paid for.
+        let at_stake = swap.terms.direction.is_out() || swap.settle_tried;
+        Load {
+            exposed: match in_flight && at_stake && !swap.paid {
+                true => swap.terms.price,
+                false => Msat(0),
+            },
+            in_flight: in_flight.into(),
+            unfunded: unfunded.into(),
+        }
+    }
+
+    fn and(self, other: Load) -> Load {
+        Load {
+            exposed: Msat(self.exposed.0.saturating_add(other.exposed.0)),
+            in_flight: self.in_flight.saturating_add(other.in_flight),
+            unfunded: self.unfunded.saturating_add(other.unfunded),
+        }
+    }
 }
 
 /// What nothing in here can break half-way.
@@ -339,7 +374,7 @@ impl Engine {
     /// Whether nothing can happen to it any more, however the chain is reorganised within reason.
     fn is_settled(&self, swap: &Swap) -> bool {
         match *self.tips.borrow() {
-            Some(tips) => is_final(swap, tips, self.config.final_confirmations),
+            Some(tips) => is_final(swap, tips, self.config.finality(swap.terms.chain)),
             None => false,
         }
     }
@@ -417,21 +452,10 @@ impl Engine {
         }
     }
 
-    /// The price of all swaps that are neither paid nor over, and how many are in flight.
-    fn exposure(&self) -> (Msat, u32) {
-        let mut exposed = 0_u64;
-        let mut in_flight = 0_u32;
-        for cell in self.cells.all() {
-            let view = cell.view.borrow();
-            if is_exposed(&view.swap) {
-                in_flight += 1;
-                // Of coins that are a client's nothing is at stake before they are paid for.
-                let at_stake = view.swap.terms.direction.is_out() || view.swap.settle_tried;
-                if !view.swap.paid && at_stake {
-                    exposed = exposed.saturating_add(view.swap.terms.price.0);
-                }
-            }
-        }
-        (Msat(exposed), in_flight)
+    /// What all swaps in memory are to the limits.
+    fn exposure(&self) -> Load {
+        let cells = self.cells.all();
+        let loads = cells.iter().map(|cell| Load::of(&cell.view.borrow().swap));
+        loads.fold(Load::default(), Load::and)
     }
 }

@@ -469,13 +469,14 @@ impl Engine {
     }
 
     fn tell_numbers(&self) {
-        let (exposed, in_flight) = self.exposure();
-        metrics::gauge!("swaprig_swaps_in_flight").set(in_flight);
+        let load = self.exposure();
+        metrics::gauge!("swaprig_swaps_in_flight").set(load.in_flight);
+        metrics::gauge!("swaprig_loops_in_unfunded").set(load.unfunded);
         #[expect(
             clippy::cast_precision_loss,
             reason = "a gauge; nothing is decided by it"
         )]
-        metrics::gauge!("swaprig_exposure_msat").set(exposed.0 as f64);
+        metrics::gauge!("swaprig_exposure_msat").set(load.exposed.0 as f64);
         self.tell_stocks();
     }
 }

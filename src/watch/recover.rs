@@ -171,7 +171,7 @@ impl Engine {
             claim_window: window,
             refund_window: config.loops.refund_window,
             min_confirmations: 1,
-            finality: config.final_confirmations,
+            finality: config.finality(chain),
             funding_window: delta,
             made_at: Height(lost.tag.timeout.0.saturating_sub(delta.0)),
             internal: None,

@@ -13,6 +13,7 @@ use swaprig::chain::bitcoin::{BitcoinEvent, Standing};
 use swaprig::swap::Depth;
 use swaprig_harness::time::{Probe, poll_until};
 use swaprig_harness::units::Sat;
+use swaprig_harness::world::Chain;
 
 use crate::served::soon;
 use scene::{Kind, RATE, Scene, all_confirmed, coins, funded, lock, reorg, tag, told, worth};
@@ -213,11 +214,19 @@ async fn a_fee_rate_is_always_had_and_never_beyond_the_bounds() {
         let (chain, mut events) = scene.open("wallet").await;
         let first = scene.world.bitcoind().height().await.unwrap();
         told(&mut events, BitcoinEvent::Tip(first)).await;
-        // A new regtest knows no rates, and neither does a node that is not there.
+        // A new regtest knows no rates, and neither does a source that is not there.
         assert_eq!(chain.fee_rate(2).await, chain.fees().fallback);
-        scene.world.bitcoind().kill().await;
+        let (node, index) = (scene.world.bitcoind(), scene.world.index(Chain::Bitcoin));
+        match index {
+            // An index may end by itself when its node does.
+            Ok(index) => drop(index.kill().await),
+            Err(_) => drop(node.kill().await),
+        }
         assert_eq!(chain.fee_rate(2).await, chain.fees().fallback);
-        scene.world.bitcoind().restart(soon()).await.unwrap();
+        match index {
+            Ok(index) => index.restart(soon()).await.unwrap(),
+            Err(_) => node.restart(soon()).await.unwrap(),
+        }
         scene.world.finish().await.unwrap();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bitcoin::secp256k1::{PublicKey, SECP256K1, SecretKey};
 use bitcoin::{Address, Network, OutPoint, ScriptBuf, Transaction};
-use swaprig::client::rest::RestClient;
+use swaprig::client::rest::{RestClient, RestError};
 use swaprig::lightning::{Outgoing, Route};
 use swaprig_harness::bitcoind::{PASSWORD, USER};
 use swaprig_harness::server::{Ready, ServerSpec};
@@ -157,16 +157,35 @@ impl Desk {
             }
             let found = self.rest().get(Direction::Out, hash, soon()).await;
             let found = found.map_err(|error| error.to_string())?;
-            match found.funding {
-                Some(_) => Ok(found),
+            // It is stored before it is sent, and a block that comes between would be without it.
+            match &found.funding {
+                Some(funding) if funding.confirmations > 0 => Ok(found),
+                Some(funding) => self.is_waiting(&funding.txid).await.map(|()| found),
                 None => Err(format!("{outgoing:?} {found:?}")),
             }
         })
         .await
     }
 
+    /// Whether a transaction is in bitcoind's mempool.
+    async fn is_waiting(&self, txid: &str) -> Result<(), String> {
+        let rpc = self.world.bitcoind().rpc();
+        let params = [txid.into()];
+        let entry = rpc.call::<serde_json::Value>("getmempoolentry", &params, soon());
+        entry.await.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Asks for a loop in of 200,000 sat.
     pub(crate) async fn ask_in(&self, key: u8, internal: InternalKeyChoice) -> Loop {
+        let made = self.try_ask_in(key, internal).await;
+        made.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log_tail()))
+    }
+
+    pub(crate) async fn try_ask_in(
+        &self,
+        key: u8,
+        internal: InternalKeyChoice,
+    ) -> Result<Loop, RestError> {
         let node = self.node("client");
         let invoice = node.invoice(Msat(200_000_000), "loop in", Duration::from_secs(3_600));
         let (payment_request, _) = invoice.await.unwrap();
@@ -176,8 +195,7 @@ impl Desk {
             internal_key: internal,
             max_fee: Some(10_000),
         };
-        let made = self.rest().loop_in(&request, None, soon()).await;
-        made.unwrap_or_else(|error| panic!("{error:?}\n{}", self.log_tail()))
+        self.rest().loop_in(&request, None, soon()).await
     }
 
     /// Sends a transaction straight to bitcoind.

@@ -59,6 +59,12 @@ pub(crate) async fn spend_together(
     desk: &Desk,
     made: &Loop,
 ) -> Result<bitcoin::Transaction, String> {
+    let transaction = sign_together(desk, made).await?;
+    desk.send(&transaction).await.unwrap();
+    Ok(transaction)
+}
+
+async fn sign_together(desk: &Desk, made: &Loop) -> Result<bitcoin::Transaction, String> {
     let locked = locked(made);
     let to = desk.destination().await;
     let mut transaction = cooperative(&locked, &to, RATE).unwrap();
@@ -78,7 +84,6 @@ pub(crate) async fn spend_together(
     let partial: PartialSignature = answer.partial_signature.parse().unwrap();
     let signature = session.finish(&nonce, &partial).unwrap();
     finish_cooperative(&mut transaction, 0, &signature);
-    desk.send(&transaction).await.unwrap();
     Ok(transaction)
 }
 
@@ -277,4 +282,52 @@ async fn a_loop_in_that_is_funded_with_too_little_is_given_back_together() {
     });
     spend_together(&desk, &shown).await.unwrap();
     desk.mine(1).await;
+}
+
+/// Whoever asks and locks nothing takes no place from others; and what such a one locks too late is its own, also when nobody looks at
+/// the loop any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn loops_in_that_nobody_funds_keep_nobody_away_and_late_coins_are_given_back_together() {
+    let limits = ["--max-in-flight", "1", "--loop-in-max-unfunded", "2"];
+    let window = ["--loop-funding-blocks", "2"];
+    let Some(desk) = Desk::open(&[limits.as_slice(), &window].concat()).await else {
+        return;
+    };
+    let musig = InternalKeyChoice::Musig2;
+    let first = desk.ask_in(KEY, musig).await;
+    let second = desk.ask_in(KEY, musig).await;
+    let third = desk.try_ask_in(KEY, musig).await.unwrap_err().to_string();
+    assert!(third.contains("2 loops in wait"), "{third}");
+    // The one place for a swap in flight is free; then it is not.
+    desk.ask_out(PREIMAGE, KEY, musig).await;
+    let fourth = desk.try_ask_in(KEY, musig).await.unwrap_err().to_string();
+    assert!(fourth.contains("2 loops in wait"), "{fourth}");
+    // Their time is over: others may ask again.
+    desk.mine(2).await;
+    for made in [&first, &second] {
+        let made = desk.state_is(made, State::Failed).await;
+        assert_eq!(made.reason.as_deref(), Some("not_funded"));
+    }
+    desk.ask_in(KEY, musig).await;
+    // The loop is over and not looked at any more; its coins come all the same.
+    let to: bitcoin::Address<_> = first.address.as_ref().unwrap().parse().unwrap();
+    let to = to.assume_checked();
+    desk.pay(&to, first.amount + first.fee).await;
+    desk.mine(1).await;
+    let (outpoint, _) = desk.outputs_to(&to).await[0];
+    let late = Loop {
+        funding: Some(swaprig_proto::loops::Funding {
+            txid: outpoint.txid.to_string(),
+            vout: outpoint.vout,
+            confirmations: 1,
+        }),
+        ..first
+    };
+    // As often as it is asked: before it is spent, and while the spend waits.
+    sign_together(&desk, &late).await.unwrap();
+    spend_together(&desk, &late).await.unwrap();
+    sign_together(&desk, &late).await.unwrap();
+    desk.mine(1).await;
+    let spent = sign_together(&desk, &late).await.unwrap_err();
+    assert!(spent.contains("is spent"), "{spent}");
 }

@@ -103,7 +103,9 @@ fn created(error: CreateError) -> LoopError {
         },
         CreateError::RequestConflict(key) => LoopError::KeyConflict(key),
         CreateError::Shortage(_) | CreateError::NoCapacity { .. } => LoopError::Shortage(text),
-        CreateError::TooMany { .. } | CreateError::TooExposed { .. } => LoopError::Busy(text),
+        CreateError::TooMany { .. }
+        | CreateError::TooManyUnfunded { .. }
+        | CreateError::TooExposed { .. } => LoopError::Busy(text),
         CreateError::NotSold(_)
         | CreateError::Paused(_)
         | CreateError::Stopping
@@ -192,10 +194,9 @@ impl Loops {
             height: Some(view.height.0),
             created_at: unsigned(view.created_at),
             updated_at: unsigned(view.updated_at),
-            is_final: self
-                .0
-                .tips()
-                .is_some_and(|tips| is_final(swap, tips, self.0.config().final_confirmations)),
+            is_final: self.0.tips().is_some_and(|tips| {
+                is_final(swap, tips, self.0.config().finality(swap.terms.chain))
+            }),
         }
     }
 

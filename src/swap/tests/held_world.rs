@@ -70,8 +70,8 @@ pub(super) struct HeldWorld {
 }
 
 impl HeldWorld {
-    pub(super) fn new(machine: Machine) -> HeldWorld {
-        let swap = swap(loop_terms(Direction::OutHeld));
+    pub(super) fn new(machine: Machine, terms: Terms) -> HeldWorld {
+        let swap = swap(terms);
         let mut chain = Chain::new(1_000);
         chain.add(funding(&swap.terms).outpoint(), swap.terms.amount, 0);
         HeldWorld {

@@ -69,7 +69,11 @@ fn runner(cases: u32, shrink: u32) -> TestRunner {
     TestRunner::new_with_rng(config, rng)
 }
 
-fn walk_held(machine: Machine, cases: u32, shrink: u32) -> Result<(), String> {
+fn held_terms() -> Terms {
+    loop_terms(Direction::OutHeld)
+}
+
+fn walk_held(machine: Machine, terms: Terms, cases: u32, shrink: u32) -> Result<(), String> {
     let walks = (
         proptest::collection::vec(held_action(), 0..90),
         any::<bool>(),
@@ -77,7 +81,7 @@ fn walk_held(machine: Machine, cases: u32, shrink: u32) -> Result<(), String> {
     runner(cases, shrink)
         .run(&walks, |(actions, claims)| {
             use held_world::Action;
-            let mut world = HeldWorld::new(machine);
+            let mut world = HeldWorld::new(machine, terms.clone());
             // Most walks start where something can go wrong.
             let start = [
                 Action::Perform {
@@ -138,7 +142,20 @@ fn walk_in(machine: Machine, cosigns: Cosigns, cases: u32, shrink: u32) -> Resul
 
 #[test]
 fn a_held_payment_and_the_coins_change_hands_or_neither_does() {
-    if let Err(broken) = walk_held(Machine { step, asks: true }, 2_000, 5_000) {
+    if let Err(broken) = walk_held(Machine { step, asks: true }, held_terms(), 2_000, 5_000) {
+        panic!("{broken}");
+    }
+}
+
+/// With the finality and the refund window of mainnet.
+#[test]
+fn so_it_is_when_a_refund_takes_longer_to_be_final() {
+    let terms = Terms {
+        finality: 6,
+        refund_window: BlockDelta(18),
+        ..held_terms()
+    };
+    if let Err(broken) = walk_held(Machine { step, asks: true }, terms, 500, 5_000) {
         panic!("{broken}");
     }
 }
@@ -270,7 +287,9 @@ fn planted_bugs_of_a_loop_out_are_found() {
             step: *step,
             asks: *asks,
         };
-        let found = walk_held(machine, 6_000, 0).err().unwrap_or_default();
+        let found = walk_held(machine, held_terms(), 6_000, 0)
+            .err()
+            .unwrap_or_default();
         let why = found.split(';').next().unwrap_or_default();
         println!("{name}: {}", why.chars().take(90).collect::<String>());
         if found.is_empty() || !why.contains(broken) {
@@ -305,7 +324,7 @@ fn with_a_refund_on_its_way_only_a_block_decides() {
         mine(1),
     ];
     let walk = |step| {
-        let mut world = HeldWorld::new(Machine { step, asks: true });
+        let mut world = HeldWorld::new(Machine { step, asks: true }, held_terms());
         actions.iter().try_for_each(|action| world.act(*action))
     };
     assert_eq!(walk(step), Ok(()));

@@ -443,3 +443,59 @@ fn final_is_deep_and_paid() {
         );
     }
 }
+
+/// Whoever locks nothing takes no place from those who do: what counts is the agreed amount, seen.
+#[test]
+fn a_loop_in_counts_once_what_was_agreed_is_seen() {
+    let coin = |value: u64, depth| Output {
+        outpoint: funding(&loop_in().terms).outpoint(),
+        value: Units(value),
+        depth,
+        spend: None,
+    };
+    let told = |swap: &Swap, height, outputs| {
+        let seen = Observation {
+            tips: bitcoin_tips(height),
+            chain: Some(ChainState {
+                outputs,
+                funding: Depth::Unseen,
+                conflicted: false,
+                spend: None,
+            }),
+            payment: Payment::Absent,
+        };
+        step(swap, &Event::Observed(seen)).unwrap().swap
+    };
+    let counts = |swap: &Swap| (is_unfunded(swap), is_exposed(swap));
+    let waits = loop_in();
+    let agreed = waits.terms.amount.0;
+    assert_eq!(counts(&waits), (true, false));
+    // Another amount is not what was agreed, as long as it waits and when it is deep.
+    let other = told(&waits, 1_001, vec![coin(agreed - 1, Depth::Mempool)]);
+    assert_eq!(counts(&other), (true, false));
+    let other = told(
+        &other,
+        1_005,
+        vec![coin(agreed - 1, Depth::Block(Height(1_002)))],
+    );
+    assert_eq!(counts(&other), (false, false));
+    // What was agreed counts as soon as it is seen, and no more when it is gone again.
+    let seen = told(&waits, 1_001, vec![coin(agreed, Depth::Mempool)]);
+    assert_eq!(counts(&seen), (false, true));
+    assert_eq!(counts(&told(&seen, 1_001, Vec::new())), (true, false));
+    let deep = told(
+        &seen,
+        1_005,
+        vec![coin(agreed, Depth::Block(Height(1_002)))],
+    );
+    assert_eq!((counts(&deep), deep.phase), ((false, true), Phase::Paying));
+    // From the deadline on nothing is waited for.
+    let deadline = funding_deadline(&waits.terms).0;
+    assert_eq!(
+        counts(&told(&waits, deadline - 1, Vec::new())),
+        (true, false)
+    );
+    assert_eq!(counts(&told(&waits, deadline, Vec::new())), (false, false));
+    // What the server locks counts from the beginning.
+    assert_eq!(counts(&swap(loop_terms(Direction::OutHeld))), (false, true));
+}

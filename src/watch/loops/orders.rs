@@ -12,6 +12,7 @@ use super::{CreateError, Engine, LoopError, View, wrong};
 use crate::lightning::Outgoing;
 use crate::swap::taproot::{InternalChoice, InternalKey, Taproot};
 use crate::swap::{Asset, ChainName, Direction, Phase, Routing, Swap, SwapId, Terms};
+use crate::watch::Load;
 use crate::watch::create::{Order, Request};
 
 /// A loop out that somebody wants.
@@ -133,7 +134,7 @@ impl Order for Out {
             claim_window: config.loops.claim_window,
             refund_window: config.loops.refund_window,
             min_confirmations: wanted.confirmations,
-            finality: config.final_confirmations,
+            finality: config.loops.final_confirmations,
             funding_window: BlockDelta(config.loops.funding_window.0.min(window)),
             made_at,
             internal: Some(internal(wanted.internal, keys.r)),
@@ -151,6 +152,13 @@ impl Order for In {
     fn check(&self, engine: &Engine) -> Result<Msat, CreateError> {
         engine.is_ready()?;
         Ok(self.price)
+    }
+
+    fn load(&self, _: Msat) -> Load {
+        Load {
+            unfunded: 1,
+            ..Load::default()
+        }
     }
 
     fn draft(&self, engine: &Engine, index: u32, price: Msat) -> Result<Swap, CreateError> {
@@ -173,7 +181,7 @@ impl Order for In {
             claim_window: loops.in_claim_window(),
             refund_window: BlockDelta(0),
             min_confirmations: loops.in_confirmations,
-            finality: engine.config.final_confirmations,
+            finality: loops.final_confirmations,
             funding_window: loops.funding_window,
             made_at,
             internal: Some(internal(self.wanted.internal, keys.r)),
