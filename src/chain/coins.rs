@@ -104,7 +104,7 @@ pub fn select(
         let mut usable: Vec<&Coin> = coins
             .iter()
             .filter(|coin| {
-                coin.asset == asset && is_usable(coin) && !reserved.contains(&coin.outpoint)
+                coin.asset == asset && coin.is_usable() && !reserved.contains(&coin.outpoint)
             })
             .collect();
         usable.sort_by_key(|coin| (coin.value, coin.outpoint));
@@ -233,10 +233,6 @@ fn settle(chosen: Vec<&Coin>, needs: &Needs) -> Option<Selection> {
     })
 }
 
-fn is_usable(coin: &Coin) -> bool {
-    coin.explicit && coin.height.is_some()
-}
-
 fn worth(coin: &Coin) -> u64 {
     coin.value.0
 }
@@ -257,7 +253,7 @@ fn shortage(
 ) -> Shortage {
     let (mut available, mut elsewhere) = (0_u128, 0_u128);
     for coin in coins.iter().filter(|coin| coin.asset == asset) {
-        if is_usable(coin) && !reserved.contains(&coin.outpoint) {
+        if coin.is_usable() && !reserved.contains(&coin.outpoint) {
             available += u128::from(coin.value.0);
         } else {
             elsewhere += u128::from(coin.value.0);

@@ -181,7 +181,9 @@ fn sums(coins: &[Coin], asset: AssetId) -> u64 {
 fn largest(coins: &[Coin], reserved: &HashSet<OutPoint>, asset: AssetId, count: usize) -> u64 {
     let mut values: Vec<u64> = coins
         .iter()
-        .filter(|coin| coin.asset == asset && is_usable(coin) && !reserved.contains(&coin.outpoint))
+        .filter(|coin| {
+            coin.asset == asset && coin.is_usable() && !reserved.contains(&coin.outpoint)
+        })
         .map(|coin| coin.value.0)
         .collect();
     values.sort_unstable_by(|a, b| b.cmp(a));
@@ -223,7 +225,7 @@ proptest! {
         match select(&coins, &needs, &reserved) {
             Ok(selection) => {
                 for coin in &selection.coins {
-                    prop_assert!(!reserved.contains(&coin.outpoint) && is_usable(coin) && coins.contains(coin));
+                    prop_assert!(!reserved.contains(&coin.outpoint) && coin.is_usable() && coins.contains(coin));
                 }
                 let distinct: HashSet<_> = selection.outpoints().collect();
                 prop_assert_eq!(distinct.len(), selection.coins.len());
