@@ -5,7 +5,7 @@ use swaprig_proto::v1;
 use uuid::Uuid;
 
 use super::check::{self, Against, Seen};
-use super::drive::{Step, call, drive, now};
+use super::drive::{Step, call, drive, drive_all, now};
 use super::record::{Offer, Prepay, Record, Request, Stage};
 use super::server::Server;
 use super::source::Source;
@@ -484,11 +484,8 @@ impl Buyer {
         deadline: Deadline,
     ) -> Result<Vec<(Uuid, Result<Record, BuyError>)>, BuyError> {
         let open = self.list()?.into_iter().filter(|r| !r.stage.is_final());
-        let each = open.map(|record| async move {
-            let id = record.request.request_id;
-            (id, self.run(id, deadline).await)
-        });
-        Ok(futures_util::future::join_all(each).await)
+        let ids = open.map(|record| record.request.request_id);
+        Ok(drive_all(ids, |id| self.run(id, deadline)).await)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use swaprig_harness::time::{Deadline, Observation, TimedOut};
+use uuid::Uuid;
 
 /// How long one question to a server, a node or an index may take.
 const CALL: Duration = Duration::from_secs(20);
@@ -52,6 +54,17 @@ pub(super) async fn drive<E: From<TimedOut>>(
         let _ = deadline.at_most(pause).bound(wake()).await;
         pause = (pause * 3 / 2).min(poll);
     }
+}
+
+/// Drives all of `ids` side by side, and tells how each ended.
+pub(super) async fn drive_all<F: Future>(
+    ids: impl IntoIterator<Item = Uuid>,
+    one: impl Fn(Uuid) -> F,
+) -> Vec<(Uuid, F::Output)> {
+    let each = ids
+        .into_iter()
+        .map(|id| one(id).map(move |ended| (id, ended)));
+    futures_util::future::join_all(each).await
 }
 
 fn timed_out(what: String, deadline: Deadline, attempts: u32, reason: String) -> TimedOut {

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use elements::AssetId;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 
 use super::{Engine, locked};
 use crate::chain::bitcoin::Bitcoin;
@@ -17,42 +19,49 @@ const LOOK_AFTER: Duration = Duration::from_secs(600);
 impl Engine {
     /// Keeps Liquid's coins as the wallet shows them, and makes coins ready for swaps.
     pub(super) async fn keep_liquid(self: Arc<Self>, liquid: Arc<Liquid>) {
-        let mut resync = self.resync.subscribe();
-        while !self.is_stopping() {
-            let started = Instant::now();
-            if let Err(error) = liquid.sync().await {
-                tracing::warn!(%error, "the Liquid wallet could not be brought up to date");
-                self.pause(Duration::from_secs(1)).await;
-                continue;
-            }
-            liquid.make_coins_ready(&self.coin_sizes()).await;
-            // Each funding changes the wallet; in between they have the processor for themselves.
-            self.pause(started.elapsed().saturating_mul(REST)).await;
-            tokio::select! {
-                _ = resync.changed() => {}
-                () = liquid.changed() => {}
-                () = self.pause(LOOK_AFTER) => {}
-            }
-        }
+        let ready = || async { liquid.make_coins_ready(&self.coin_sizes()).await }.boxed();
+        let told = || liquid.changed().boxed();
+        self.keep(&*liquid, ready, told).await;
     }
 
     /// Keeps Bitcoin's coins as the wallet shows them, and the fee rate as it is estimated.
     pub(super) async fn keep_bitcoin(self: Arc<Self>, bitcoin: Arc<Bitcoin>) {
+        let ready = || {
+            let ready = async {
+                bitcoin.estimate().await;
+                if self.config.loops.coin.0 > 0 {
+                    bitcoin.make_coins_ready(self.config.loops.coin).await;
+                }
+            };
+            ready.boxed()
+        };
+        // Its blocks are told to the engine, which has the wallets looked at then.
+        let told = || std::future::pending().boxed();
+        self.keep(&*bitcoin, ready, told).await;
+    }
+
+    /// Looks at a wallet whenever it may have changed, which `told` may say besides, and then gets its coins `ready`.
+    async fn keep<'a>(
+        &self,
+        chain: &dyn SwapChain,
+        ready: impl Fn() -> BoxFuture<'a, ()>,
+        told: impl Fn() -> BoxFuture<'a, ()>,
+    ) {
         let mut resync = self.resync.subscribe();
         while !self.is_stopping() {
             let started = Instant::now();
-            if let Err(error) = bitcoin.sync().await {
-                tracing::warn!(%error, "the Bitcoin wallet could not be brought up to date");
+            if let Err(error) = chain.sync().await {
+                let name = chain.name().title();
+                tracing::warn!(%error, "the {name} wallet could not be brought up to date");
                 self.pause(Duration::from_secs(1)).await;
                 continue;
             }
-            bitcoin.estimate().await;
-            if self.config.loops.coin.0 > 0 {
-                bitcoin.make_coins_ready(self.config.loops.coin).await;
-            }
+            ready().await;
+            // Each funding changes the wallet; in between they have the processor for themselves.
             self.pause(started.elapsed().saturating_mul(REST)).await;
             tokio::select! {
                 _ = resync.changed() => {}
+                () = told() => {}
                 () = self.pause(LOOK_AFTER) => {}
             }
         }

@@ -11,7 +11,7 @@ use swaprig_units::Height;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::super::drive::{Step, call, drive};
+use super::super::drive::{Step, call, drive, drive_all};
 use super::super::rest::RestClient;
 use super::super::store::Store;
 use super::super::{Reason, Refusal, RescueError};
@@ -228,11 +228,8 @@ impl Looper {
         deadline: Deadline,
     ) -> Result<Vec<(Uuid, Result<Record, LoopError>)>, LoopError> {
         let open = self.list()?.into_iter().filter(|r| !r.stage.is_final());
-        let each = open.map(|record| async move {
-            let id = record.ask.id;
-            (id, self.run(id, deadline).await)
-        });
-        Ok(futures_util::future::join_all(each).await)
+        let ids = open.map(|record| record.ask.id);
+        Ok(drive_all(ids, |id| self.run(id, deadline)).await)
     }
 
     /// Stores that a loop in is given up: its coins come back as soon as the server signs that, or the timeout has passed. Drive it on
