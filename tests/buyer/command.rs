@@ -121,7 +121,10 @@ async fn exit_codes_and_words_say_what_became_of_it() {
     let nothing = Uuid::nil().to_string();
     let missing = ["client", "status", &nothing, "--dir", &dir];
     let missing = sandbox.swaprig(&missing).await.code(4);
-    assert!(missing.stderr.contains("no purchase and no loop"), "{missing:?}");
+    assert!(
+        missing.stderr.contains("no purchase and no loop"),
+        "{missing:?}"
+    );
     let id = Uuid::new_v4();
     let mut words = buy(&market, id);
     let price = words.iter().position(|word| word == "--max-price").unwrap();
