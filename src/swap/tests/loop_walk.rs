@@ -5,7 +5,7 @@ use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 
 use super::held_world::{self, HeldWorld};
 use super::in_world::{self, Cosigns, InWorld, cosigns};
-use super::model::{Machine, Step};
+use super::model::{Machine, Step, changed};
 use super::*;
 
 fn held_action() -> impl Strategy<Value = held_world::Action> {
@@ -165,17 +165,6 @@ fn a_loop_in_is_paid_and_claimed_or_neither() {
     if let Err(broken) = walk_in(Machine { step, asks: true }, cosigns, 2_000, 5_000) {
         panic!("{broken}");
     }
-}
-
-fn changed(
-    swap: &Swap,
-    event: &Event,
-    change: impl FnOnce(&mut Transition),
-) -> Result<Transition, Refused> {
-    step(swap, event).map(|mut next| {
-        change(&mut next);
-        next
-    })
 }
 
 fn gives_back_before_it_is_final(swap: &Swap, event: &Event) -> Result<Transition, Refused> {

@@ -6,6 +6,18 @@ use super::*;
 
 pub(super) type Step = fn(&Swap, &Event) -> Result<Transition, Refused>;
 
+/// A planted bug: the machine, with what it says changed.
+pub(super) fn changed(
+    swap: &Swap,
+    event: &Event,
+    change: impl FnOnce(&mut Transition),
+) -> Result<Transition, Refused> {
+    step(swap, event).map(|mut next| {
+        change(&mut next);
+        next
+    })
+}
+
 /// What plays the machine; a planted bug is another one.
 #[derive(Clone, Copy)]
 pub(super) struct Machine {

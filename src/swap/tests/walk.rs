@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRng, TestRunner};
 
-use super::model::{Machine, Step};
+use super::model::{Machine, Step, changed};
 use super::world::{Action, World};
 use super::*;
 
@@ -67,17 +67,6 @@ fn never_both_and_never_stuck() {
     if let Err(broken) = walk(machine, 2_000, 5_000) {
         panic!("{broken}");
     }
-}
-
-fn changed(
-    swap: &Swap,
-    event: &Event,
-    change: impl FnOnce(&mut Transition),
-) -> Result<Transition, Refused> {
-    step(swap, event).map(|mut next| {
-        change(&mut next);
-        next
-    })
 }
 
 fn takes_in_cancelling(swap: &Swap, event: &Event) -> Result<Transition, Refused> {
