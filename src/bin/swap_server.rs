@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// Sells L-BTC and other Liquid assets for Lightning payments
+/// Sells L-BTC and other Liquid assets for Lightning payments, and loops between Lightning and Bitcoin
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 110)]
 struct Cli {

@@ -373,7 +373,7 @@ fn find(dir: &Path, id: Uuid) -> Result<Record, Failed> {
     };
     let found = records.into_iter().find(is_it);
     found.ok_or_else(|| {
-        let why = format!("there is no purchase and no loop {id} in {}", dir.display());
+        let why = format!("there is no purchase and no loop {id} in {dir}; `swaprig client list --dir {dir}` shows what there is", dir = dir.display());
         (Exit::Nothing, why)
     })
 }

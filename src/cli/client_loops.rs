@@ -277,8 +277,8 @@ async fn open(flags: &LoopFlags) -> Result<Looper, Failed> {
     let synced = Deadline::after(flags.within).bound(looper.chain().sync());
     match synced.await {
         Some(Ok(_)) => Ok(looper),
-        Some(Err(error)) => Err(environment(error)),
-        None => Err(environment("the source of Bitcoin does not answer")),
+        Some(Err(error)) => Err(no_source(error)),
+        None => Err(no_source("it does not answer in time")),
     }
 }
 
@@ -431,7 +431,7 @@ pub(super) async fn rescue(args: &RescueLoopArgs) -> Result<Exit, Failed> {
         rescue.spend(&to, FeeRate(args.fee_rate), &chain).await
     };
     let sent = Deadline::after(Duration::from_secs(60)).bound(work).await;
-    let sent = sent.ok_or_else(|| environment("the source of Bitcoin does not answer"))?;
+    let sent = sent.ok_or_else(|| no_source("it does not answer in time"))?;
     let sent = sent.map_err(failed)?;
     for txid in &sent {
         println!("sent {txid} to {to}");
@@ -443,6 +443,13 @@ pub(super) async fn rescue(args: &RescueLoopArgs) -> Result<Exit, Failed> {
         )),
         false => Ok(Exit::Passed),
     }
+}
+
+/// The source of Bitcoin is of no use. Its address is not shown: there may be a password in it.
+fn no_source(why: impl std::fmt::Display) -> Failed {
+    environment(format!(
+        "the source of Bitcoin that --bitcoin names cannot be read: {why}. Is it running, and are its address and password right?"
+    ))
 }
 
 /// The loops of a directory.

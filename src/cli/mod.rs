@@ -110,7 +110,7 @@ enum Command {
     Fault(remote::FaultArgs),
     /// Print what the daemons of a standing world say
     Logs(remote::LogsArgs),
-    /// Sell L-BTC and other Liquid assets for Lightning payments
+    /// Sell L-BTC and other Liquid assets for Lightning payments, and loop between Lightning and Bitcoin
     Server(Box<server::ServerArgs>),
     /// Buy from a swap server: check, pay, claim
     Client(Box<client::ClientArgs>),
